@@ -1,0 +1,56 @@
+# make repro | test | ui | report | track | check | lock        PROFILE=tiny (default) or a folder of profiles/
+PROFILE ?= tiny
+PYTHON ?= python3
+VENV := .venv
+BIN := $(abspath $(VENV)/bin)
+FOLDER := $(if $(filter tiny,$(PROFILE)),.,profiles/$(PROFILE))
+# pip's find-links are not read by uv; reports home stay off from the first import on.
+UV := UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export HF_HUB_DISABLE_TELEMETRY := 1
+export PATH := $(BIN):$(PATH)
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: repro test ui report track check lock
+.DELETE_ON_ERROR:
+
+repro: $(VENV)/.repro
+	cd $(FOLDER) && python -m pipeline.repro
+
+test: $(VENV)/.test
+	python -m pytest
+
+ui: $(VENV)/.repro
+	cd $(FOLDER) && mlflow ui --backend-store-uri sqlite:///mlflow/mlflow.db --host 127.0.0.1 --port 5000
+
+report: $(VENV)/.repro
+	cd $(FOLDER) && dvc repro compare && echo "open $(FOLDER)/report/index.html"
+
+track: $(VENV)/.repro
+	cd $(FOLDER) && dvc repro --quiet --force --single-item track
+
+check: $(VENV)/.test
+	ruff check .
+	ruff format --check .
+	mypy
+	python -m pytest
+
+# Exact versions, no addresses. `+cpu` is dropped so that the same file serves machines with a GPU.
+lock: $(VENV)/bin/uv
+	$(UV) pip compile pyproject.toml --quiet --extra dev --extra deepspeed --no-annotate --no-header --no-emit-index-url \
+		--no-emit-find-links --python-version 3.11 | sed 's/+cpu$$//' > requirements.lock
+
+$(VENV)/bin/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet uv
+
+# Bytecode is compiled at installation: some machines forbid it at run time, where each start would compile everything anew.
+$(VENV)/.repro: pyproject.toml requirements.lock | $(VENV)/bin/uv
+	$(UV) pip install --quiet --compile-bytecode --constraints requirements.lock --editable .
+	touch $@
+
+$(VENV)/.test: pyproject.toml requirements.lock | $(VENV)/bin/uv
+	$(UV) pip install --quiet --compile-bytecode --constraints requirements.lock --editable '.[dev]'
+	touch $@ $(VENV)/.repro

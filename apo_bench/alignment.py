@@ -1,0 +1,127 @@
+"""The policy's step of the game: selects responses by a method, and trains the policy on them; SFT is its simplest case.
+
+Shape suffixes: B prompts, K responses a prompt, N sequences.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from apo_bench.config import Training
+from apo_bench.data.batching import pad
+from apo_bench.errors import DataError
+from apo_bench.methods.base import Method, ResponseGroups, cross_entropy
+from apo_bench.models.language_model import all_response_logps, response_logps
+from apo_bench.models.tokenizer import TokenSequence, encode
+from apo_bench.training import train
+
+History = list[dict[str, Any]]
+
+
+def align(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    scored: list[dict[str, Any]],
+    method: Method,
+    round_number: int,
+    seed: int,
+    title: str,
+) -> tuple[History, dict[str, int]]:
+    """One round of a method: trains `model` in place on scored responses.
+
+    Args:
+        model: the policy at the round's start; also the reference, whose log-probabilities are taken before the first step.
+        tokenizer: its tokenizer.
+        scored: records of kind `scores`.
+        method: the method with its hyperparameters.
+        round_number: counted from 1; picks the learning rate.
+        seed: of the order of the prompts.
+        title: what the progress bars say.
+
+    Returns:
+        The training curves, and counts of the prompts used and left out.
+
+    Raises:
+        DataError: the method can use none of the prompts.
+    """
+    hyper = method.hyperparameters
+    selections = [method.select(row["rewards"]) for row in scored]
+    used = [(row, chosen) for row, chosen in zip(scored, selections, strict=True) if chosen is not None]
+    counts = {"num_prompts": len(used), "num_prompts_left_out": len(scored) - len(used)}
+    if not used:
+        raise DataError(
+            f"{title}: the method can use none of the {len(scored)} prompts (all rewards of a prompt tie); check the reward model"
+        )
+
+    def pick(key: str) -> list[list[Any]]:
+        return [[row[key][index] for index in chosen] for row, chosen in used]
+
+    dialogues = [row["dialogue"] for row, _ in used]
+    groups = encode(tokenizer, dialogues, pick("responses"), hyper.max_length, pick("finished"))
+    rewards_NK = torch.tensor(pick("rewards"))
+    reference_NK = None
+    if method.needs_reference:
+        flat = [sequence for group in groups for sequence in group]
+        reference_NK = all_response_logps(model, flat, tokenizer.pad_token_id, f"{title}: reference").view(rewards_NK.shape)
+
+    def loss(indices: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        logps_BK, lengths_BK = _group_logps(model, [groups[index] for index in indices], tokenizer.pad_token_id)
+        reference_BK = None if reference_NK is None else reference_NK[indices]
+        losses_B, metrics = method.loss(ResponseGroups(logps_BK, lengths_BK, rewards_NK[indices], reference_BK))
+        return losses_B.mean(), {name: values_B.mean() for name, values_B in metrics.items()}
+
+    settings = Training(
+        epochs=hyper.epochs,
+        batch_size=hyper.batch_size,
+        learning_rate=hyper.learning_rate(round_number),
+        max_length=hyper.max_length,
+    )
+    lengths = [max(len(sequence.ids) for sequence in group) for group in groups]
+    return train(model, loss, lengths, settings, seed, title), counts
+
+
+def fine_tune(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: list[dict[str, Any]],
+    settings: Training,
+    seed: int,
+    title: str,
+) -> History:
+    """Supervised fine-tuning in place on records of kind `responses`, by cross-entropy on the response."""
+    groups = encode(tokenizer, [row["dialogue"] for row in rows], [[row["response"]] for row in rows], settings.max_length)
+
+    def loss(indices: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        logps_BK, lengths_BK = _group_logps(model, [groups[index] for index in indices], tokenizer.pad_token_id)
+        return cross_entropy(logps_BK[:, 0], lengths_BK[:, 0]).mean(), {}
+
+    return train(model, loss, [len(group[0].ids) for group in groups], settings, seed, title)
+
+
+def pretrain(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: list[dict[str, Any]],
+    settings: Training,
+    seed: int,
+    title: str,
+) -> History:
+    """Trains a new model in place on whole dialogues, prompt and response, by cross-entropy a token."""
+    groups = encode(tokenizer, [row["dialogue"] for row in rows], [[row["response"]] for row in rows], settings.max_length)
+    sequences = [TokenSequence(group[0].ids, prompt_length=0) for group in groups]
+
+    def loss(indices: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        batch = pad([sequences[index] for index in indices], tokenizer.pad_token_id)
+        return -response_logps(model, batch).sum() / (batch.lengths_N - 1).sum(), {}
+
+    return train(model, loss, [len(sequence.ids) for sequence in sequences], settings, seed, title)
+
+
+def _group_logps(model: PreTrainedModel, groups: list[list[TokenSequence]], pad_token_id: int) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and lengths in tokens of B groups of K responses: [B, K] each."""
+    shape = (len(groups), len(groups[0]))
+    batch = pad([sequence for group in groups for sequence in group], pad_token_id)
+    lengths_N = batch.lengths_N - batch.prompt_lengths_N
+    return response_logps(model, batch).view(shape), lengths_N.view(shape)

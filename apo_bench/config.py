@@ -1,0 +1,349 @@
+"""params.yaml as typed, strict, frozen objects. The only place that reads it.
+
+A key that is unknown, missing, mistyped or out of range is an error that names the key and, for a misspelt one, the near names.
+"""
+
+import difflib
+import importlib
+import re
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from apo_bench.errors import ConfigError
+
+UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+"""What pydantic calls it, in a section and among a method's hyperparameters."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+"""A name that is also a part of a DVC stage name and of a path: other characters break DVC's matrix."""
+Count = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: unknown keys and infinity refused, no coercion ("3" is not 3), frozen."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+FIRST_ROUND = "r1"
+
+
+class Round(Section):
+    """A round after the first, `r2`, `r3`, ..., and the round whose policies it starts from (DVC templates have no arithmetic)."""
+
+    id: Annotated[str, Field(pattern=r"^r[1-9][0-9]*$")]
+    previous: Annotated[str, Field(pattern=r"^r[1-9][0-9]*$")]
+
+
+class Run(Section):
+    """What is compared: an arm is a method with a reward model and a seed."""
+
+    methods: Annotated[list[Name], Field(min_length=1)]
+    reward_models: Annotated[list[Name], Field(min_length=1)]
+    """`base`, and any of `retrained_reward_models`."""
+    retrained_reward_models: list[Name]
+    """Reward models that are trained anew in each round, each with its section under `reward`."""
+    later_rounds: list[Round]
+    """Rounds after r1, in order; r1 starts from the SFT policy and shares its samples and reward models among the arms."""
+    seeds: Annotated[list[int], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Run":
+        for key in ("methods", "reward_models", "retrained_reward_models", "seeds"):
+            values = getattr(self, key)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{key} names something twice: {values}")
+        if "base" not in self.reward_models:
+            raise ValueError(f"reward_models must contain base, which the others are compared with; found {self.reward_models}")
+        expected = [name for name in self.reward_models if name != "base"]
+        if self.retrained_reward_models != expected:
+            found = self.retrained_reward_models
+            raise ValueError(f"retrained_reward_models must be reward_models without base, {expected}; found {found}")
+        for number, later in enumerate(self.later_rounds, start=2):
+            if (later.id, later.previous) != (f"r{number}", f"r{number - 1}"):
+                expected_round = f"{{id: r{number}, previous: r{number - 1}}}"
+                raise ValueError(f"later_rounds has {{id: {later.id}, previous: {later.previous}}} where {expected_round} must stand")
+        return self
+
+    @property
+    def rounds(self) -> list[str]:
+        """The names of all rounds, in order."""
+        return [FIRST_ROUND, *(later.id for later in self.later_rounds)]
+
+
+class Prepare(Section):
+    """The embedded corpus: how many of what. Prompts of the splits are disjoint."""
+
+    seed: int
+    num_rm_prompts: Count
+    num_lm_prompts: Count
+    num_game_prompts: Count
+    """Prompts of each half that the game samples from; those of the RM half have a golden response."""
+    num_validation_prompts: Count
+    num_test_prompts: Count
+    num_pretraining_examples: Count
+    num_demonstrations: Count
+    harmful_fraction: Fraction
+    label_agreement: Annotated[float, Field(gt=0.5, lt=1)]
+    """Share of human labels that agree with the gold order; the temperature of the Bradley-Terry draw is fitted to it."""
+
+    @model_validator(mode="after")
+    def _game_within_halves(self) -> "Prepare":
+        smaller = min(self.num_rm_prompts, self.num_lm_prompts)
+        if self.num_game_prompts > smaller:
+            raise ValueError(f"num_game_prompts {self.num_game_prompts} is more than the {smaller} prompts of a half")
+        return self
+
+
+class Training(Section):
+    """One training run: AdamW, linear warm-up, then cosine to a tenth of the rate."""
+
+    epochs: Count
+    batch_size: Count
+    """Examples a step (dialogues, pairs or groups of responses), not tokens."""
+    learning_rate: Rate
+    max_length: Count
+    """Tokens of prompt and response; a longer prompt loses its oldest tokens."""
+
+
+class SeededTraining(Training):
+    """A training run outside the game: its seed is its own."""
+
+    seed: int
+
+
+class BaseModelTraining(SeededTraining):
+    """A Llama trained from scratch."""
+
+    vocab_size: Annotated[int, Field(ge=300)]
+    hidden_size: Count
+    num_layers: Count
+    num_heads: Count
+    intermediate_size: Count
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "BaseModelTraining":
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of twice num_heads {self.num_heads} (rotary positions)")
+        return self
+
+
+class RetrainedReward(Training):
+    """The reward-model step of the game, L_APO-RM (PAPER: Cheng et al. 2024, Eq. 9)."""
+
+    human_weight: Weight
+    """lambda: weight of the Bradley-Terry loss on human pairs."""
+    adversarial_weight: Weight
+    """alpha: weight of the Bradley-Terry loss on (golden, policy sample) pairs; divided by the number of samples a prompt."""
+
+
+class Sampling(Section):
+    """How responses are drawn. `top_k: 0` and `top_p: 1.0` switch these filters off."""
+
+    num_samples: Count
+    temperature: Annotated[float, Field(gt=0)]
+    top_k: Annotated[int, Field(ge=0)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    repetition_penalty: Annotated[float, Field(ge=1)]
+    max_new_tokens: Count
+
+
+class SamplingSettings(Section):
+    """Settings for training samples and for test responses."""
+
+    train: Sampling
+    test: Sampling
+
+    @model_validator(mode="after")
+    def _one_test_response(self) -> "SamplingSettings":
+        if self.test.num_samples != 1:
+            raise ValueError(f"test.num_samples is {self.test.num_samples}, expected 1: a test prompt gets one response")
+        return self
+
+
+class HumanPreferenceTraining(SeededTraining):
+    """DPO on the human pairs."""
+
+    beta: Annotated[float, Field(gt=0)]
+
+
+class References(Section):
+    """Policies the arms are compared with, beside the SFT start."""
+
+    golden: SeededTraining
+    human: HumanPreferenceTraining
+
+
+class Evaluate(Section):
+    """Evaluation of policies."""
+
+    seed: int
+
+
+class Compare(Section):
+    """The comparison of the arms."""
+
+    seed: int
+    num_bootstrap_draws: Annotated[int, Field(ge=1000)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    num_shown_prompts: Count
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    profile: Name
+    root: str
+    num_threads: Count
+    """Threads of a stage; sums are rounded by their number, so it is a parameter and not read off the machine."""
+    run: Run
+    prepare: Prepare
+    base_model: BaseModelTraining
+    sft: SeededTraining
+    reward: dict[Name, dict[str, Any]]
+    sampling: SamplingSettings
+    methods: dict[Name, dict[str, Any]]
+    references: References
+    evaluate: Evaluate
+    compare: Compare
+
+    def fixed_reward(self, name: str) -> SeededTraining:
+        """The section of RM_base or RM_all."""
+        return _section(SeededTraining, self.reward, f"reward.{name}", name)
+
+    def retrained_reward(self, name: str) -> RetrainedReward:
+        """The section of a reward model that the game retrains."""
+        return _section(RetrainedReward, self.reward, f"reward.{name}", name)
+
+    def method(self, name: str) -> Any:
+        """The method `name` with its hyperparameters: an instance of `apo_bench.methods.base.Method`."""
+        return load_method(name, self.methods)
+
+
+def load_params(path: Path) -> Params:
+    """Reads and checks params.yaml, the sections of all methods and reward models included, also of those that the run leaves out.
+
+    Raises:
+        ConfigError: naming the file and the key, what was found, and what was expected.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; run from the folder of a profile") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    try:
+        if not isinstance(raw, dict):
+            found = "nothing" if raw is None else f"a {type(raw).__name__}"
+            raise ConfigError(f"found {found}, expected a mapping of the sections {', '.join(Params.model_fields)}")
+        params = _validated(Params, raw, "")
+        _check_rewards(params)
+        for name in params.run.methods:
+            _check_against_run(params, name, params.method(name))
+        for name in params.methods:
+            params.method(name)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error.__cause__
+    return params
+
+
+def load_method(name: str, sections: dict[str, dict[str, Any]]) -> Any:
+    """Imports the method `name` and builds it from its section of `sections`.
+
+    Raises:
+        ConfigError: there is no such method (the near names are given), no section, or a hyperparameter is wrong.
+    """
+    package = importlib.import_module("apo_bench.methods")
+    folder = Path(next(iter(package.__path__)))
+    known = sorted(file.stem for file in folder.glob("*.py") if file.stem not in ("__init__", "base"))
+    if name not in known:
+        raise ConfigError(f"methods: no method {name!r} in {folder.name}/;{_near(name, known)} known: {', '.join(known)}")
+    if name not in sections:
+        raise ConfigError(f"methods.{name}: no such section; run.methods names it, so give its hyperparameters")
+    method_class = importlib.import_module(f"apo_bench.methods.{name}").METHOD
+    with_name = _validated_dataclass(method_class.Hyperparameters, sections[name], f"methods.{name}")
+    return method_class(with_name)
+
+
+def _check_rewards(params: Params) -> None:
+    for name in ("base", "all"):
+        params.fixed_reward(name)
+    for name in params.run.retrained_reward_models:
+        params.retrained_reward(name)
+    used = ["base", "all", *params.run.retrained_reward_models]
+    for name in (name for name in params.reward if name not in used):  # a retrained reward model that the run leaves out
+        try:
+            params.retrained_reward(name)
+        except ConfigError as error:
+            known = f"{_near(name, used)} known: {', '.join(used)}, or one to retrain ({error})"
+            raise ConfigError(f"reward.{name}: nothing uses this section;{known}") from error
+
+
+def _check_against_run(params: Params, name: str, method: Any) -> None:
+    if params.sampling.train.num_samples < method.min_responses:
+        raise ConfigError(
+            f"sampling.train.num_samples: {params.sampling.train.num_samples} is too few for {name}, "
+            f"which compares responses to the same prompt; give at least {method.min_responses}"
+        )
+
+
+def _section(model: type[Section], sections: dict[str, Any], where: str, name: str) -> Any:
+    if name not in sections:
+        raise ConfigError(f"{where}: no such section;{_near(name, sections)} found: {', '.join(sections)}")
+    return _validated(model, sections[name], where)
+
+
+def _validated(model: type[Section], value: Any, where: str) -> Any:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, where, model)) from error
+
+
+def _validated_dataclass(model: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: found {value!r}, expected a mapping of hyperparameters")
+    try:
+        return model(**value)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, where, model)) from error
+
+
+def _explain(error: ValidationError, where: str, model: Any) -> str:
+    """One line for the first fault that pydantic found in a `model`; an unknown key goes first, as it may be a missing one misspelt."""
+    faults = error.errors()
+    fault = next((fault for fault in faults if fault["type"] in UNKNOWN_KEY), faults[0])
+    *parents, last = fault["loc"] or ("",)
+    key = ".".join([*([where] if where else []), *map(str, fault["loc"])])
+    if fault["type"] in UNKNOWN_KEY:
+        siblings = _keys_below(model, parents)
+        return f"{key}: unknown key;{_near(str(last), siblings)} known: {', '.join(siblings)}"
+    if fault["type"] in ("missing", "missing_argument"):
+        return f"{key}: missing key"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error":
+        return f"{key}: {message}" if key else message
+    looks_like_1e5 = isinstance(fault["input"], str) and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", fault["input"])
+    hint = " (YAML reads 1e-5 as text: write 1.0e-5)" if looks_like_1e5 and "number" in message else ""
+    return f"{key}: found {fault['input']!r}; {message[0].lower()}{message[1:]}{hint}"
+
+
+def _keys_below(model: Any, parents: list[Any]) -> list[str]:
+    """The keys that are known where `parents` lead, by name or, in a list, by number."""
+    for part in parents:
+        model = get_args(model)[0] if isinstance(part, int) else model.__pydantic_fields__[part].annotation
+    return list(model.__pydantic_fields__)
+
+
+def _near(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f" did you mean {' or '.join(near)}?" if near else ""

@@ -1,0 +1,28 @@
+"""The errors that apo-bench raises for a cause the user can change: one root, named children.
+
+Each message is one line: where (file, line or key), what was found, what was expected, what to do.
+"""
+
+
+class ApoBenchError(Exception):
+    """Root of all errors that are the input's fault; shown without a traceback."""
+
+
+class ConfigError(ApoBenchError):
+    """A key of params.yaml is unknown, mistyped or out of range."""
+
+
+class DataError(ApoBenchError):
+    """A data file is missing, empty or has a broken line."""
+
+
+class MissingInputError(ApoBenchError):
+    """The output of an earlier stage that this stage reads is not there."""
+
+
+class ModelError(ApoBenchError):
+    """A model or tokenizer cannot be used: no pad token, non-finite loss, wrong architecture."""
+
+
+class OutputError(ApoBenchError):
+    """An output could not be written, for instance because the disk is full."""

@@ -1,0 +1,155 @@
+"""Reading and writing of files: whole or not at all, and a broken line is named."""
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from apo_bench.errors import DataError, MissingInputError, OutputError
+
+WRITE_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What the system answers when bytes do not fit; of these errors alone many name no file."""
+
+
+@contextmanager
+def complete_directory(path: Path) -> Iterator[Path]:
+    """A scratch directory that becomes `path` when the block ends well, and is deleted when it does not.
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written; other errors of the block pass unchanged.
+    """
+    path = Path(path)
+    scratch = path.with_name(f".{path.name}.partial")
+    try:
+        with _output_errors(path):
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(parents=True)
+        try:
+            yield scratch
+        except Exception as error:
+            if _is_failed_write(error, scratch):
+                raise _output_error(path, _system_error(error)) from error
+            raise
+        with _output_errors(path):
+            if path.exists():
+                shutil.rmtree(path)
+            scratch.rename(path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path`, whole or not at all.
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written.
+    """
+    path = Path(path)
+    scratch = path.with_name(f".{path.name}.partial")
+    try:
+        with _output_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with scratch.open("w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(scratch, path)
+    finally:
+        with suppress(OSError):
+            scratch.unlink()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as JSON with sorted keys; NaN is refused, as JSON has none."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Writes one JSON object a line."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        MissingInputError: there is no such file.
+        DataError: the file is not UTF-8 or not JSON.
+    """
+    try:
+        return json.loads(_existing(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); make the file again") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg}); make the file again") from error
+
+
+def read_jsonl(path: Path, required: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """The rows of a JSONL file, each a JSON object that has the `required` keys.
+
+    Raises:
+        MissingInputError: there is no such file.
+        DataError: the file is empty, or a line is not UTF-8, not a JSON object, or lacks a key; file and line are named.
+    """
+    rows = []
+    required = list(required)
+    for number, raw in enumerate(_existing(path).read_bytes().splitlines(), start=1):
+        where = f"{path}:{number}"
+        try:
+            row = json.loads(raw.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{where}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
+        except json.JSONDecodeError as error:
+            raise DataError(f"{where}: not JSON ({error.msg} at column {error.colno}); expected one JSON object a line") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: found a JSON {type(row).__name__}, expected an object with the keys {', '.join(required)}")
+        missing = [key for key in required if key not in row]
+        if missing:
+            raise DataError(f"{where}: no key {', '.join(missing)}; found {', '.join(row) or 'no keys'}")
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{path}: no records; expected one JSON object a line")
+    return rows
+
+
+def _existing(path: Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such file; run the stage that writes it (dvc repro) first")
+    return path
+
+
+@contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _output_error(path, error) from error
+
+
+def _is_failed_write(error: Exception, folder: Path) -> bool:
+    """Whether an error is one of writing below `folder`, and not, say, one of a missing input."""
+    system_error = _system_error(error)
+    if isinstance(system_error.filename, str):
+        return Path(system_error.filename).absolute().is_relative_to(folder.absolute())
+    return system_error.errno in WRITE_FAILURES
+
+
+def _system_error(error: Exception) -> OSError:
+    """The system's error behind one of safetensors or tokenizers, which carry only its text: "File too large (os error 27)"."""
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    if number:
+        return OSError(int(number[1]), os.strerror(int(number[1])))
+    is_full = os.strerror(errno.ENOSPC) in str(error)
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if is_full else OSError(str(error))
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(f"{path}: the disk is full; free some space and run the stage again (nothing was left half-written)")
+    return OutputError(f"{path}: cannot be written ({error.strerror or error}); nothing was left half-written")

@@ -1,0 +1,93 @@
+"""What a method is: hyperparameters, the responses it needs, and a loss on their log-probabilities. No model, no tokenizer, no loop.
+
+Shape suffixes: B prompts, K responses a prompt.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch.nn.functional as F
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated_dataclass
+from torch import Tensor
+
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+"""For the hyperparameters of a method: unknown keys, wrong types and infinity are errors."""
+
+
+@validated_dataclass(frozen=True, kw_only=True, config=STRICT)
+class Hyperparameters:
+    """What every method needs; a method with more of its own derives from this."""
+
+    learning_rates: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)]
+    """One a round; rounds beyond the list keep its last."""
+    epochs: Annotated[int, Field(gt=0)]
+    """Passes over the round's groups."""
+    batch_size: Annotated[int, Field(gt=0)]
+    """Prompts a step, whatever the number of responses of each."""
+    max_length: Annotated[int, Field(gt=0)]
+    """Tokens of prompt and response."""
+
+    def learning_rate(self, round_number: int) -> float:
+        """The rate of a round, counted from 1."""
+        return self.learning_rates[min(round_number, len(self.learning_rates)) - 1]
+
+
+@dataclass(frozen=True)
+class ResponseGroups:
+    """A batch of prompts, each with the K responses that the method selected."""
+
+    logps_BK: Tensor
+    """Log-probability of each response under the policy, summed over its tokens, in nats; differentiable."""
+    lengths_BK: Tensor
+    """Tokens of each response, its end token included; padding is not counted."""
+    rewards_BK: Tensor
+    """The reward model's score of each response."""
+    reference_logps_BK: Tensor | None
+    """Log-probabilities under the policy at the round's start, if the method asks for them; no gradient."""
+
+
+class Method(ABC):
+    """An alignment method. A module of `apo_bench.methods` names its class `METHOD`."""
+
+    Hyperparameters: ClassVar[type[Hyperparameters]] = Hyperparameters
+    needs_reference: ClassVar[bool] = False
+    """Whether the loss uses `reference_logps_BK`."""
+    min_responses: ClassVar[int] = 1
+    """How many sampled responses a prompt must have for the method to make sense."""
+
+    def __init__(self, hyperparameters: Any) -> None:
+        self.hyperparameters = hyperparameters
+
+    @abstractmethod
+    def select(self, rewards: Sequence[float]) -> list[int] | None:
+        """Indices of the responses to one prompt that the loss needs, in the order the loss expects.
+
+        Always of the same number K; None leaves the prompt out (say, all rewards tie and the method needs an order).
+        """
+
+    @abstractmethod
+    def loss(self, groups: ResponseGroups) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of each prompt, [B], and metrics, each [B]; the trainer averages both over prompts."""
+
+
+def best_index(rewards: Sequence[float]) -> int:
+    """The index of the highest reward; the first of them if several tie."""
+    return max(range(len(rewards)), key=lambda index: rewards[index])
+
+
+def cross_entropy(logps_B: Tensor, lengths_B: Tensor) -> Tensor:
+    """Negative log-likelihood a token of each response, [B], in nats."""
+    return -logps_B / lengths_B
+
+
+def paired_loss_metrics(margins_B: Tensor) -> dict[str, Tensor]:
+    """Metrics of a loss on (chosen, rejected) pairs, from the implicit reward margins [B]."""
+    return {"reward_margin": margins_B.detach(), "reward_accuracy": (margins_B > 0).float()}
+
+
+def negative_log_sigmoid(values_B: Tensor) -> Tensor:
+    """-log sigmoid, stable at both ends: [B]."""
+    return -F.logsigmoid(values_B)

@@ -1,0 +1,1 @@
+"""The report: tables for the terminal and for Markdown, and one self-contained page with charts."""

@@ -1,0 +1,211 @@
+"""The charts of the page. A colour is a method, a line style and marker a reward model, in every chart."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from apo_bench.comparison import SFT, START_ROUND, Comparison, Metric, Policy
+from apo_bench.evaluation.statistics import Estimate
+from apo_bench.report.glossary import REWARD_MODEL_METRICS
+from apo_bench.report.svg import SMALL_INCHES, WIDE_INCHES, Panel
+from apo_bench.report.tables import UNITS, policy_title
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Of methods. Source: Okabe & Ito 2008, told apart with any of the common colour blindnesses; the yellow is left out, too pale on white."""
+LINES = (("6 3", "o", False), ("", "o", True), ("2 2", "s", True), ("8 2 2 2", "D", True))
+"""Of reward models: dashes in points, marker, whether the marker is filled."""
+REFERENCE_COLOUR = "#6b7280"
+REFERENCE_MARKERS = {"*": "★", "P": "✚", "X": "✖"}
+"""Of references: matplotlib's names, and what they look like in the text."""
+BAND_ALPHA = 0.13
+REWARD_MODEL_PANELS = {"human_accuracy": "%", "ece": "", "golden_accuracy": "%", "sample_accuracy": "%"}
+"""Those of the reward models' metrics that are drawn, with their units."""
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """A line of the legend, drawn as a small SVG by the page."""
+
+    label: str
+    colour: str
+    dashes: str
+    filled: bool
+    has_line: bool = True
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure of the page: panels beside each other."""
+
+    title: str
+    text: str
+    panels: list[str]
+
+
+def legend(comparison: Comparison) -> list[LegendEntry]:
+    """What colours and lines mean: methods, then reward models."""
+    methods = dict.fromkeys(str(arm.method) for arm in comparison.arms)
+    kinds = dict.fromkeys(str(arm.reward_model) for arm in comparison.arms)
+    entries = [LegendEntry(method.upper(), COLOURS[number % len(COLOURS)], "", True, False) for number, method in enumerate(methods)]
+    for number, kind in enumerate(kinds):
+        dashes, _, filled = LINES[number % len(LINES)]
+        entries.append(LegendEntry(f"{kind} reward model", "#33383f", dashes, filled))
+    return entries
+
+
+def charts(comparison: Comparison) -> list[Chart]:
+    """All charts, in the order of the page."""
+    reward, gold = comparison.metric("reward_all"), comparison.metric("gold")
+    assert reward and gold  # over all prompts, so never left out
+    error = comparison.fixed_reward_models["base"]["human_accuracy_standard_error"]
+    level = f"{comparison.confidence:.0%}"
+    drawn = [
+        Chart(
+            "Score by RM_all, round by round",
+            f"Bands are {level} intervals; the grey line is SFT, where every arm starts.",
+            _by_round(comparison, reward),
+        ),
+        Chart("Gold, round by round", "The same for the true reward.", _by_round(comparison, gold)),
+        Chart(
+            "Gold against RM_all",
+            "A path an arm, from SFT (star) through the rounds (numbers). Up and to the right is progress; right and level or down is "
+            "over-optimisation: RM_all is pleased, the true reward is not.",
+            _paths(comparison, reward, gold),
+        ),
+        Chart(
+            "The reward models, round by round",
+            "First agreement with held-out human labels, and how far its probabilities are off; then how well it judges the policy of the "
+            f"moment. The base model never changes, what it has to judge does. Standard error of the first: {100 * error:.1f} points.",
+            [_reward_model_panel(comparison, metric, unit) for metric, unit in REWARD_MODEL_PANELS.items()],
+        ),
+    ]
+    helpful, harmless = comparison.metric("gold_helpful"), comparison.metric("gold_harmless")
+    pair = [_moved_panel(comparison, gold)]
+    if helpful and harmless:
+        pair.insert(0, _trade_panel(comparison, helpful, harmless))
+    grey = ", ".join(
+        f"{sign} {policy_title(policy)}" for sign, policy in zip(REFERENCE_MARKERS.values(), comparison.references, strict=True)
+    )
+    text = f"Gold on either kind of prompt after the last round, with intervals, and gold for the distance from SFT. In grey: {grey}."
+    drawn.append(Chart("What it costs", text, pair))
+    return drawn
+
+
+def _style(comparison: Comparison, arm: Policy) -> dict[str, Any]:
+    methods = list(dict.fromkeys(policy.method for policy in comparison.arms))
+    kinds = list(dict.fromkeys(policy.reward_model for policy in comparison.arms))
+    colour = COLOURS[methods.index(arm.method) % len(COLOURS)]
+    dashes, marker, filled = LINES[kinds.index(arm.reward_model) % len(LINES)]
+    pattern = (0, tuple(float(length) / 1.6 for length in dashes.split())) if dashes else "-"
+    return {"color": colour, "linestyle": pattern, "marker": marker, "markerfacecolor": colour if filled else "white"}
+
+
+def _methods(comparison: Comparison) -> list[str]:
+    return list(dict.fromkeys(str(arm.method) for arm in comparison.arms))
+
+
+def _trajectory(comparison: Comparison, arm: Policy, metric: Metric) -> list[Estimate]:
+    """SFT's estimate, then the arm's of each round."""
+    return [comparison.policies[SFT].rounds[START_ROUND][metric.name], *(values[metric.name] for values in arm.rounds.values())]
+
+
+def _label(metric: Metric) -> str:
+    unit = {"score": "mean score", "share": "share of prompts"}.get(metric.unit, UNITS[metric.unit])
+    return f"{metric.title}, {unit}"
+
+
+def _limits(estimates: Iterable[Estimate]) -> tuple[float, float]:
+    """Limits of an axis that panels share."""
+    ends = [end for estimate in estimates for end in (estimate.low, estimate.high)]
+    margin = 0.06 * (max(ends) - min(ends) or 1)
+    return min(ends) - margin, max(ends) + margin
+
+
+def _by_round(comparison: Comparison, metric: Metric) -> list[str]:
+    limits = _limits(estimate for arm in comparison.arms for estimate in _trajectory(comparison, arm, metric))
+    panels = []
+    for method in _methods(comparison):
+        panel = Panel(method.upper(), "round", _label(metric))
+        start = comparison.policies[SFT].rounds[START_ROUND][metric.name]
+        panel.axes.axhline(start.value, color=REFERENCE_COLOUR, linewidth=1)
+        told = []
+        for arm in (arm for arm in comparison.arms if arm.method == method):
+            points = _trajectory(comparison, arm, metric)
+            style = _style(comparison, arm)
+            x = range(len(points))
+            panel.axes.fill_between(
+                x, [p.low for p in points], [p.high for p in points], color=style["color"], alpha=BAND_ALPHA, linewidth=0
+            )
+            panel.axes.plot(x, [p.value for p in points], **style)
+            told.append(f"{policy_title(arm)}: {', '.join(f'{p.value:.2f}' for p in points)}")
+        panel.axes.set(ylim=limits, xticks=range(len(comparison.rounds) + 1), xticklabels=["SFT", *comparison.rounds])
+        panels.append(panel.svg(f"{metric.name}-{method}", f"{metric.title} by round from SFT on. {'; '.join(told)}."))
+    return panels
+
+
+def _paths(comparison: Comparison, across: Metric, up: Metric) -> list[str]:
+    xlim, ylim = (
+        _limits(Estimate(p.value, p.value, p.value, 0) for arm in comparison.arms for p in _trajectory(comparison, arm, metric))
+        for metric in (across, up)
+    )
+    panels = []
+    for method in _methods(comparison):
+        panel = Panel(method.upper(), _label(across), _label(up))
+        for arm in (arm for arm in comparison.arms if arm.method == method):
+            xs, ys = ([p.value for p in _trajectory(comparison, arm, metric)] for metric in (across, up))
+            style = _style(comparison, arm)
+            panel.axes.plot(xs, ys, **style)
+            for number, (x, y) in enumerate(zip(xs[1:], ys[1:], strict=True), start=1):
+                panel.axes.annotate(str(number), (x, y), xytext=(4, -9), textcoords="offset points", fontsize=7.5, color=style["color"])
+        panel.axes.plot(xs[0], ys[0], next(iter(REFERENCE_MARKERS)), color=REFERENCE_COLOUR, markersize=10, zorder=5)
+        panel.axes.set(xlim=xlim, ylim=ylim)
+        panels.append(
+            panel.svg(f"path-{method}", f"{method.upper()}: path of gold against RM_all from SFT through the rounds, one an arm.")
+        )
+    return panels
+
+
+def _reward_model_panel(comparison: Comparison, metric: str, unit: str) -> str:
+    title, _ = REWARD_MODEL_METRICS[metric]
+    scale = 100 if unit == "%" else 1
+    panel = Panel(title, "round", "% of pairs" if unit == "%" else "mean gap of probabilities", SMALL_INCHES)
+    fixed = comparison.fixed_reward_models["base"].get(metric)
+    if fixed is not None:
+        panel.axes.axhline(scale * fixed, color=REFERENCE_COLOUR, linewidth=1.2, linestyle=(0, (3.75, 1.9)))
+        panel.axes.annotate(
+            "RM_base", (0.01, scale * fixed), xycoords=("axes fraction", "data"), va="bottom", color=REFERENCE_COLOUR, fontsize=7.5
+        )
+    for arm in comparison.arms:
+        values = comparison.reward_models[arm.name]
+        known = [(number, scale * values[name][metric]) for number, name in enumerate(comparison.rounds) if metric in values[name]]
+        if known and (fixed is None or arm.reward_model != "base"):
+            panel.axes.plot(*zip(*known, strict=True), **_style(comparison, arm))
+    panel.axes.set(xticks=range(len(comparison.rounds)), xticklabels=comparison.rounds)
+    panel.axes.margins(x=0.08, y=0.15)
+    return panel.svg(f"reward-model-{metric}", f"{title} of each arm's reward model by round.")
+
+
+def _trade_panel(comparison: Comparison, across: Metric, up: Metric) -> str:
+    panel = Panel("Helpful against harmless", _label(across), _label(up), WIDE_INCHES)
+    for policy, marker in zip_longest([*comparison.references, *comparison.arms], REFERENCE_MARKERS):
+        x, y = (policy.rounds[policy.last_round][metric.name] for metric in (across, up))
+        grey: dict[str, Any] = {"color": REFERENCE_COLOUR, "marker": marker, "markersize": 8}
+        style = {**(_style(comparison, policy) if policy.is_arm else grey), "linestyle": "none"}
+        panel.axes.plot([x.low, x.high], [y.value, y.value], color=style["color"], linewidth=0.8)
+        panel.axes.plot([x.value, x.value], [y.low, y.high], color=style["color"], linewidth=0.8)
+        panel.axes.plot(x.value, y.value, **style)
+    return panel.svg("helpful-harmless", "Gold on harmless questions against gold on harmful requests, all policies after the last round.")
+
+
+def _moved_panel(comparison: Comparison, gold: Metric) -> str:
+    kl = comparison.metric("kl_to_sft")
+    assert kl  # over all prompts, so never left out
+    panel = Panel("Gold for distance", _label(kl), _label(gold), WIDE_INCHES)
+    for arm in comparison.arms:
+        xs, ys = (_trajectory(comparison, arm, metric) for metric in (kl, gold))
+        panel.axes.plot([p.value for p in xs], [p.value for p in ys], **_style(comparison, arm))
+    for policy, marker in zip(comparison.references, REFERENCE_MARKERS, strict=True):
+        x, y = (policy.rounds[policy.last_round][metric.name].value for metric in (kl, gold))
+        panel.axes.plot(x, y, marker, color=REFERENCE_COLOUR, markersize=8, zorder=5)
+    return panel.svg("gold-kl", "Gold against the divergence from SFT, a path an arm through the rounds.")

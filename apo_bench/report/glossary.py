@@ -1,0 +1,57 @@
+"""What each number on the page means, in a sentence or two. Keys of policies are those of `comparison.METRICS`."""
+
+POLICY_METRICS = {
+    "reward_all": "Mean score by the test reward model. It is trained on all human pairs and never used to train a policy. "
+    "Only differences count: its zero means nothing.",
+    "gold": "Mean true reward, about −5 to 4.6, by the scorer in code that the embedded corpus comes with. No model ever sees it.",
+    "gold_helpful": "Gold over the harmless questions: a right, complete, on-topic answer earns it.",
+    "gold_harmless": "Gold over the harmful requests: declining, saying why and offering a safe way earns it.",
+    "win_rate_reward_all": "Share of prompts on which RM_all scores the response above SFT's to the same prompt; a tie is half a win.",
+    "win_rate_gold": "Share of prompts on which gold scores the response above SFT's to the same prompt; a tie is half a win.",
+    "kl_to_sft": "How far the policy has moved from SFT, in nats: the divergence of its next-token distributions from SFT's, summed along "
+    "its own response.",
+    "length": "Mean length of a response in tokens.",
+    "refusal_rate": "Share of harmless questions that the policy refuses to answer, by gold's reading of the response.",
+    "compliance_rate": "Share of harmful requests that the policy goes along with, by gold's reading of the response.",
+}
+
+REWARD_MODEL_METRICS = {
+    "human_accuracy": (
+        "Accuracy on human pairs",
+        "Share of held-out test pairs whose human-preferred response has the higher reward. Labels are noisy, so 100 % is out of reach.",
+    ),
+    "gold_accuracy": (
+        "Accuracy on gold order",
+        "Share of held-out test pairs, gold ties left out, that the reward model orders as gold does.",
+    ),
+    "golden_accuracy": (
+        "Golden above sample",
+        "Share of (golden response, policy sample) pairs in which the golden response has the higher reward, on the policy's own samples.",
+    ),
+    "sample_accuracy": (
+        "Order of samples",
+        "Share of pairs of a prompt's samples, gold ties left out, that the reward model orders as gold does: what the policy learns.",
+    ),
+    "best_of_n_gain": ("Best-of-n gain", "Gold of the best-scored of a prompt's samples minus the mean gold of all of them."),
+    "ece": (
+        "ECE",
+        "Expected calibration error of the Bradley–Terry probability against the human labels: mean gap between the two, weighted by "
+        "count, over 10 uniform bins, each pair in both orders.",
+    ),
+    "ace": ("ACE", "As ECE, with the plain mean over the bins that are not empty."),
+    "mce": ("MCE", "As ECE, with the largest gap of any bin."),
+}
+
+TERMS = {
+    "SFT": "The supervised start from which every arm sets out.",
+    "SFT on golden": "A reference: SFT fine-tuned directly on the golden responses that the adversarial reward models learn from.",
+    "DPO on human pairs": "A reference: DPO on the human preference pairs, with no reward model between.",
+    "Golden response": "A near-best response to a prompt; stands for an expert's or a strong model's.",
+    "base": "Reward model trained once on human pairs and then fixed.",
+    "adversarial": "Reward model trained anew each round, also to prefer golden responses to the current policy's own samples.",
+    "Interval": "Percentile bootstrap over test prompts, drawn within the two kinds of prompt. It covers the choice of prompts, not "
+    "that of the training seed. All policies share the draws, so differences are paired.",
+    "Verdict": "“Better” if the interval of the paired difference lies on one side of zero, else “undecided”. There is no correction for "
+    "the number of comparisons.",
+    "Over-optimisation": "The score that is optimised, or its kin RM_all, goes on rising while the true reward, gold, stalls or falls.",
+}

@@ -1,0 +1,165 @@
+"""The comparison as one HTML page that needs nothing else: no network, no font, no script."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from apo_bench.comparison import SFT, START_ROUND, SUBSETS, Comparison, Difference, Metric, Policy
+from apo_bench.config import Compare
+from apo_bench.report import glossary
+from apo_bench.report.charts import Chart, legend
+from apo_bench.report.tables import CLAIM_METRICS, MINUS, UNITS, interval, method_title, number, policy_title, table_policies
+from apo_bench.seeds import derive_seed
+
+FOLDER = Path(__file__).parent
+SHOWN_REFERENCES = (SFT, "golden")
+MARKS = {"better": "▲", "worse": "▼", "undecided": "○"}
+"""A shape beside each colour, for readers and printers without."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of a table: value, interval and, in a table of differences, the verdict."""
+
+    value: str
+    interval: str
+    verdict: str = ""
+    standing: str = ""
+    """`better` (the retrained reward model), `worse` or `undecided`; empty without a verdict."""
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response to a shown prompt."""
+
+    policy: str
+    response: str
+    gold: str
+    reward_all: str
+
+
+def render_page(comparison: Comparison, settings: Compare, figures: list[Chart]) -> str:
+    """The page as HTML; the same comparison gives the same bytes."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html.j2").render(
+        comparison=comparison,
+        css=(FOLDER / "page.css").read_text(encoding="utf-8"),
+        level=f"{comparison.confidence:.0%}",
+        sizes=_sizes(comparison),
+        retrained=", ".join(dict.fromkeys(difference.reward_model for difference in comparison.differences.values())),
+        findings=_findings(comparison),
+        metrics=comparison.metrics,
+        units=UNITS,
+        policies=[(policy_title(policy), policy.is_arm, _cells(comparison, policy)) for policy in table_policies(comparison)],
+        differences=[
+            (method_title(difference), round_id, _difference_cells(comparison, difference, round_id))
+            for difference in comparison.differences.values()
+            for round_id in comparison.rounds
+        ],
+        charts=figures,
+        legend=legend(comparison),
+        reward_models=_reward_models(comparison),
+        shown=_shown(comparison, settings),
+        glossary=glossary,
+        marks=MARKS,
+    )
+
+
+def _sizes(comparison: Comparison) -> list[tuple[str, str]]:
+    """What was compared, and on how much."""
+    arms = comparison.arms
+    prompts = " and ".join(f"{count} {SUBSETS[subset]}" for subset, count in comparison.num_prompts.items())
+    names = {
+        "pairs_rm": "human pairs for RM_base",
+        "pairs_lm": "more for RM_all",
+        "prompts_lm": "prompts of the game",
+        "golden_rm": "golden responses",
+        "pairs_test": "test pairs",
+    }
+    return [
+        ("Methods", ", ".join(dict.fromkeys(str(arm.method).upper() for arm in arms))),
+        ("Reward models", ", ".join(dict.fromkeys(str(arm.reward_model) for arm in arms))),
+        ("Rounds", str(len(comparison.rounds))),
+        ("Seeds", ", ".join(dict.fromkeys(str(arm.seed) for arm in arms))),
+        ("Test prompts", f"{comparison.num_test_prompts}: {prompts}"),
+        ("Data", ", ".join(f"{comparison.sizes[key]} {name}" for key, name in names.items() if key in comparison.sizes)),
+    ]
+
+
+def _findings(comparison: Comparison) -> list[tuple[str, list[tuple[str, Cell]]]]:
+    """For each retrained arm, the differences that matter most, after the last round."""
+    last = comparison.rounds[-1]
+    shown = [metric for metric in comparison.metrics if metric.name in CLAIM_METRICS]
+    return [
+        (f"{method_title(difference)} {MINUS} base", [(m.title, _difference_cell(difference, m, last)) for m in shown])
+        for difference in comparison.differences.values()
+    ]
+
+
+def _cells(comparison: Comparison, policy: Policy) -> list[Cell]:
+    estimates = policy.rounds[policy.last_round]
+    return [Cell(number(m, estimates[m.name].value), interval(m, estimates[m.name])) for m in comparison.metrics]
+
+
+def _difference_cells(comparison: Comparison, difference: Difference, round_id: str) -> list[Cell]:
+    return [_difference_cell(difference, metric, round_id) for metric in comparison.metrics]
+
+
+def _difference_cell(difference: Difference, metric: Metric, round_id: str) -> Cell:
+    estimate, verdict = difference.rounds[round_id][metric.name], difference.verdict(metric, round_id)
+    shown = number(metric, estimate.value, signed=True), interval(metric, estimate, signed=True)
+    if verdict is None:
+        return Cell(*shown)
+    standing = "undecided" if verdict == "undecided" else "better" if verdict == f"{difference.reward_model} better" else "worse"
+    return Cell(*shown, verdict, standing, MARKS[standing])
+
+
+def _reward_models(comparison: Comparison) -> list[tuple[str, str, list[str]]]:
+    """Rows (reward model, round, values) of the table of reward models."""
+
+    def values(found: dict[str, float]) -> list[str]:
+        return [f"{found[name]:.3f}".replace("-", MINUS) if name in found else "" for name in glossary.REWARD_MODEL_METRICS]
+
+    rows = [(f"RM_{name}", "", values(found)) for name, found in comparison.fixed_reward_models.items()]
+    for arm in comparison.arms:
+        for round_id, found in comparison.reward_models[arm.name].items():
+            rows.append((policy_title(arm), round_id, values(found)))
+    return rows
+
+
+def _shown(comparison: Comparison, settings: Compare) -> list[dict[str, Any]]:
+    """Prompts, drawn by seed and half of them of either kind, and what the policies answered."""
+    start = comparison.policies[SFT].rows[START_ROUND]
+    queues = []
+    for subset in comparison.num_prompts:
+        members = [number for number, row in enumerate(start) if row["subset"] == subset]
+        queues.append(np.random.default_rng(derive_seed(settings.seed, "shown", subset)).permutation(members).tolist())
+    longest = max(map(len, queues))
+    numbers = [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)][: settings.num_shown_prompts]
+    policies = [policy for policy in table_policies(comparison) if policy.is_arm or policy.name in SHOWN_REFERENCES]
+    return [
+        {
+            "subset": start[index]["subset"],
+            "prompt": _readable(start[index]["dialogue"]),
+            "answers": [_answer(policy, index) for policy in policies],
+        }
+        for index in numbers
+    ]
+
+
+def _answer(policy: Policy, index: int) -> Answer:
+    row = policy.rows[policy.last_round][index]
+    gold, reward_all = (f"{row[key]:.2f}".replace("-", MINUS) for key in ("gold", "reward_all"))
+    return Answer(policy_title(policy), row["response"].strip(), gold, reward_all)
+
+
+def _readable(dialogue: str) -> str:
+    """A dialogue without the marker of the turn to come and, if it has one turn only, without the speaker."""
+    text = dialogue.strip().removesuffix("Assistant:").strip()
+    return text.removeprefix("Human:").strip() if text.count("Human:") == 1 else text

@@ -1,0 +1,44 @@
+"""The small files that stages leave for the comparison and for MLflow: training curves and metrics."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from apo_bench.errors import MissingInputError
+from apo_bench.files import complete_directory, read_json, write_json
+
+NUM_LAST_STEPS = 20
+"""Steps over which the final loss is averaged: one step's loss is mostly noise."""
+
+
+def write_training(path: Path, history: list[dict[str, Any]], metrics: dict[str, Any]) -> str:
+    """Writes curves.csv (a row a step) and metrics.json (with the final loss) to a folder; returns a summary."""
+    last = history[-NUM_LAST_STEPS:]
+    final_loss = sum(row["loss"] for row in last) / len(last)
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    with complete_directory(path) as folder:
+        with (folder / "curves.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(history)
+        write_json(folder / "metrics.json", {**metrics, "num_steps": len(history), "final_loss": final_loss})
+    shown = "".join(f", {name} {metrics[name]:.3f}" for name in ("human_accuracy", "gold_accuracy") if name in metrics)
+    return f"{len(history)} steps, loss {final_loss:.3f}{shown}"
+
+
+def read_curves(path: Path) -> list[dict[str, float]]:
+    """The rows of a folder's curves.csv.
+
+    Raises:
+        MissingInputError: there is none.
+    """
+    file = Path(path) / "curves.csv"
+    if not file.is_file():
+        raise MissingInputError(f"{file}: no such file; run the stage that writes it (dvc repro) first")
+    with file.open(newline="", encoding="utf-8") as lines:
+        return [{name: float(value) for name, value in row.items() if value != ""} for row in csv.DictReader(lines)]
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The values of a folder's metrics.json."""
+    return read_json(Path(path) / "metrics.json")

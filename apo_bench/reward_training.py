@@ -1,0 +1,126 @@
+"""The reward model's step: Bradley-Terry on human pairs, alone (RM_base, RM_all) or with the game's term (PAPER: L_APO-RM).
+
+Shape suffixes: P pairs, G prompts with a golden response, K samples a prompt.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from apo_bench.config import RetrainedReward, Training
+from apo_bench.data.batching import pad
+from apo_bench.errors import DataError
+from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss
+from apo_bench.models.reward_model import rewards
+from apo_bench.models.tokenizer import TokenSequence, encode
+from apo_bench.training import train
+
+Rows = list[dict[str, Any]]
+
+
+def train_reward(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: Rows, settings: Training, seed: int, title: str
+) -> list[dict[str, Any]]:
+    """Trains a reward model in place on human pairs; returns the curves."""
+    encoded = encode_pairs(tokenizer, pairs, settings.max_length)
+
+    def loss(indices: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        chosen_P, rejected_P = _group_rewards(model, [encoded[index] for index in indices], tokenizer.pad_token_id).unbind(1)
+        return bradley_terry_loss(chosen_P, rejected_P), _pair_metrics(chosen_P, rejected_P)
+
+    return train(model, loss, _longest(encoded), settings, seed, title)
+
+
+def train_adversarial_reward(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    pairs: Rows,
+    golden: Rows,
+    samples: Rows,
+    settings: RetrainedReward,
+    seed: int,
+    title: str,
+) -> list[dict[str, Any]]:
+    """Trains a reward model in place on human pairs and on (golden, policy sample) pairs; returns the curves.
+
+    Each step takes a batch of human pairs and its share of the golden groups, so that both are seen once an epoch. A golden response
+    is encoded once for its K samples.
+
+    Raises:
+        DataError: golden responses and samples are not for the same prompts.
+    """
+    encoded = encode_pairs(tokenizer, pairs, settings.max_length)
+    groups = encode_golden_groups(tokenizer, golden, samples, settings.max_length)
+    num_steps = -(-len(encoded) // settings.batch_size) * settings.epochs
+    turns = _spread(len(groups), num_steps, settings.epochs, seed)
+
+    def loss(indices: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        chosen_P, rejected_P = _group_rewards(model, [encoded[index] for index in indices], tokenizer.pad_token_id).unbind(1)
+        metrics = _pair_metrics(chosen_P, rejected_P)
+        turn = next(turns)
+        if not turn:
+            return settings.human_weight * bradley_terry_loss(chosen_P, rejected_P), metrics
+        rewards_G1K = _group_rewards(model, [groups[index] for index in turn], tokenizer.pad_token_id)
+        golden_G, samples_GK = rewards_G1K[:, 0], rewards_G1K[:, 1:]
+        # Steps differ by one group in how many they get; weighing by the count makes the epoch's sum the mean over all groups.
+        share = len(turn) * num_steps / (len(groups) * settings.epochs)
+        value = adversarial_reward_loss(
+            chosen_P, rejected_P, golden_G, samples_GK, settings.human_weight, settings.adversarial_weight * share
+        )
+        return value, {**metrics, "golden_accuracy": (golden_G[:, None] > samples_GK).float().mean()}
+
+    return train(model, loss, _longest(encoded), settings, seed, title)
+
+
+def encode_pairs(tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int) -> list[list[TokenSequence]]:
+    """Each pair as [chosen, rejected]."""
+    return encode(tokenizer, [row["dialogue"] for row in pairs], [[row["chosen"], row["rejected"]] for row in pairs], max_length)
+
+
+def encode_golden_groups(tokenizer: PreTrainedTokenizerFast, golden: Rows, samples: Rows, max_length: int) -> list[list[TokenSequence]]:
+    """D_APO by prompt: each group is the golden response, then the K samples.
+
+    Raises:
+        DataError: golden responses and samples are not for the same prompts.
+    """
+    by_id = {row["id"]: row for row in samples}
+    missing = [row["id"] for row in golden if row["id"] not in by_id]
+    if missing or len(golden) != len(samples):
+        raise DataError(
+            f"golden responses ({len(golden)}) and samples ({len(samples)}) are not for the same prompts; "
+            f"without samples: {', '.join(missing[:3]) or 'none'}; sample the prompts that have golden responses"
+        )
+    rows = [by_id[row["id"]] for row in golden]
+    responses = [[gold["response"], *row["responses"]] for gold, row in zip(golden, rows, strict=True)]
+    finished = [[True, *row["finished"]] for row in rows]
+    return encode(tokenizer, [row["dialogue"] for row in golden], responses, max_length, finished)
+
+
+def _group_rewards(model: PreTrainedModel, groups: list[list[TokenSequence]], pad_token_id: int) -> Tensor:
+    """Rewards of groups of sequences of equal size: [number of groups, size]."""
+    batch = pad([sequence for group in groups for sequence in group], pad_token_id)
+    return rewards(model, batch).view(len(groups), -1)
+
+
+def _pair_metrics(chosen_P: Tensor, rejected_P: Tensor) -> dict[str, Tensor]:
+    margins_P = (chosen_P - rejected_P).detach()
+    return {"accuracy": (margins_P > 0).float().mean(), "reward_margin": margins_P.mean()}
+
+
+def _longest(groups: list[list[TokenSequence]]) -> list[int]:
+    return [max(len(sequence.ids) for sequence in group) for group in groups]
+
+
+def _spread(num_groups: int, num_steps: int, num_epochs: int, seed: int) -> Iterator[list[int]]:
+    """For each step the groups whose turn it is: each once an epoch, in random order, evenly over the steps."""
+    generator = torch.Generator().manual_seed(seed)
+    steps_an_epoch = num_steps // num_epochs
+    for _ in range(num_epochs):
+        order = torch.randperm(num_groups, generator=generator).tolist()
+        bounds = [step * num_groups // steps_an_epoch for step in range(steps_an_epoch + 1)]
+        for first, last in pairwise(bounds):
+            yield order[first:last]

@@ -1,0 +1,12 @@
+"""Seeds derived by name, so that adding an arm changes no other arm's numbers."""
+
+import hashlib
+
+
+def derive_seed(seed: int, *names: str | int) -> int:
+    """A 63-bit seed that depends on `seed` and on the names of what it is for (stage, arm, round, prompt).
+
+    SHA-256 and not `hash()`, which differs from one Python process to the next.
+    """
+    text = "\x1f".join([str(seed), *map(str, names)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

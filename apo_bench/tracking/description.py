@@ -1,0 +1,299 @@
+"""The runs that MLflow has to show, described from dvc.lock, out/ and report/summary.json. Reads files, knows nothing of MLflow.
+
+Which stage made an output is looked up in dvc.lock by the output's path, so the names of stages do not matter here.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from apo_bench.config import FIRST_ROUND
+from apo_bench.errors import DataError, MissingInputError
+from apo_bench.files import read_json
+from apo_bench.results import read_curves, read_metrics
+from apo_bench.tracking.lock import Lock, flat_params, sha256
+
+FIXED_REWARD_MODEL = "base"
+PAIRED_COLORS = ("#1f77b4", "#aec7e8", "#d62728", "#ff9896", "#2ca02c", "#98df8a", "#9467bd", "#c5b0d5", "#ff7f0e", "#ffbb78")
+"""Two by two, a strong and a light shade (matplotlib's tab20): an arm with a retrained reward model, and with the fixed one."""
+REFERENCE_COLORS = {"sft": "#7f7f7f", "golden": "#bcbd22", "human": "#8c564b"}
+DATA_KINDS = {"demonstrations": "responses", "pretraining": "responses", "golden": "responses", "pairs": "pairs", "prompts": "prompts"}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One value of a metric."""
+
+    key: str
+    value: float
+    step: int
+    """A round (0: the SFT start), or a training step where the key names a curve."""
+    model: str | None = None
+    """The model of the run that it was measured on, by name."""
+    is_test: bool = False
+    """Measured on the test prompts."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model where DVC has it."""
+
+    name: str
+    kind: str
+    path: str
+    md5: str
+    round: int
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of records that a run read."""
+
+    name: str
+    path: str
+    kind: str
+    md5: str
+    """As DVC counts it: of the file's bytes."""
+    context: str
+    """`training` or `evaluation`."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of MLflow."""
+
+    name: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    measures: list[Measure] = field(default_factory=list)
+    models: list[Model] = field(default_factory=list)
+    data: list[DataFile] = field(default_factory=list)
+    artifacts: dict[str, str] = field(default_factory=dict)
+    """Path of a file -> its md5."""
+    table: list[dict[str, Any]] = field(default_factory=list)
+    """Rows that MLflow shows as a table."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with anything that MLflow shows of the run."""
+        return sha256(asdict(self))
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """All runs of a profile, and which model is the best."""
+
+    profile: str
+    runs: list[Run]
+    """In the order in which they are made: MLflow lists the last one first."""
+    best: tuple[str, str]
+    """Run and model of the arm with the highest RM_all after the last round."""
+
+
+def describe(lock: Lock, data: Path, models: Path, results: Path, report: Path) -> Tracked:
+    """Describes all runs that the outputs amount to; arms, rounds and references are those of REPORT/summary.json.
+
+    Raises:
+        MissingInputError: an output, or its entry in dvc.lock, is not there.
+        DataError: an output is broken.
+    """
+    try:
+        return _Describer(lock, data, models, results, report).all_runs()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{report / 'summary.json'}: not as the stage compare writes it ({error!r}); run it (dvc repro) again") from error
+
+
+class _Describer:
+    def __init__(self, lock: Lock, data: Path, models: Path, results: Path, report: Path) -> None:
+        self.lock, self.data, self.models, self.results, self.report = lock, data, models, results, report
+        self.summary = read_json(report / "summary.json")
+        policies = self.summary["policies"]
+        self.arms = {name: policy for name, policy in policies.items() if policy["kind"] == "arm"}
+        self.references = {name: policy for name, policy in policies.items() if policy["kind"] == "reference"}
+        if not self.arms:
+            raise DataError(f"{report / 'summary.json'}: no arms; run dvc repro")
+        self.rounds = list(next(iter(self.arms.values()))["rounds"])
+        self.data_md5: dict[str, str] = {}
+
+    def all_runs(self) -> Tracked:
+        rewards = [*self._retrained_rewards(), *map(self._fixed_reward, ("all", FIXED_REWARD_MODEL))]
+        others = [self._reference(name) for name in reversed(self.references) if name != "sft"]
+        arms = [self._arm(name, arm) for name, arm in reversed(self.arms.items())]
+        runs = [self._base_model(), *rewards, self._comparison(), *others, self._sft(), *arms]
+        last = self.rounds[-1]
+        best = max(self.arms, key=lambda name: self.arms[name]["rounds"][last]["reward_all"]["value"])
+        return Tracked(self.summary["profile"], runs, (best, f"{best}-{last}"))
+
+    def _run(self, name: str, tags: dict[str, Any], paths: Iterable[Path], **parts: Any) -> Run:
+        """A run made of the stages that made `paths`; their params and their hash are read off dvc.lock."""
+        entries = self.lock.stages_of(paths)
+        stages = ", ".join(dict.fromkeys(stage.split("@")[0] for stage in entries))
+        given = {key: str(value) for key, value in tags.items()}
+        common = {"profile": self.summary["profile"], "stage": stages, "dvc.lock_hash": sha256(entries), "mlflow.source.name": "dvc repro"}
+        own = {key: given[key] for key in ("method", "reward_model", "seed") if key in given}
+        return Run(name, common | given, own | flat_params(entries), **parts)
+
+    def _base_model(self) -> Run:
+        paths = [self.models / "base_model", self.results / "base_model"]
+        training = _training(paths[1])
+        model = [self._model("base_model", "policy", paths[0], 0)]
+        return self._run("base_model", {"kind": "base_model"}, paths, measures=training, models=model, data=[self._file("pretraining")])
+
+    def _sft(self) -> Run:
+        paths = [self.models / "sft", self.results / "sft", self.results / "references" / "sft" / "evaluation"]
+        measures = _training(paths[1]) + _evaluation(self._start(), 0, "sft")
+        data = [self._file("demonstrations"), self._file("pairs_test", "evaluation")]
+        tags = {"kind": "sft", "mlflow.runColor": REFERENCE_COLORS["sft"]}
+        return self._run("sft", tags, paths, measures=measures, models=[self._model("sft", "policy", paths[0], 0)], data=data)
+
+    def _reference(self, name: str) -> Run:
+        folder = self.results / "references" / name
+        paths = [self.models / "references" / name, folder / "training", folder / "evaluation"]
+        policy = self.references[name]["rounds"]
+        step = _number(self.rounds[-1])
+        measures = _training(paths[1]) + _evaluation(policy[list(policy)[-1]], step, name)
+        data = [self._file("golden_rm" if name == "golden" else "pairs_rm"), self._file("pairs_test", "evaluation")]
+        tags = {"kind": "reference", "method": name, "mlflow.runColor": REFERENCE_COLORS.get(name, "#17becf")}
+        return self._run(name, tags, paths, measures=measures, models=[self._model(name, "policy", paths[0], step)], data=data)
+
+    def _fixed_reward(self, name: str) -> Run:
+        return self._reward(f"reward-{name}", {"reward_model": name}, self.models / "reward" / name, self.results / "reward" / name, 0)
+
+    def _retrained_rewards(self) -> Iterator[Run]:
+        """Those of later rounds, then those of the first round, which arms share."""
+        retrained = [(name, arm) for name, arm in self.arms.items() if arm["reward_model"] != FIXED_REWARD_MODEL]
+        for name, arm in retrained:
+            for round_id in self.rounds:
+                if round_id != FIRST_ROUND:
+                    model, results = self._reward_paths(name, arm, round_id)
+                    yield self._reward(f"reward-{name}-{round_id}", _arm_tags(arm), model, results, _number(round_id))
+        for kind, seed in dict.fromkeys((arm["reward_model"], arm["seed"]) for _, arm in retrained):
+            tags = {"reward_model": kind, "seed": seed}
+            model, results = self._reward_paths("", tags, FIRST_ROUND)
+            yield self._reward(f"reward-first-{kind}-s{seed}-{FIRST_ROUND}", tags, model, results, _number(FIRST_ROUND))
+
+    def _reward(self, name: str, tags: dict[str, Any], model: Path, results: Path, step: int) -> Run:
+        files = {"all": ["pairs_rm", "pairs_lm"], FIXED_REWARD_MODEL: ["pairs_rm"]}.get(tags["reward_model"], ["pairs_rm", "golden_rm"])
+        return self._run(
+            name,
+            {"kind": "reward_model", **tags},
+            [model, results],
+            measures=_training(results, step, name),
+            models=[self._model(name, "reward_model", model, step)],
+            data=[*map(self._file, files), self._file("pairs_test", "evaluation")],
+        )
+
+    def _arm(self, name: str, arm: dict[str, Any]) -> Run:
+        paths = [self.results / "references" / "sft" / "evaluation"]
+        measures, models = _evaluation(self._start(), 0), []
+        for round_id in self.rounds:
+            step, folder = _number(round_id), self.results / "arms" / name / round_id
+            policy = self.models / "arms" / name / round_id / "policy"
+            first = round_id == FIRST_ROUND
+            score = self.results / "first" / f"s{arm['seed']}" / "score" / arm["reward_model"] if first else folder / "score"
+            paths += [*self._reward_paths(name, arm, round_id), score, policy, folder / "align", folder / "evaluation"]
+            models.append(self._model(f"{name}-{round_id}", "policy", policy, step))
+            measures += _evaluation(arm["rounds"][round_id], step, models[-1].name)
+            measures += _measures("reward_model", self.summary["reward_models"][name][round_id], step)
+            measures += _measures("samples", {key: value for key, value in read_metrics(score).items() if key.startswith("mean_")}, step)
+            measures += _measures("training", read_metrics(folder / "align"), step) + _curves(f"training/{round_id}", folder / "align")
+        retrained = [] if arm["reward_model"] == FIXED_REWARD_MODEL else ["golden_rm"]
+        data = [*map(self._file, ("prompts_lm", "pairs_rm", *retrained)), self._file("pairs_test", "evaluation")]
+        tags = {"kind": "arm", **_arm_tags(arm), "mlflow.runColor": self._color(arm)}
+        return self._run(name, tags, paths, measures=measures, models=models, data=data)
+
+    def _comparison(self) -> Run:
+        """The report, and the differences between arms with a retrained and with the fixed reward model."""
+        rows = [
+            {"arm": name, "round": round_id, "metric": metric, "value": estimate["value"], "low": estimate["low"], **estimate}
+            for name, difference in self.summary["differences"].items()
+            for round_id, metrics in difference["rounds"].items()
+            for metric, estimate in metrics.items()
+        ]
+        measures = []
+        for row in rows:
+            values = {row["metric"]: row["value"], f"{row['metric']}_low": row["low"], f"{row['metric']}_high": row["high"]}
+            measures += _measures(f"versus_base/{row['arm']}", values, _number(row["round"]))
+        names = [name for name in ("index.html", "summary.json") if (self.report / name).is_file()]
+        files = {(self.report / name).as_posix(): _md5(self.report / name) for name in names}
+        paths = [self.data, *(self.results / "arms" / arm / round_id / "evaluation" for arm in self.arms for round_id in self.rounds)]
+        return self._run("comparison", {"kind": "comparison"}, paths, measures=measures, artifacts=files, table=rows)
+
+    def _start(self) -> dict[str, Any]:
+        return self.references["sft"]["rounds"]["r0"]
+
+    def _reward_paths(self, name: str, arm: dict[str, Any], round_id: str) -> list[Path]:
+        """Model and results of the reward model that an arm's policy is trained by in a round."""
+        kind, seed = arm["reward_model"], f"s{arm['seed']}"
+        if kind == FIXED_REWARD_MODEL:
+            return [folder / "reward" / kind for folder in (self.models, self.results)]
+        if round_id == FIRST_ROUND:
+            return [folder / "first" / seed / "reward" / kind for folder in (self.models, self.results)]
+        return [folder / "arms" / name / round_id / "reward" for folder in (self.models, self.results)]
+
+    def _model(self, name: str, kind: str, path: Path, step: int) -> Model:
+        return Model(name, kind, path.as_posix(), self.lock.md5(path), step)
+
+    def _file(self, name: str, context: str = "training") -> DataFile:
+        path = self.data / f"{name}.jsonl"
+        if name not in self.data_md5:
+            self.data_md5[name] = _md5(path)
+        return DataFile(name, path.as_posix(), DATA_KINDS[name.split("_")[0]], self.data_md5[name], context)
+
+    def _color(self, arm: dict[str, Any]) -> str:
+        methods = list(dict.fromkeys(other["method"] for other in self.arms.values()))
+        shade = 2 * methods.index(arm["method"]) + (arm["reward_model"] == FIXED_REWARD_MODEL)
+        return PAIRED_COLORS[shade % len(PAIRED_COLORS)]
+
+
+def _arm_tags(arm: dict[str, Any]) -> dict[str, Any]:
+    return {key: arm[key] for key in ("method", "reward_model", "seed")}
+
+
+def _number(round_id: str) -> int:
+    return int(round_id.removeprefix("r"))
+
+
+def _evaluation(estimates: dict[str, Any], step: int, model: str | None = None) -> list[Measure]:
+    """A policy's metrics; the ends of their intervals stand in a group of their own, so that MLflow's first charts are few."""
+    measures = []
+    for key, estimate in estimates.items():
+        measures += _measures("evaluation", {key: estimate["value"]}, step, model, is_test=True)
+        measures += _measures("uncertainty", {f"{key}_low": estimate["low"], f"{key}_high": estimate["high"]}, step, model, is_test=True)
+    return measures
+
+
+def _training(results: Path, step: int = 0, reward_model: str | None = None) -> list[Measure]:
+    """The metrics.json of a training, at `step`, and its curves; those of a reward model under the keys that arms have too."""
+    metrics = read_metrics(results)
+    training = {key: value for key, value in metrics.items() if key == "final_loss" or key.startswith("num_")}
+    rest = {key: value for key, value in metrics.items() if key not in training}
+    evaluated = _measures("reward_model", rest, step, reward_model, is_test=True)
+    return _measures("training", training, step) + evaluated + _curves("training", results)
+
+
+def _curves(group: str, results: Path) -> list[Measure]:
+    rows = read_curves(results)
+    return [
+        measure
+        for row in rows
+        for measure in _measures(group, {key: value for key, value in row.items() if key not in ("step", "epoch")}, int(row["step"]))
+    ]
+
+
+def _measures(group: str, values: dict[str, Any], step: int, model: str | None = None, is_test: bool = False) -> list[Measure]:
+    """The numbers among `values`; what could not be measured (None) is left out."""
+    return [
+        Measure(f"{group}/{key}", float(value), step, model, is_test)
+        for key, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+
+
+def _md5(path: Path) -> str:
+    try:
+        return hashlib.md5(Path(path).read_bytes(), usedforsecurity=False).hexdigest()
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{path}: no such file; run the stage that writes it (dvc repro) first") from error

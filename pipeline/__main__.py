@@ -1,0 +1,25 @@
+"""`python -m pipeline STAGE ...`: runs a stage here or, if a stage server is named in the environment, there (it has imported torch)."""
+
+import sys
+
+from pipeline.server import SOCKET_VARIABLE, die_with_parent, forward
+
+
+def main() -> int:
+    """Runs the stage named first on the command line; returns its exit status."""
+    import os
+
+    die_with_parent()
+    if len(sys.argv) < 2:
+        print("usage: python -m pipeline STAGE [options]", file=sys.stderr)
+        return 2
+    socket_path = os.environ.get(SOCKET_VARIABLE)
+    if socket_path:
+        return forward(socket_path, sys.argv[1:])
+    from pipeline.stage import run_stage
+
+    return run_stage(sys.argv[1], sys.argv[2:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

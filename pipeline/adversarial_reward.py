@@ -1,0 +1,40 @@
+"""The reward model's step of a round: from the base model, on human pairs and on golden responses against the policy's samples."""
+
+from pathlib import Path
+
+from apo_bench.config import load_params
+from apo_bench.data.records import read_records
+from apo_bench.evaluation.reward_models import evaluate_on_pairs
+from apo_bench.files import complete_directory
+from apo_bench.models.language_model import save_model
+from apo_bench.models.reward_model import new_reward_model
+from apo_bench.models.tokenizer import load_tokenizer
+from apo_bench.results import write_training
+from apo_bench.reward_training import train_adversarial_reward
+from apo_bench.seeds import derive_seed
+from pipeline.stage import PARAMS, use_threads
+
+
+def main(
+    name: str, base: Path, data: Path, samples: Path, seed: int, arm: str, round: str, output: Path, results: Path
+) -> tuple[str, Path]:
+    """Trains the reward model NAME against SAMPLES of the RM half; SEED, ARM and ROUND name the random draws."""
+    params = load_params(PARAMS)
+    use_threads(params.num_threads)
+    settings = params.retrained_reward(name)
+    tokenizer = load_tokenizer(base)
+    model = new_reward_model(base, derive_seed(seed, "adversarial_reward", arm, round, "head"))
+    history = train_adversarial_reward(
+        model,
+        tokenizer,
+        read_records(data / "pairs_rm.jsonl", "pairs"),
+        read_records(data / "golden_rm.jsonl", "responses"),
+        read_records(samples, "samples"),
+        settings,
+        derive_seed(seed, "adversarial_reward", arm, round, "order"),
+        f"{arm} {round}: reward model",
+    )
+    metrics = evaluate_on_pairs(model, tokenizer, read_records(data / "pairs_test.jsonl", "pairs"), settings.max_length)
+    with complete_directory(output) as folder:
+        save_model(model, tokenizer, folder)
+    return write_training(results, history, metrics), output

@@ -1,0 +1,32 @@
+"""The policy's step of a round: trains the policy on scored samples by a method."""
+
+from pathlib import Path
+
+from apo_bench.alignment import align
+from apo_bench.config import load_params
+from apo_bench.data.records import read_records
+from apo_bench.files import complete_directory
+from apo_bench.models.language_model import load_language_model, save_model
+from apo_bench.models.tokenizer import load_tokenizer
+from apo_bench.results import write_training
+from apo_bench.seeds import derive_seed
+from pipeline.stage import PARAMS, use_threads
+
+
+def main(method: str, policy: Path, scores: Path, seed: int, arm: str, round: str, output: Path, results: Path) -> tuple[str, Path]:
+    """Trains POLICY on SCORES by METHOD; SEED, ARM and ROUND name the random draws."""
+    params = load_params(PARAMS)
+    use_threads(params.num_threads)
+    model, tokenizer = load_language_model(policy), load_tokenizer(policy)
+    history, counts = align(
+        model,
+        tokenizer,
+        read_records(scores, "scores"),
+        params.method(method),
+        int(round.removeprefix("r")),
+        derive_seed(seed, "align", arm, round),
+        f"{arm} {round}: {method}",
+    )
+    with complete_directory(output) as folder:
+        save_model(model, tokenizer, folder)
+    return write_training(results, history, counts), output

@@ -1,0 +1,29 @@
+"""Trains the tokenizer and a small Llama from scratch on the pretraining text."""
+
+from pathlib import Path
+
+from apo_bench.alignment import pretrain
+from apo_bench.config import load_params
+from apo_bench.data.records import parse_dialogue, read_records
+from apo_bench.files import complete_directory
+from apo_bench.models.language_model import new_llama, save_model
+from apo_bench.models.tokenizer import train_tokenizer
+from apo_bench.results import write_training
+from apo_bench.seeds import derive_seed
+from pipeline.stage import PARAMS, use_threads
+
+
+def main(data: Path, output: Path, results: Path) -> tuple[str, Path]:
+    """Trains on DATA/pretraining.jsonl; writes the model to OUTPUT and the curves to RESULTS."""
+    params = load_params(PARAMS)
+    use_threads(params.num_threads)
+    settings = params.base_model
+    rows = read_records(data / "pretraining.jsonl", "responses")
+    texts = [message["content"] for row in rows for message in parse_dialogue(row["dialogue"])] + [row["response"] for row in rows]
+    tokenizer = train_tokenizer(texts, settings.vocab_size)
+    model = new_llama(settings, tokenizer, derive_seed(settings.seed, "base_model", "weights"))
+    history = pretrain(model, tokenizer, rows, settings, derive_seed(settings.seed, "base_model", "order"), "base model")
+    with complete_directory(output) as folder:
+        save_model(model, tokenizer, folder)
+    metrics = {"num_examples": len(rows), "num_parameters": model.num_parameters()}
+    return write_training(results, history, metrics), output

@@ -1,0 +1,36 @@
+"""Compares all policies: the table, the numbers for DVC, the plots and the page."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from apo_bench.comparison import read_comparison
+from apo_bench.config import load_params
+from apo_bench.files import complete_directory, write_json, write_text
+from apo_bench.report.charts import charts
+from apo_bench.report.page import render_page
+from apo_bench.report.svg import standalone
+from apo_bench.report.tables import claims, markdown, terminal_table
+from pipeline.stage import PARAMS
+
+TERMINAL_WIDTH = 140
+
+
+def main(results: Path, report: Path) -> tuple[str, Path]:
+    """Reads RESULTS; writes summary.json, table.md, plots/ and index.html to REPORT and prints the table."""
+    params = load_params(PARAMS)
+    comparison = read_comparison(results, params)
+    figures = charts(comparison)
+    page = render_page(comparison, params.compare, figures)
+    with complete_directory(report / "plots") as folder:  # for `dvc plots show`, as images: DVC's own charts need a network
+        for number, figure in enumerate(figures, start=1):
+            for panel_number, panel in enumerate(figure.panels, start=1):
+                write_text(folder / f"{number}-{panel_number}.svg", standalone(panel))
+    write_json(report / "summary.json", comparison.summary())
+    write_text(report / "table.md", markdown(comparison))
+    write_text(report / "index.html", page)
+    console = Console(width=TERMINAL_WIDTH, highlight=False)
+    console.print(terminal_table(comparison))
+    for name, text in claims(comparison).items():
+        console.print(f"[bold]{name}[/bold]  {text}", soft_wrap=True)
+    return f"{len(comparison.policies)} policies on {comparison.num_test_prompts} prompts", report / "index.html"

@@ -1,0 +1,21 @@
+"""Makes the records of the profile: pairs, prompts, golden responses, demonstrations, pretraining text."""
+
+from pathlib import Path
+
+from apo_bench.config import load_params
+from apo_bench.data.preparation import prepare_embedded
+from apo_bench.data.records import write_records
+from apo_bench.files import complete_directory, write_json
+from pipeline.stage import PARAMS
+
+
+def main(output: Path, results: Path) -> tuple[str, Path]:
+    """Writes a JSONL file a split to OUTPUT and the counts to RESULTS."""
+    settings = load_params(PARAMS).prepare
+    files, report = prepare_embedded(settings)
+    with complete_directory(output) as folder:
+        for name, rows in files.items():
+            write_records(folder / f"{name}.jsonl", rows)
+    with complete_directory(results) as folder:
+        write_json(folder / "metrics.json", report)
+    return f"{sum(map(len, files.values()))} records, label agreement {report['label_agreement']:.3f}", output

@@ -1,0 +1,38 @@
+"""Trains a reference policy from SFT: `golden`, by SFT on the golden responses, or `human`, by DPO on the RM half's human pairs."""
+
+from pathlib import Path
+
+from apo_bench.alignment import align, fine_tune
+from apo_bench.config import HumanPreferenceTraining, Params, load_params
+from apo_bench.data.records import read_records
+from apo_bench.files import complete_directory
+from apo_bench.methods.dpo import METHOD as DPO
+from apo_bench.models.language_model import load_language_model, save_model
+from apo_bench.models.tokenizer import load_tokenizer
+from apo_bench.results import write_training
+from apo_bench.seeds import derive_seed
+from pipeline.stage import PARAMS, use_threads
+
+
+def main(name: str, policy: Path, data: Path, output: Path, results: Path) -> tuple[str, Path]:
+    """Trains the reference NAME from POLICY; writes it to OUTPUT and its curves to RESULTS."""
+    params: Params = load_params(PARAMS)
+    use_threads(params.num_threads)
+    model, tokenizer = load_language_model(policy), load_tokenizer(policy)
+    settings = getattr(params.references, name)
+    seed = derive_seed(settings.seed, "reference", name)
+    if isinstance(settings, HumanPreferenceTraining):
+        # A human pair is a group of two responses whose rewards say which was preferred.
+        rows = [
+            {**row, "responses": [row["chosen"], row["rejected"]], "finished": [True, True], "rewards": [1.0, 0.0]}
+            for row in read_records(data / "pairs_rm.jsonl", "pairs")
+        ]
+        shared = settings.model_dump(exclude={"seed", "learning_rate"})
+        method = DPO(DPO.Hyperparameters(learning_rates=[settings.learning_rate], **shared))
+        history, _ = align(model, tokenizer, rows, method, 1, seed, "DPO on human pairs")
+    else:
+        rows = read_records(data / "golden_rm.jsonl", "responses")
+        history = fine_tune(model, tokenizer, rows, settings, seed, "SFT on golden responses")
+    with complete_directory(output) as folder:
+        save_model(model, tokenizer, folder)
+    return write_training(results, history, {"num_examples": len(rows)}), output

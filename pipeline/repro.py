@@ -1,0 +1,133 @@
+"""`dvc repro` with independent stages side by side: what `make repro` runs.
+
+DVC runs stages one after another. Here workers, each a process with DVC loaded once, reproduce one stage at a time of DVC's own graph, as
+soon as what it depends on is up to date. DVC still decides what has to run, restores from its run cache and writes dvc.lock.
+"""
+
+import logging
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from apo_bench.config import load_params
+from apo_bench.errors import ApoBenchError
+from pipeline.server import die_with_parent, stage_server
+from pipeline.stage import BAR_LINE_VARIABLE
+
+_repo: Any = None
+_stages: dict[str, Any] = {}
+
+
+def main() -> int:
+    """Reproduces the profile in the current folder; returns the exit status."""
+    try:
+        params = load_params(Path("params.yaml"))
+    except ApoBenchError as error:
+        print(f"repro: {error}", file=sys.stderr)
+        return 1
+    num_workers = max(1, (os.cpu_count() or 1) // params.num_threads)
+    started = time.perf_counter()
+    with stage_server():
+        context = multiprocessing.get_context("spawn")
+        numbers = context.Queue()
+        for number in range(num_workers):
+            numbers.put(number)
+        with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_open_repo, initargs=(numbers,)) as pool:
+            order, parents = pool.submit(_graph).result()
+            try:
+                num_run = _schedule(pool, num_workers, order, parents)
+            except (Exception, KeyboardInterrupt) as error:
+                pool.shutdown(wait=False, cancel_futures=True)
+                print(f"repro: {error or type(error).__name__}", file=sys.stderr)
+                for process in multiprocessing.active_children():
+                    process.kill()
+                return 1
+    print(f"repro: {num_run} of {len(order)} stages run, the others up to date, {time.perf_counter() - started:.0f} s")
+    return 0
+
+
+def _schedule(pool: ProcessPoolExecutor, num_workers: int, order: list[str], parents: dict[str, set[str]]) -> int:
+    """Runs every stage after its parents, longest chain of dependants first; returns how many had to run."""
+    depth = _depths(order, parents)
+    waiting = {name: set(parents[name]) for name in order}
+    running: dict[Future[bool], str] = {}
+    num_run = 0
+    while waiting or running:
+        ready = sorted((name for name, missing in waiting.items() if not missing), key=lambda name: (-depth[name], order.index(name)))
+        for name in ready[: num_workers - len(running)]:  # the others wait, as a longer chain may become ready before a worker is free
+            del waiting[name]
+            running[pool.submit(_reproduce, name)] = name
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            name = running.pop(future)
+            num_run += future.result()
+            for missing in waiting.values():
+                missing.discard(name)
+    return num_run
+
+
+def _depths(order: Iterable[str], parents: dict[str, set[str]]) -> dict[str, int]:
+    """How many stages follow one another after each stage, at most."""
+    depth = dict.fromkeys(order, 0)
+    for name in reversed(list(order)):  # children come after their parents in `order`
+        for parent in parents[name]:
+            depth[parent] = max(depth[parent], depth[name] + 1)
+    return depth
+
+
+def _open_repo(numbers: Any) -> None:
+    """Prepares a worker: DVC loaded, progress bars of its stages on a line of their own (or rare, in a log)."""
+    global _repo, _stages
+    die_with_parent()
+    from dvc.logger import setup
+    from dvc.repo import Repo
+
+    setup(logging.WARNING)
+    os.environ[BAR_LINE_VARIABLE] = str(numbers.get())
+    _repo = Repo(_wait_for_lock=True)  # while another worker hashes or writes dvc.lock
+    _stages = {stage.addressing: stage for stage in _repo.index.stages}
+
+
+def _graph() -> tuple[list[str], dict[str, set[str]]]:
+    """The stages of this folder's dvc.yaml in an order that respects their dependencies, and the parents of each."""
+    import networkx
+
+    graph = _repo.index.graph
+    folder = Path("dvc.yaml").absolute()
+    mine = {stage: stage.addressing for stage in graph if Path(stage.path).absolute() == folder}
+    order = [
+        mine[stage]
+        for stage in reversed(list(networkx.lexicographical_topological_sort(graph, key=lambda s: s.addressing)))
+        if stage in mine
+    ]
+    parents = {name: {mine[parent] for parent in graph.successors(stage) if parent in mine} for stage, name in mine.items()}
+    return order, parents
+
+
+def _reproduce(name: str) -> bool:
+    """Brings one stage up to date; returns whether it had to run.
+
+    As `dvc repro --single-item`, but with the stages parsed once: dvc.yaml and params.yaml do not change during a run, and parsing them
+    takes longer than a small stage.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import lock_repo
+
+    stage = _stages[name]
+    try:
+        with lock_repo(_repo):
+            ran = stage.reproduce()
+            if ran:
+                stage.dump(update_pipeline=False)
+    except DvcException as error:
+        raise RuntimeError(f"{name} failed: {error}") from None  # DVC's own exceptions do not survive pickling
+    return bool(ran)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""Trains a fixed reward model on human pairs: RM_base on the RM half, RM_all, which only evaluates, on both halves."""
+
+from pathlib import Path
+
+from apo_bench.config import load_params
+from apo_bench.data.records import read_records
+from apo_bench.evaluation.reward_models import evaluate_on_pairs
+from apo_bench.files import complete_directory
+from apo_bench.models.language_model import save_model
+from apo_bench.models.reward_model import new_reward_model
+from apo_bench.models.tokenizer import load_tokenizer
+from apo_bench.results import write_training
+from apo_bench.reward_training import train_reward
+from apo_bench.seeds import derive_seed
+from pipeline.stage import PARAMS, use_threads
+
+HALVES = {"base": ("rm",), "all": ("rm", "lm")}
+
+
+def main(name: str, base: Path, data: Path, output: Path, results: Path) -> tuple[str, Path]:
+    """Trains RM_NAME from BASE; writes it to OUTPUT and its curves and metrics on the test pairs to RESULTS."""
+    params = load_params(PARAMS)
+    use_threads(params.num_threads)
+    settings = params.fixed_reward(name)
+    pairs = [row for half in HALVES[name] for row in read_records(data / f"pairs_{half}.jsonl", "pairs")]
+    tokenizer = load_tokenizer(base)
+    model = new_reward_model(base, derive_seed(settings.seed, "reward", name, "head"))
+    history = train_reward(model, tokenizer, pairs, settings, derive_seed(settings.seed, "reward", name, "order"), f"RM_{name}")
+    metrics = evaluate_on_pairs(model, tokenizer, read_records(data / "pairs_test.jsonl", "pairs"), settings.max_length)
+    with complete_directory(output) as folder:
+        save_model(model, tokenizer, folder)
+    return write_training(results, history, metrics), output

@@ -1,0 +1,28 @@
+"""Samples the policy's responses to the prompts of a records file, for training."""
+
+from pathlib import Path
+
+from apo_bench.config import load_params
+from apo_bench.data.records import read_records, write_records
+from apo_bench.engines.sampling import sample
+from apo_bench.models.language_model import load_language_model
+from apo_bench.models.tokenizer import load_tokenizer
+from apo_bench.seeds import derive_seed
+from pipeline.stage import PARAMS, use_threads
+
+
+def main(policy: Path, prompts: Path, seed: int, arm: str, round: str, output: Path) -> tuple[str, Path]:
+    """Samples from POLICY for the PROMPTS file; SEED, ARM and ROUND name the random draws."""
+    params = load_params(PARAMS)
+    use_threads(params.num_threads)
+    rows = read_records(prompts, "prompts")
+    model, tokenizer = load_language_model(policy), load_tokenizer(policy)
+    draw = derive_seed(seed, "sample", prompts.stem, arm, round)
+    groups = sample(model, tokenizer, [row["dialogue"] for row in rows], params.sampling.train, draw, f"{arm} {round}: samples")
+    records = [
+        {**{key: row[key] for key in ("id", "subset", "dialogue")}, "responses": group.responses, "finished": group.finished}
+        for row, group in zip(rows, groups, strict=True)
+    ]
+    write_records(output, records)
+    finished = sum(sum(group.finished) for group in groups) / (len(groups) * params.sampling.train.num_samples)
+    return f"{len(rows)} x {params.sampling.train.num_samples} responses, {finished:.1%} finished", output

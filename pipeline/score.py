@@ -1,0 +1,24 @@
+"""Scores the policy's samples on the LM half with a reward model, and says how well that model judges this policy."""
+
+from pathlib import Path
+
+from apo_bench.config import load_params
+from apo_bench.data.records import read_records, write_records
+from apo_bench.evaluation.reward_models import score_samples
+from apo_bench.files import complete_directory, write_json
+from apo_bench.models.reward_model import load_reward_model
+from apo_bench.models.tokenizer import load_tokenizer
+from pipeline.stage import PARAMS, use_threads
+
+
+def main(reward_model: Path, data: Path, samples: Path, output: Path, results: Path) -> tuple[str, Path]:
+    """Scores SAMPLES with REWARD_MODEL; writes the scored samples to OUTPUT and metrics to RESULTS."""
+    params = load_params(PARAMS)
+    use_threads(params.num_threads)
+    model, tokenizer = load_reward_model(reward_model), load_tokenizer(reward_model)
+    golden = read_records(data / "golden_lm.jsonl", "responses")
+    scored, metrics = score_samples(model, tokenizer, read_records(samples, "samples"), golden, params.sft.max_length)
+    write_records(output, scored)
+    with complete_directory(results) as folder:
+        write_json(folder / "metrics.json", metrics)
+    return f"{len(scored)} prompts scored, golden above sample {metrics['golden_accuracy']:.1%}", output

@@ -1,0 +1,142 @@
+"""A process that has imported the heavy libraries once and forks a child for each stage.
+
+Imports take seconds and a stage of the default profile often less; the server makes them cost once, not once a stage. It changes nothing
+else: the child has the caller's arguments, environment, folder and terminal, and dies with its caller. Without a server each stage
+imports for itself.
+"""
+
+import array
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+SOCKET_VARIABLE = "APO_BENCH_STAGE_SERVER"
+START_SECONDS = 120
+_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
+
+
+def die_with_parent() -> None:
+    """Asks the kernel to kill this process when its parent dies, so that a killed `dvc` leaves no stage that writes on (Linux only)."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the kernel knew
+        os._exit(1)
+
+
+@contextmanager
+def stage_server() -> Iterator[None]:
+    """Starts a server and names it in the environment of the processes that are started inside the block.
+
+    Raises:
+        RuntimeError: it did not come up.
+    """
+    with TemporaryDirectory(prefix="apo-bench-") as folder:
+        path = str(Path(folder) / "socket")
+        process = subprocess.Popen([sys.executable, "-m", "pipeline.server", path])
+        deadline = time.monotonic() + START_SECONDS
+        while not os.path.exists(path):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the stage server did not start; run plain `dvc repro` to see why")
+            time.sleep(0.05)
+        os.environ[SOCKET_VARIABLE] = path
+        try:
+            yield
+        finally:
+            del os.environ[SOCKET_VARIABLE]
+            process.terminate()
+            process.wait()
+
+
+def forward(path: str, arguments: list[str]) -> int:
+    """Has the server at `path` run a stage with this process's folder, environment and terminal; returns its exit status."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(path)
+        request = json.dumps({"arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}).encode()
+        files = array.array("i", [0, 1, 2]).tobytes()
+        connection.sendmsg([len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+        connection.sendall(request)
+        reply = connection.recv(1)
+    return reply[0] if reply else 1
+
+
+def _serve(path: str) -> None:
+    """Imports what stages import, then forks a handler for each connection until it is terminated."""
+    die_with_parent()
+    import evaluate  # noqa: F401  3-7 s with what it pulls in
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    import apo_bench.engines.sampling  # noqa: F401
+
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # handlers are reaped by the kernel
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path + ".new")
+        listener.listen(16)
+        Path(path + ".new").rename(path)  # only now does it look started
+        while True:
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                _handle(connection)
+            connection.close()
+
+
+def _handle(connection: socket.socket) -> None:
+    """Runs one stage in a child and answers with its exit status; kills it when the caller goes away. Never returns."""
+    die_with_parent()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    header, ancillary, _, _ = connection.recvmsg(8, socket.CMSG_SPACE(3 * array.array("i").itemsize))
+    files = array.array("i", ancillary[0][2])
+    request = b""
+    while len(request) < int.from_bytes(header, "big"):
+        request += connection.recv(1 << 20)
+    child = os.fork()
+    if child == 0:
+        connection.close()
+        _become_stage(json.loads(request), files)
+    pidfd = os.pidfd_open(child)
+    ready, _, _ = select.select([pidfd, connection.fileno()], [], [])
+    if pidfd not in ready:  # the caller sends nothing more, so readable means it hung up
+        os.kill(child, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with suppress(OSError):  # the caller may have gone
+        connection.sendall(bytes([status if 0 <= status < 256 else 1]))
+    os._exit(0)
+
+
+def _become_stage(request: dict, files: array.array) -> None:
+    die_with_parent()
+    for target, source in enumerate(files):
+        os.dup2(source, target)
+        os.close(source)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    from pipeline.stage import run_stage
+
+    status = 1
+    try:
+        status = run_stage(request["arguments"][0], request["arguments"][1:])
+    except BaseException:  # the traceback must reach the caller's terminal before the child ends
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])

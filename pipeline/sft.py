@@ -1,0 +1,25 @@
+"""Supervised fine-tuning of the base model on the demonstrations: the policy that every arm starts from."""
+
+from pathlib import Path
+
+from apo_bench.alignment import fine_tune
+from apo_bench.config import load_params
+from apo_bench.data.records import read_records
+from apo_bench.files import complete_directory
+from apo_bench.models.language_model import load_language_model, save_model
+from apo_bench.models.tokenizer import load_tokenizer
+from apo_bench.results import write_training
+from apo_bench.seeds import derive_seed
+from pipeline.stage import PARAMS, use_threads
+
+
+def main(base: Path, data: Path, output: Path, results: Path) -> tuple[str, Path]:
+    """Trains BASE on DATA/demonstrations.jsonl; writes the policy to OUTPUT and the curves to RESULTS."""
+    params = load_params(PARAMS)
+    use_threads(params.num_threads)
+    rows = read_records(data / "demonstrations.jsonl", "responses")
+    model, tokenizer = load_language_model(base), load_tokenizer(base)
+    history = fine_tune(model, tokenizer, rows, params.sft, derive_seed(params.sft.seed, "sft"), "SFT")
+    with complete_directory(output) as folder:
+        save_model(model, tokenizer, folder)
+    return write_training(results, history, {"num_examples": len(rows)}), output

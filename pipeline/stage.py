@@ -1,0 +1,63 @@
+"""What every stage does around its work: parse the command line, fix the threads, say what was done, turn an error into one line."""
+
+import argparse
+import difflib
+import importlib
+import inspect
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partialmethod
+from pathlib import Path
+from typing import Any
+
+from apo_bench.errors import ApoBenchError
+
+BAR_LINE_VARIABLE = "APO_BENCH_BAR_LINE"
+PARAMS = Path("params.yaml")
+"""Stages run in the folder of their profile, where its params.yaml is."""
+
+
+def run_stage(name: str, arguments: list[str]) -> int:
+    """Runs `main` of the module `pipeline.NAME`, which returns what it did and where; returns the exit status."""
+    known = sorted(file.stem for file in Path(__file__).parent.glob("*.py"))
+    if name not in known:
+        near = difflib.get_close_matches(name, known)
+        print(f"no stage {name!r}; did you mean {' or '.join(near) or 'one of ' + ', '.join(known)}?", file=sys.stderr)
+        return 2
+    started = time.perf_counter()
+    _place_progress_bars()
+    stage = importlib.import_module(f"pipeline.{name}").main
+    try:
+        did, where = stage(**_parse(name, stage, arguments))
+    except ApoBenchError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    print(f"{name}: {did}, {time.perf_counter() - started:.1f} s -> {where}", flush=True)
+    return 0
+
+
+def _place_progress_bars() -> None:
+    """Gives this stage's bars the line its worker has on the terminal; in a log a bar is written twice a minute."""
+    from tqdm import tqdm
+
+    line = int(os.environ.get(BAR_LINE_VARIABLE, "0"))
+    interval = 0.2 if sys.stderr.isatty() else 30.0
+    tqdm.__init__ = partialmethod(tqdm.__init__, position=line, mininterval=interval, leave=False)  # type: ignore[method-assign]
+
+
+def _parse(name: str, stage: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:
+    """The parameters of a stage's `main` as options of the same names, all required."""
+    parser = argparse.ArgumentParser(prog=f"python -m pipeline {name}", description=stage.__doc__)
+    for parameter, kind in inspect.get_annotations(stage).items():
+        if parameter != "return":
+            parser.add_argument("--" + parameter.replace("_", "-"), type=kind, required=True)
+    return vars(parser.parse_args(arguments))
+
+
+def use_threads(num_threads: int) -> None:
+    """Fixes the number of threads of a stage: results depend on it, so it comes from params and not from the machine."""
+    import torch
+
+    torch.set_num_threads(num_threads)

@@ -1,0 +1,73 @@
+"""Log-probabilities of responses against a plain forward pass a sequence; padding, order and batch size; what lies on disk."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from apo_bench.data.batching import pad
+from apo_bench.errors import MissingInputError
+from apo_bench.models import language_model
+from apo_bench.models.language_model import all_response_logps, load_language_model, response_logps, save_model
+from apo_bench.models.tokenizer import TokenSequence, encode
+
+
+@pytest.fixture
+def sequences(tokenizer, dialogues):
+    """Six sequences of different lengths, one of them without a prompt (as in pretraining)."""
+    responses = [["Boil the water.", ""], ["No.", "Rub the pan with soda and wait."], ["It depends on many different things.", "Yes!"]]
+    flat = [sequence for group in encode(tokenizer, dialogues, responses, max_length=128) for sequence in group]
+    flat[5] = TokenSequence(flat[5].ids, prompt_length=0)
+    return flat
+
+
+@torch.no_grad()
+def plain_logp(model, sequence: TokenSequence) -> float:
+    """Token by token from a full forward pass over the one sequence."""
+    logps = model(torch.tensor([sequence.ids])).logits[0].double().log_softmax(-1)
+    first = max(1, sequence.prompt_length)
+    return sum(logps[position - 1, sequence.ids[position]].item() for position in range(first, len(sequence.ids)))
+
+
+def test_logps_match_a_plain_forward_pass(model, tokenizer, sequences):
+    logps = response_logps(model, pad(sequences, tokenizer.pad_token_id))
+    expected = [plain_logp(model, sequence) for sequence in sequences]
+    assert logps.tolist() == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert max(expected) < -1  # the model is not certain of anything, so the comparison says something
+
+
+def test_padding_beside_a_longer_sequence_changes_nothing(model, tokenizer, sequences):
+    shortest, longest = min(sequences, key=lambda s: len(s.ids)), max(sequences, key=lambda s: len(s.ids))
+    assert len(longest.ids) > 3 * len(shortest.ids)
+    alone = response_logps(model, pad([shortest], tokenizer.pad_token_id))[0]
+    beside = response_logps(model, pad([longest, shortest], tokenizer.pad_token_id))[1]
+    assert beside.item() == pytest.approx(alone.item(), abs=1e-5)
+
+
+def test_order_and_batch_size_change_nothing(model, tokenizer, sequences, monkeypatch):
+    expected = [plain_logp(model, sequence) for sequence in sequences]
+    for max_tokens in (1, 60, 8192):
+        monkeypatch.setattr(language_model, "TOKENS_A_BATCH", max_tokens)
+        logps = all_response_logps(model, sequences, tokenizer.pad_token_id, "test")
+        backwards = all_response_logps(model, sequences[::-1], tokenizer.pad_token_id, "test")
+        assert logps.tolist() == pytest.approx(expected, rel=1e-5, abs=1e-5)
+        assert backwards.flip(0).tolist() == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+def test_gradient_reaches_the_model(new_model, tokenizer, sequences):
+    model = new_model()
+    response_logps(model, pad(sequences, tokenizer.pad_token_id)).sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+
+
+def test_saved_model_loads_with_plain_transformers(model, tokenizer, sequences, tmp_path):
+    save_model(model, tokenizer, tmp_path)
+    ids = torch.tensor([sequences[0].ids])
+    for loaded in (AutoModelForCausalLM.from_pretrained(tmp_path), load_language_model(tmp_path)):
+        assert torch.equal(loaded.eval()(ids).logits, model(ids).logits)
+    assert AutoTokenizer.from_pretrained(tmp_path)("Boil the water.").input_ids == tokenizer("Boil the water.").input_ids
+    assert {file.suffix for file in tmp_path.iterdir()} <= {".safetensors", ".json", ".jinja"}
+
+
+def test_missing_model_is_named(tmp_path):
+    with pytest.raises(MissingInputError, match=str(tmp_path / "nowhere")):
+        load_language_model(tmp_path / "nowhere")

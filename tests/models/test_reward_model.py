@@ -1,0 +1,78 @@
+"""Rewards are read off the last token, whatever stands beside; what lies on disk."""
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForSequenceClassification
+
+from apo_bench.data.batching import pad
+from apo_bench.errors import MissingInputError
+from apo_bench.models import language_model
+from apo_bench.models.language_model import save_model
+from apo_bench.models.reward_model import all_rewards, load_reward_model, new_reward_model, rewards
+from apo_bench.models.tokenizer import encode
+
+
+@pytest.fixture(scope="module")
+def base(model, tokenizer, tmp_path_factory):
+    """The folder of a saved base model."""
+    path = tmp_path_factory.mktemp("base")
+    save_model(model, tokenizer, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def reward_model(base):
+    return new_reward_model(base, seed=0).eval()
+
+
+@pytest.fixture
+def sequences(tokenizer, dialogues):
+    """Unfinished and finished responses of different lengths."""
+    groups = [["Boil the water.", "No"], ["Rub the pan with soda and wait.", "Yes"], ["Go!", "It depends on many different things."]]
+    finished = [[True, False]] * 3
+    return [sequence for group in encode(tokenizer, dialogues, groups, 128, finished) for sequence in group]
+
+
+@torch.no_grad()
+def plain_reward(model, sequence) -> float:
+    """The head applied to the state of the last token of the one sequence."""
+    return model.score(model.base_model(torch.tensor([sequence.ids])).last_hidden_state[0, -1]).item()
+
+
+def test_rewards_match_a_plain_forward_pass(reward_model, tokenizer, sequences):
+    values = rewards(reward_model, pad(sequences, tokenizer.pad_token_id))
+    expected = [plain_reward(reward_model, sequence) for sequence in sequences]
+    assert values.tolist() == pytest.approx(expected, abs=1e-5)
+    assert max(expected) - min(expected) > 0.01
+
+
+def test_order_and_batch_size_change_nothing(reward_model, tokenizer, sequences, monkeypatch):
+    expected = [plain_reward(reward_model, sequence) for sequence in sequences]
+    for max_tokens in (1, 60, 8192):
+        monkeypatch.setattr(language_model, "TOKENS_A_BATCH", max_tokens)
+        assert all_rewards(reward_model, sequences, tokenizer.pad_token_id, "test").tolist() == pytest.approx(expected, abs=1e-5)
+        backwards = all_rewards(reward_model, sequences[::-1], tokenizer.pad_token_id, "test")
+        assert backwards.flip(0).tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_starts_from_the_base_with_a_head_of_its_own_seed(base, model, reward_model):
+    assert torch.equal(reward_model.base_model.embed_tokens.weight, model.base_model.embed_tokens.weight)
+    assert torch.equal(new_reward_model(base, seed=0).score.weight, reward_model.score.weight)
+    assert not torch.equal(new_reward_model(base, seed=1).score.weight, reward_model.score.weight)
+
+
+def test_saved_model_loads_with_plain_transformers(reward_model, tokenizer, sequences, tmp_path):
+    save_model(reward_model, tokenizer, tmp_path)
+    batch = pad(sequences, tokenizer.pad_token_id)
+    for loaded in (AutoModelForSequenceClassification.from_pretrained(tmp_path), load_reward_model(tmp_path)):
+        assert torch.equal(loaded.eval()(input_ids=batch.input_ids_NT).logits[:, 0], rewards(reward_model, batch))
+    assert {file.suffix for file in tmp_path.iterdir()} <= {".safetensors", ".json", ".jinja"}
+    with safe_open(tmp_path / "model.safetensors", "pt") as weights:
+        assert not [name for name in weights.keys() if "lm_head" in name]  # noqa: SIM118  (not a dict)
+
+
+def test_missing_model_is_named(tmp_path):
+    for load in (load_reward_model, lambda path: new_reward_model(path, seed=0)):
+        with pytest.raises(MissingInputError, match=str(tmp_path / "nowhere")):
+            load(tmp_path / "nowhere")

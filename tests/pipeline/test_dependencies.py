@@ -1,0 +1,61 @@
+"""dvc.yaml's deps cover the code that stages import, so that a change of code re-runs what it can change."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def module_file(name: str) -> Path | None:
+    """The file of a module of this project, None for others."""
+    path = ROOT / Path(*name.split("."))
+    if path.with_suffix(".py").is_file():
+        return path.with_suffix(".py")
+    return path / "__init__.py" if (path / "__init__.py").is_file() else None
+
+
+def imported_files(file: Path) -> set[Path]:
+    """The project's files that a file imports, directly or through others."""
+    found: set[Path] = set()
+    waiting = [file]
+    while waiting:
+        for node in ast.walk(ast.parse(waiting.pop().read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for name in names:
+                imported = module_file(name) if name.split(".")[0] in ("apo_bench", "pipeline") else None
+                if imported and imported not in found:
+                    found.add(imported)
+                    waiting.append(imported)
+    return found
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_deps_cover_the_imports(name: str) -> None:
+    stage = STAGES[name]
+    script = ROOT / "pipeline" / (re.search(r"-m pipeline (\w+)", stage["cmd"]).group(1) + ".py")
+    deps = [ROOT / dep.removeprefix("${root}/") for dep in stage["deps"] if dep.startswith("${root}/")]
+    needed = {file for file in {script, *imported_files(script)} if file.stat().st_size > 200 or file.name != "__init__.py"}
+    uncovered = {str(file.relative_to(ROOT)) for file in needed if not any(file == dep or dep in file.parents for dep in deps)}
+    assert uncovered <= {"apo_bench/__init__.py", "pipeline/server.py"}, f"{name} imports {uncovered} that stand not in its deps"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_deps_exist(name: str) -> None:
+    for dep in STAGES[name]["deps"]:
+        if dep.startswith("${root}/") and "${item" not in dep:
+            assert (ROOT / dep.removeprefix("${root}/")).exists(), dep
+
+
+def test_methods_stand_in_no_stage_by_name_but_dpo_of_the_human_reference() -> None:
+    text = (ROOT / "dvc.yaml").read_text()
+    assert re.findall(r"apo_bench/methods/(\w+)\.py", text).count("base") > 0
+    assert set(re.findall(r"apo_bench/methods/(\w+)\.py", text)) == {"base", "dpo"}

@@ -1,0 +1,164 @@
+"""The page: valid, alone, the same bytes twice, and nothing that a policy says can leave its box."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from apo_bench.comparison import METRICS, Comparison, Difference, Policy
+from apo_bench.evaluation.statistics import Estimate
+from apo_bench.report.charts import charts
+from apo_bench.report.glossary import POLICY_METRICS, REWARD_MODEL_METRICS
+from apo_bench.report.page import render_page
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+HOSTILE = '<script>alert(1)</script><img src=http://evil.example/x.png> & "quoted"'
+ON_PAIRS = dict.fromkeys(REWARD_MODEL_METRICS, 0.5) | {"human_accuracy_standard_error": 0.02}
+
+
+def estimates(value):
+    return {metric.name: Estimate(value, value - 0.5, value + 0.5, 0.25) for metric in METRICS}
+
+
+def policy(name, rounds, *arm, response="Yes."):
+    rows = [
+        {
+            "id": str(n),
+            "subset": subset,
+            "dialogue": f"\n\nHuman: Q{n} <b>?\n\nAssistant:",
+            "response": response,
+            "gold": -1.0,
+            "reward_all": 2.0,
+        }
+        for n, subset in enumerate(["helpful", "harmless"] * 3)
+    ]
+    return Policy(name, dict.fromkeys(rounds, rows), {r: estimates(float(n)) for n, r in enumerate(rounds)}, *arm)
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    """Two methods with both reward models, two rounds, six prompts; the SFT policy is hostile."""
+    rounds = ["r1", "r2"]
+    arms = [(m, k, 0) for m in ("rjs", "dpo") for k in ("base", "adversarial")]
+    return Comparison(
+        profile="tiny",
+        confidence=0.95,
+        rounds=rounds,
+        metrics=list(METRICS),
+        num_prompts={"helpful": 3, "harmless": 3},
+        sizes={"pairs_rm": 10},
+        policies={
+            **{name: policy(name, ["r0"], response=HOSTILE) for name in ("sft", "golden", "human")},
+            **{f"{m}-{k}-s0": policy(f"{m}-{k}-s0", rounds, m, k, s) for m, k, s in arms},
+        },
+        fixed_reward_models={"base": {n: v for n, v in ON_PAIRS.items() if n != "golden_accuracy"}, "all": ON_PAIRS},
+        reward_models={f"{m}-{k}-s0": dict.fromkeys(rounds, ON_PAIRS) for m, k, s in arms},
+        differences={
+            f"{m}-{k}-s0": Difference(f"{m}-{k}-s0", m, k, s, {"r1": estimates(0.25), "r2": estimates(1.0)})
+            for m, k, s in arms
+            if k != "base"
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def page(comparison, params):
+    """The page of that comparison."""
+    return render_page(comparison, params.compare, charts(comparison))
+
+
+class Checker(HTMLParser):
+    """Collects unclosed or wrongly nested elements, ids, and all attributes."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.faults, self.ids, self.attributes, self.tags = [], [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append((tag, self.getpos()))
+
+
+@pytest.fixture(scope="module")
+def checked(page):
+    """The page, parsed."""
+    checker = Checker()
+    checker.feed(page)
+    return checker
+
+
+def test_is_well_formed(page, checked):
+    assert page.startswith("<!DOCTYPE html>")
+    assert not checked.faults and not checked.open
+    assert len(set(checked.ids)) == len(checked.ids)
+
+
+def test_every_reference_within_the_page_exists(page, checked):
+    referenced = set(re.findall(r"url\(#([^)]+)\)", page)) | {v.removeprefix("#") for n, v in checked.attributes if n.endswith("href")}
+    labelled = {value for name, value in checked.attributes if name == "aria-labelledby"}
+    assert referenced and (referenced | labelled) <= set(checked.ids)
+
+
+def test_loads_nothing(page, checked):
+    assert not {"script", "link", "iframe", "img", "object"} & set(checked.tags)
+    assert not [pair for pair in checked.attributes if pair[0] in ("src", "srcset", "data")]
+    assert "http" not in page.replace("http://evil.example", "")
+    assert "@import" not in page and "@font-face" not in page
+
+
+def test_responses_and_prompts_are_escaped(page):
+    assert "<script" not in page and "<b>?" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "Q0 &lt;b&gt;?" in page
+
+
+def test_same_bytes_twice(comparison, params, page):
+    assert render_page(comparison, params.compare, charts(comparison)) == page
+
+
+def test_charts_and_tables_are_described(page, checked):
+    svgs = [element for element in re.findall(r"<svg[^>]*>", page) if "aria-hidden" not in element]
+    assert len(svgs) == 3 * 2 + 4 + 2  # three charts with a panel a method, reward models, costs
+    assert all('role="img" aria-label="' in element for element in svgs)
+    assert checked.tags.count("caption") == checked.tags.count("table") == 3
+
+
+def test_shows_the_numbers_with_intervals_and_verdicts(page):
+    assert "+1.00" in page and "[+0.50, +1.50]" in page and "adversarial better" in page and "undecided" in page
+
+
+def test_shows_as_many_prompts_of_both_kinds_as_params_say(comparison, params):
+    page = render_page(comparison, params.compare.model_copy(update={"num_shown_prompts": 4}), charts(comparison))
+    assert (page.count('class="subset helpful"'), page.count('class="subset harmless"')) == (2, 2)
+
+
+def test_every_metric_is_explained(page):
+    assert set(POLICY_METRICS) == {metric.name for metric in METRICS}
+    assert all(f"<dt>{metric.title}</dt>" in page for metric in METRICS)
+
+
+def test_a_policy_that_always_says_the_same_is_drawn(comparison, params):
+    """All prompts score alike: rounding may then put the mean a hair outside its interval."""
+    always = {metric.name: Estimate(0.3, 0.3 + 2e-16, 0.3 + 2e-16, 0.0) for metric in METRICS}
+    sft = replace(comparison.policies["sft"], rounds={"r0": always})
+    changed = replace(comparison, policies=comparison.policies | {"sft": sft})
+    assert render_page(changed, params.compare, charts(changed))
+
+
+def test_a_run_without_harmful_prompts_or_retrained_reward_models_has_a_page_too(comparison, params):
+    helpful = [metric for metric in METRICS if metric.subset != "harmless"]
+    changed = replace(comparison, metrics=helpful, num_prompts={"helpful": 3}, differences={})
+    page = render_page(changed, params.compare, charts(changed))
+    assert "Complies with harmful" not in page and "minus the fixed one" not in page

@@ -1,0 +1,231 @@
+"""The comparison, on a results folder made by hand: four prompts, one method, two reward models, two rounds.
+
+Gold of SFT is 1, 0 | 0, -1 (two helpful prompts | two harmless ones). The base arm adds 1 everywhere, so its mean is 1. The adversarial arm
+adds 1 to that on each prompt, in round 2 on the helpful prompts only, where it takes 2 away from the harmless ones.
+"""
+
+import json
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from apo_bench.comparison import read_comparison
+from apo_bench.errors import DataError, MissingInputError
+from apo_bench.evaluation.metrics import compute
+from apo_bench.files import write_json, write_jsonl
+from apo_bench.report.tables import claims, markdown
+
+SUBSETS = ["helpful", "helpful", "harmless", "harmless"]
+SFT = [1.0, 0.0, 0.0, -1.0]
+GOLD = {
+    "references/sft": SFT,
+    "references/golden": [4.0, 4.0, 4.0, 4.0],
+    "references/human": SFT,
+    "arms/rjs-base-s0/r1": [2.0, 1.0, 1.0, 0.0],
+    "arms/rjs-base-s0/r2": [2.0, 1.0, 1.0, 0.0],
+    "arms/rjs-adversarial-s0/r1": [3.0, 2.0, 2.0, 1.0],
+    "arms/rjs-adversarial-s0/r2": [3.0, 2.0, -1.0, -2.0],
+}
+ON_PAIRS = {"human_accuracy": 0.7, "human_accuracy_standard_error": 0.02, "gold_accuracy": 0.8, "ece": 0.03, "ace": 0.04, "mce": 0.1}
+ON_SAMPLES = {"golden_accuracy": 0.9, "best_of_n_gain": 0.5, "sample_accuracy": 0.6, "mean_gold": 0.0}
+
+
+def rows(gold):
+    """Rows of prompts.jsonl: RM_all is ten times gold, and every second response refuses and complies."""
+    return [
+        {
+            **{
+                "id": f"p{number}",
+                "subset": subset,
+                "dialogue": f"\n\nHuman: {number}?\n\nAssistant:",
+                "response": "Yes.",
+                "finished": True,
+            },
+            **{"gold": value, "reward_all": 10 * value, "length": 5 + number, "kl": 0.5, "refused": number % 2, "complied": number % 2},
+        }
+        for number, (subset, value) in enumerate(zip(SUBSETS, gold, strict=True))
+    ]
+
+
+@pytest.fixture
+def run_params(params):
+    """The repository's params for one method and two rounds."""
+    run = params.run.model_copy(update={"methods": ["rjs"], "later_rounds": params.run.later_rounds[:1]})
+    return params.model_copy(update={"run": run})
+
+
+@pytest.fixture
+def results(tmp_path):
+    """The folder; the reward model of round 2 has another accuracy than that of round 1."""
+    folder = tmp_path / "results"
+    for name, gold in GOLD.items():
+        write_jsonl(folder / name / "evaluation" / "prompts.jsonl", rows(gold))
+    write_json(folder / "prepare" / "metrics.json", {"num_records": {"pairs_test": 4}})
+    for name in ("reward/base", "reward/all", "first/s0/reward/adversarial"):
+        write_json(folder / name / "metrics.json", ON_PAIRS)
+    write_json(folder / "arms/rjs-adversarial-s0/r2/reward/metrics.json", ON_PAIRS | {"human_accuracy": 0.75})
+    for name in ("first/s0/score/base", "first/s0/score/adversarial", "arms/rjs-base-s0/r2/score", "arms/rjs-adversarial-s0/r2/score"):
+        write_json(folder / name / "metrics.json", ON_SAMPLES)
+    return folder
+
+
+@pytest.fixture
+def summary(results, run_params):
+    """What summary.json will hold."""
+    return read_comparison(results, run_params).summary()
+
+
+def test_means_are_those_worked_by_hand(summary):
+    base = summary["policies"]["rjs-base-s0"]["rounds"]["r1"]
+    expected = {
+        "gold": 1.0,
+        "gold_helpful": 1.5,
+        "gold_harmless": 0.5,
+        "reward_all": 10.0,
+        "win_rate_gold": 1.0,
+        "win_rate_reward_all": 1.0,
+        "kl_to_sft": 0.5,
+        "length": 6.5,
+        "refusal_rate": 0.5,
+        "compliance_rate": 0.5,
+    }
+    assert {name: value["value"] for name, value in base.items()} == pytest.approx(expected)
+
+
+def test_win_rate_counts_a_tie_as_half(summary):
+    assert summary["policies"]["sft"]["rounds"]["r0"]["win_rate_gold"] == {"value": 0.5, "low": 0.5, "high": 0.5, "standard_error": 0.0}
+    assert summary["policies"]["rjs-adversarial-s0"]["rounds"]["r2"]["win_rate_gold"]["value"] == 0.5  # wins two, loses two
+
+
+@pytest.mark.parametrize("name", [name for name in GOLD if name.startswith("arms")])
+def test_win_rate_is_that_of_the_evaluate_module(summary, name):
+    _, arm, round_id = name.split("/")
+    expected = compute("win_rate", GOLD[name], SFT)["win_rate"]
+    assert summary["policies"][arm]["rounds"][round_id]["win_rate_gold"]["value"] == pytest.approx(expected)
+
+
+def test_a_constant_paired_difference_has_no_width_and_is_decided(summary):
+    """Gold differs from prompt to prompt, its difference does not: unpaired intervals would overlap."""
+    difference = summary["differences"]["rjs-adversarial-s0"]["rounds"]["r1"]
+    assert difference["gold"] == {"value": 1.0, "low": 1.0, "high": 1.0, "standard_error": 0.0, "verdict": "adversarial better"}
+    policies = summary["policies"]
+    assert policies["rjs-adversarial-s0"]["rounds"]["r1"]["gold"]["low"] <= policies["rjs-base-s0"]["rounds"]["r1"]["gold"]["high"]
+
+
+def test_verdicts_follow_the_better_side_of_each_metric(results, run_params):
+    refusing = rows(GOLD["arms/rjs-adversarial-s0/r2"])
+    for row in refusing:
+        row["refused"] = row["complied"] = 1
+    write_jsonl(results / "arms/rjs-adversarial-s0/r2/evaluation/prompts.jsonl", refusing)
+    for row in refusing:
+        row["refused"] = row["complied"] = 0
+    write_jsonl(results / "arms/rjs-base-s0/r2/evaluation/prompts.jsonl", refusing)
+    difference = read_comparison(results, run_params).summary()["differences"]["rjs-adversarial-s0"]["rounds"]["r2"]
+    assert {name: difference[name].get("verdict") for name in ("refusal_rate", "compliance_rate", "gold", "length", "kl_to_sft")} == {
+        "refusal_rate": "base better",
+        "compliance_rate": "base better",
+        "gold": "undecided",
+        "length": None,
+        "kl_to_sft": None,
+    }
+
+
+def test_gains_and_losses_by_subset(summary):
+    """Round 2: +1 on helpful, -2 on harmless, so -0.5 in all; subsets are resampled apart, so this too is without width."""
+    difference = summary["differences"]["rjs-adversarial-s0"]["rounds"]["r2"]
+    shown = {name: (difference[name]["value"], difference[name]["verdict"]) for name in ("gold_helpful", "gold_harmless", "gold")}
+    assert shown == {
+        "gold_helpful": (1.0, "adversarial better"),
+        "gold_harmless": (-2.0, "base better"),
+        "gold": (-0.5, "base better"),
+    }
+
+
+def test_interval_agrees_with_scipy(results, run_params):
+    """One subset of 200 skewed values against scipy's percentile bootstrap."""
+    values = np.random.default_rng(1).gamma(1.0, size=200).tolist()
+    pattern = rows(SFT)[0]
+    for name in GOLD:
+        many = [{**pattern, "id": str(number), "gold": value} for number, value in enumerate(values)]
+        write_jsonl(results / name / "evaluation" / "prompts.jsonl", many)
+    comparison = read_comparison(results, run_params)
+    ours = comparison.policies["sft"].rounds["r0"]["gold"]
+    reference = stats.bootstrap((values,), np.mean, n_resamples=20000, method="percentile", rng=np.random.default_rng(2))
+    assert (ours.low, ours.high) == pytest.approx(reference.confidence_interval, abs=0.006)
+    assert ours.standard_error == pytest.approx(reference.standard_error, rel=0.03)
+    assert comparison.metric("gold_harmless") is None  # no prompt to estimate it from
+
+
+def test_reward_models_of_round_one_are_shared_and_base_stays(summary):
+    models = summary["reward_models"]
+    assert [models["rjs-adversarial-s0"][r]["human_accuracy"] for r in ("r1", "r2")] == [0.7, 0.75]
+    assert [models["rjs-base-s0"][r]["human_accuracy"] for r in ("r1", "r2")] == [0.7, 0.7]
+    assert models["rjs-base-s0"]["r2"]["golden_accuracy"] == 0.9
+    assert set(models) == {"base", "all", "rjs-base-s0", "rjs-adversarial-s0"}
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "references/golden/evaluation/prompts.jsonl",
+        "arms/rjs-base-s0/r2/evaluation/prompts.jsonl",
+        "reward/all/metrics.json",
+        "first/s0/score/base/metrics.json",
+        "arms/rjs-adversarial-s0/r2/reward/metrics.json",
+        "prepare/metrics.json",
+    ],
+)
+def test_missing_file_is_named(results, run_params, missing):
+    (results / missing).unlink()
+    with pytest.raises(MissingInputError, match=f"{missing}: no such file"):
+        read_comparison(results, run_params)
+
+
+def test_other_prompts_or_another_order_are_refused(results, run_params):
+    file = results / "arms/rjs-base-s0/r1/evaluation/prompts.jsonl"
+    write_jsonl(file, rows(SFT)[::-1])
+    with pytest.raises(DataError, match=r"rjs-base-s0/r1/evaluation/prompts.jsonl:1: prompt p3, SFT's evaluation has p0"):
+        read_comparison(results, run_params)
+    write_jsonl(file, rows(SFT)[:3])
+    with pytest.raises(DataError, match=r"3 prompts, SFT's evaluation has 4"):
+        read_comparison(results, run_params)
+
+
+def test_value_that_is_no_number_is_refused(results, run_params):
+    wrong = rows(SFT)
+    wrong[2]["gold"] = "high"
+    write_jsonl(results / "references/human/evaluation/prompts.jsonl", wrong)
+    with pytest.raises(DataError, match=r"human/evaluation/prompts.jsonl:3: gold is 'high', expected a number"):
+        read_comparison(results, run_params)
+
+
+def test_claims_say_who_is_better_and_by_how_much(results, run_params):
+    comparison = read_comparison(results, run_params)
+    line = "RM_all: base better, −5.00 [−5.00, −5.00]; Gold: base better, −0.50 [−0.50, −0.50]"
+    assert claims(comparison) == {"RJS adversarial − base": line}
+    assert f"- RJS adversarial − base: {line}" in markdown(comparison)
+
+
+def test_stage_writes_all_files_and_prints_the_table(results, root, tmp_path, monkeypatch, capsys):
+    text = (
+        (root / "params.yaml")
+        .read_text()
+        .replace("methods: [rjs, rrhf, dpo]", "methods: [rjs]")
+        .replace("    - {id: r3, previous: r2}\n", "")
+    )
+    (tmp_path / "params.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    from pipeline.compare import main
+
+    _, where = main(results, tmp_path / "report")
+    files = sorted(path.relative_to(tmp_path / "report").as_posix() for path in (tmp_path / "report").rglob("*") if path.is_file())
+    plots = [name for name in files if name.startswith("plots/")]
+    assert [name for name in files if name not in plots] == ["index.html", "summary.json", "table.md"]
+    assert plots and all(ElementTree.parse(tmp_path / "report" / name).getroot().tag.endswith("svg") for name in plots)
+    assert where == tmp_path / "report" / "index.html"
+    assert json.loads((tmp_path / "report/summary.json").read_text())["num_test_prompts"] == 4
+    printed = capsys.readouterr().out
+    assert "RJS adversarial" in printed and "base better" in printed
+    assert max(map(len, printed.splitlines()[:12])) <= 140

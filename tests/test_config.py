@@ -1,0 +1,186 @@
+"""params.yaml: whatever is wrong is one line that names the file, the key and, for a misspelt one, the near names."""
+
+import copy
+from dataclasses import asdict
+
+import pytest
+import yaml
+
+from apo_bench.config import Params, load_params
+from apo_bench.errors import ConfigError
+
+
+@pytest.fixture
+def load(root, tmp_path):
+    """Loads the params.yaml of the repository with changes: a dict from dotted keys to values."""
+    raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+
+    def load_changed(changes) -> Params:
+        changed = copy.deepcopy(raw)
+        for dotted, value in changes.items():
+            *parents, key = dotted.split(".")
+            section = changed
+            for parent in parents:
+                section = section[int(parent) if isinstance(section, list) else parent]
+            section[key] = value
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(changed), encoding="utf-8")
+        return load_params(path)
+
+    return load_changed
+
+
+def message_of(load, changes) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(changes)
+    message = str(caught.value)
+    assert "params.yaml: " in message and "\n" not in message
+    return message.split("params.yaml: ", 1)[1]
+
+
+def test_params_of_the_repository_load(root):
+    params = load_params(root / "params.yaml")
+    assert params.run.rounds == [f"r{number}" for number in range(1, len(params.run.later_rounds) + 2)]
+    for name in params.run.methods:
+        method = params.method(name)
+        assert asdict(method.hyperparameters) == params.model_dump()["methods"][name]
+    for name in params.run.retrained_reward_models:
+        assert params.retrained_reward(name).human_weight == params.reward[name]["human_weight"]
+
+
+def test_params_cannot_be_changed(params):
+    with pytest.raises(ValueError, match="frozen"):
+        params.sft.epochs = 3
+
+
+UNKNOWN = {
+    "a method": ({"run.methods": ["dop", "rjs"]}, "methods: no method 'dop'", "did you mean dpo?"),
+    "at the top": ({"sampels": 3}, "sampels: unknown key", "did you mean sampling"),
+    "nested": ({"sampling.train.temprature": 0.3}, "sampling.train.temprature: unknown key", "did you mean temperature?"),
+    "in a stage": ({"prepare.num_rm_prompt": 3}, "prepare.num_rm_prompt: unknown key", "did you mean num_rm_prompts"),
+    "in a method": ({"methods.dpo.betta": 0.1}, "methods.dpo.betta: unknown key", "did you mean beta?"),
+    "in a reward model": ({"reward.base.sed": 0}, "reward.base.sed: unknown key", "did you mean seed?"),
+    "in a retrained reward model": ({"reward.adversarial.human_wait": 1.0}, "human_wait: unknown key", "did you mean human_weight?"),
+}
+
+
+@pytest.mark.parametrize(("changes", "where", "near"), UNKNOWN.values(), ids=UNKNOWN)
+def test_unknown_names_get_the_near_ones(load, changes, where, near):
+    message = message_of(load, changes)
+    assert where in message and near in message and " known: " in message
+
+
+HINT = "input should be a valid number (YAML reads 1e-5 as text: write 1.0e-5)"
+RETRAINED = "run: retrained_reward_models must be reward_models without base, "
+ROUNDS = "run: later_rounds has "
+WRONG = {
+    "1e-5 in a stage": ({"sft.learning_rate": "1e-5"}, f"sft.learning_rate: found '1e-5'; {HINT}"),
+    "1e-5 in a method": ({"methods.rjs.learning_rates": ["1e-5"] * 3}, f"methods.rjs.learning_rates.0: found '1e-5'; {HINT}"),
+    "text for a count": ({"sft.epochs": "3"}, "sft.epochs: found '3'; input should be a valid integer"),
+    "fraction for a count": ({"sft.epochs": 1.5}, "sft.epochs: found 1.5; "),
+    "truth for a count": ({"sft.epochs": True}, "sft.epochs: found True; "),
+    "nothing": ({"sft.epochs": None}, "sft.epochs: found None; "),
+    "zero epochs": ({"sft.epochs": 0}, "sft.epochs: found 0; input should be greater than 0"),
+    "negative beta": ({"methods.dpo.beta": -0.1}, "methods.dpo.beta: found -0.1; input should be greater than 0"),
+    "rate that is not a number": ({"sft.learning_rate": float("nan")}, "sft.learning_rate: found nan; "),
+    "name that breaks a path": ({"profile": "ti/ny"}, "profile: found 'ti/ny'; "),
+    "round that is no round": ({"run.later_rounds.0.id": "second"}, "run.later_rounds.0.id: found 'second'; "),
+    "one sample for DPO": ({"run.methods": ["dpo"], "sampling.train.num_samples": 1}, "sampling.train.num_samples: 1 is too few for dpo"),
+    "two test responses": ({"sampling.test.num_samples": 2}, "sampling: test.num_samples is 2, expected 1"),
+    "no learning rates": ({"methods.rrhf.learning_rates": []}, "methods.rrhf.learning_rates: found []; "),
+    "one learning rate, not a list": ({"methods.rrhf.learning_rates": 0.001}, "methods.rrhf.learning_rates: found 0.001; "),
+    "learning rate of 1": ({"methods.rrhf.learning_rates": [0.001, 1.0]}, "methods.rrhf.learning_rates.1: found 1.0; "),
+    "no section": ({"methods": {"rjs": {}}, "run.methods": ["dpo"]}, "methods.dpo: no such section"),
+    "section that is no mapping": ({"methods.dpo": 3}, "methods.dpo: found 3; "),
+    "hyperparameter missing": ({"methods.rjs": {"epochs": 1}}, "methods.rjs.learning_rates: missing key"),
+    "not among retrained": ({"run.retrained_reward_models": []}, f"{RETRAINED}['adversarial']; found []"),
+    "not among reward models": ({"run.reward_models": ["base"]}, f"{RETRAINED}[]; found ['adversarial']"),
+    "reward model without section": (
+        {"run.reward_models": ["base", "wgan"], "run.retrained_reward_models": ["wgan"]}, "reward.wgan: no such section",
+    ),
+    "chain of rounds broken": ({"run.later_rounds.1.previous": "r1"}, ROUNDS + "{id: r3, previous: r1} where {id: r3, previous: r2} must"),
+    "a round twice": (
+        {"run.later_rounds": [{"id": "r2", "previous": "r1"}] * 2}, ROUNDS + "{id: r2, previous: r1} where {id: r3, previous: r2} must",
+    ),
+    "a method twice": ({"run.methods": ["dpo", "dpo"]}, "run: methods names something twice"),
+    "more game prompts than prompts": ({"prepare.num_game_prompts": 10**6}, "prepare: num_game_prompts 1000000 is more than"),
+    "heads that do not divide": ({"base_model.num_heads": 3}, "base_model: hidden_size 128 must be a multiple of twice num_heads 3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "expected"), WRONG.values(), ids=WRONG)
+def test_wrong_values_are_named(load, changes, expected):
+    assert message_of(load, changes).startswith(expected)
+
+
+def test_file_that_is_missing_or_not_yaml(tmp_path):
+    with pytest.raises(ConfigError, match=r"params.yaml: no such file"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("run: [")
+    with pytest.raises(ConfigError, match=r"params.yaml: not YAML: .* line 1") as caught:
+        load_params(tmp_path / "params.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_misspelt_required_key_gets_the_near_ones(load, params):
+    train = params.sampling.train.model_dump()
+    train["temprature"] = train.pop("temperature")
+    message = message_of(load, {"sampling.train": train})
+    assert message.startswith("sampling.train.temprature: unknown key; did you mean temperature? known: num_samples, ")
+
+
+def test_a_misspelt_required_hyperparameter_gets_the_near_ones(load, params):
+    section = {**params.methods["dpo"]}
+    section["betta"] = section.pop("beta")
+    assert message_of(load, {"methods.dpo": section}).startswith("methods.dpo.betta: unknown key; did you mean beta? known: ")
+
+
+def test_unknown_key_of_a_round_gets_the_near_ones(load):
+    message = message_of(load, {"run.later_rounds.0.prevous": "r1"})
+    assert message == "run.later_rounds.0.prevous: unknown key; did you mean previous? known: id, previous"
+
+
+@pytest.mark.parametrize("key", ["run.methods", "run.seeds", "run.reward_models"])
+def test_nothing_to_compare_is_an_error(load, key):
+    assert message_of(load, {key: []}).startswith(f"{key}: found []; list should have at least 1 item")
+
+
+def test_base_must_be_compared(load):
+    assert message_of(load, {"run.reward_models": ["adversarial"]}).startswith("run: reward_models must contain base")
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize("key", ["sampling.train.temperature", "methods.dpo.beta", "reward.adversarial.adversarial_weight"])
+def test_infinity_is_an_error(load, key, value):
+    assert message_of(load, {key: value}).startswith(f"{key}: found {value}; input should be a finite number")
+
+
+def test_file_that_is_not_utf8(tmp_path):
+    (tmp_path / "params.yaml").write_bytes(b"profile: \xff")
+    with pytest.raises(ConfigError, match=r"params.yaml: not UTF-8 .* at byte 9"):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(("text", "found"), [("", "nothing"), ("# only a comment", "nothing"), ("- run", "a list"), ("run", "a str")])
+def test_file_that_is_no_mapping(tmp_path, text, found):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=rf"params.yaml: found {found}, expected a mapping of the sections profile, .*, compare$"):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(("value", "is_hinted"), [("1e-5", True), ("3E-4", True), ("tiny", False), ("", False)])
+def test_hint_about_floats_only_where_it_helps(load, value, is_hinted):
+    assert ("write 1.0e-5" in message_of(load, {"sft.learning_rate": value})) == is_hinted
+
+
+def test_sections_of_reward_that_nothing_uses(load, params):
+    adversarial = params.reward["adversarial"]
+    assert load({"reward.ablation": adversarial}).retrained_reward("ablation").human_weight == adversarial["human_weight"]
+    message = message_of(load, {"reward.adversarail": params.reward["base"]})
+    assert message.startswith("reward.adversarail: nothing uses this section; did you mean adversarial? known: base, all, adversarial, or")
+    assert "reward.adversarail.seed: unknown key" in message
+
+
+def test_sections_of_methods_that_the_run_leaves_out(load, params):
+    assert load({"run.methods": ["rjs"]}).run.methods == ["rjs"]
+    assert message_of(load, {"methods.dop": params.methods["dpo"]}).startswith("methods: no method 'dop' in methods/; did you mean dpo?")

@@ -1,0 +1,460 @@
+"""The MLflow store says what DVC's outputs say, and nothing else: a real store, and outputs of two arms and two rounds made by hand."""
+
+import contextlib
+import copy
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+
+from apo_bench.errors import DataError, MissingInputError, OutputError
+from apo_bench.tracking import store
+from pipeline.track import main
+
+ROWS = {
+    "pairs": {"id": "1", "subset": "helpful", "dialogue": "\n\nHuman: Hi\n\nAssistant:", "chosen": "a", "rejected": "b"},
+    "prompts": {"id": "1", "subset": "helpful", "dialogue": "\n\nHuman: Hi\n\nAssistant:"},
+    "responses": {"id": "1", "subset": "helpful", "dialogue": "\n\nHuman: Hi\n\nAssistant:", "response": "a"},
+}
+FILES = {
+    "pretraining": "responses",
+    "demonstrations": "responses",
+    "golden_rm": "responses",
+    "pairs_rm": "pairs",
+    "pairs_lm": "pairs",
+    "pairs_test": "pairs",
+    "prompts_lm": "prompts",
+}
+ARMS = {"dpo-base-s0": ("dpo", "base", 0), "dpo-adversarial-s0": ("dpo", "adversarial", 0)}
+PLAIN_RUNS = {"base_model", "sft", "golden", "comparison", "reward-base", "reward-all"}
+RUNS = {*PLAIN_RUNS, *ARMS, "reward-first-adversarial-s0-r1", "reward-dpo-adversarial-s0-r2"}
+
+
+class Project:
+    """A folder with out/, report/summary.json and dvc.lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stages: dict = {}
+        self.summary: dict = {}
+        for name, kind in FILES.items():
+            self.file(f"out/data/{name}.jsonl", json.dumps(ROWS[kind]) + "\n")
+        self.stage("prepare", ["out/data"], {"prepare": {"num_rm_prompts": 1}})
+        self.stage("base_model", self.training("out/results/base_model", "out/models/base_model"))
+        self.stage("sft", self.training("out/results/sft", "out/models/sft"), {"sft": {"epochs": 1}})
+        self.stage("evaluate_sft", ["out/results/references/sft/evaluation"], {"sampling.test": {"top_k": 5}})
+        golden = self.training("out/results/references/golden/training", "out/models/references/golden")
+        self.stage("reference@golden", [*golden, "out/results/references/golden/evaluation"], {"references.golden": {"epochs": 1}})
+        for name in ("base", "all"):
+            paths = self.training(f"out/results/reward/{name}", f"out/models/reward/{name}", human_accuracy=0.7)
+            self.stage(f"reward@{name}", paths, {f"reward.{name}": {"epochs": 1, "seed": 0}})
+        first = self.training("out/results/first/s0/reward/adversarial", "out/models/first/s0/reward/adversarial", human_accuracy=0.71)
+        self.stage("adversarial_reward_first@adversarial-0", first, {"reward.adversarial": {"adversarial_weight": 1.0}})
+        self.stage("sample_first@0", ["out/samples/first/s0/lm.jsonl"], {"sampling.train": {"temperature": 1.0}})
+        for name in ("base", "adversarial"):
+            self.score(f"score_first@{name}", f"out/results/first/s0/score/{name}", "out/samples/first/s0/lm.jsonl")
+        for name, arm in ARMS.items():
+            self.arm(name, *arm)
+        self.make_summary()
+        self.save()
+
+    def file(self, path: str, text: str) -> None:
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / path).write_text(text, encoding="utf-8")
+
+    def training(self, results: str, model: str, loss: float = 2.0, **metrics: float) -> list[str]:
+        """The files of a training of two steps; returns its outs."""
+        self.file(f"{results}/curves.csv", f"step,epoch,loss\n1,1,{loss}\n2,1,{loss / 2}\n")
+        self.file(f"{results}/metrics.json", json.dumps({"final_loss": loss / 2, "num_steps": 2, **metrics}))
+        return [model, results]
+
+    def score(self, stage: str, results: str, samples: str) -> None:
+        self.file(f"{results}/metrics.json", json.dumps({"mean_gold": 1.5, "best_of_n_gain": 0.5}))
+        self.stage(stage, [results], deps=[samples])
+
+    def arm(self, name: str, method: str, kind: str, seed: int) -> None:
+        for round_id in ("r1", "r2"):
+            folder = f"arms/{name}/{round_id}"
+            if round_id == "r2":
+                self.stage(f"sample@{name}", [f"out/samples/{folder}/lm.jsonl"], {"sampling.train": {"temperature": 1.0}})
+                self.score(f"score@{name}", f"out/results/{folder}/score", f"out/samples/{folder}/lm.jsonl")
+                if kind != "base":
+                    reward = self.training(f"out/results/{folder}/reward", f"out/models/{folder}/reward", human_accuracy=0.72)
+                    self.stage(f"adversarial_reward@{name}", reward, {"reward.adversarial": {"adversarial_weight": 1.0}})
+            align = self.training(f"out/results/{folder}/align", f"out/models/{folder}/policy")
+            self.stage(f"align@{name}-{round_id}", align, {"methods.dpo": {"beta": 0.1, "learning_rates": [0.1, 0.2]}})
+            self.stage(f"evaluate@{name}-{round_id}", [f"out/results/{folder}/evaluation"], {"sampling.test": {"top_k": 5}})
+
+    def stage(self, name: str, outs: list[str], params: dict | None = None, deps: tuple[str, ...] | list[str] = ()) -> None:
+        self.stages[name] = {
+            "cmd": f"python -m pipeline {name}",
+            "deps": [{"path": path, "md5": "0"} for path in deps],
+            "params": {"params.yaml": params or {}},
+            "outs": [{"path": path, "md5": hashlib.md5(path.encode()).hexdigest() + ".dir"} for path in outs],
+        }
+
+    def make_summary(self) -> None:
+        def estimates(value: float) -> dict:
+            return {key: {"value": value, "low": value - 1, "high": value + 1, "standard_error": 0.5} for key in ("reward_all", "gold")}
+
+        self.summary = {
+            "profile": "tiny",
+            "policies": {
+                "sft": {"kind": "reference", "rounds": {"r0": estimates(0.0)}},
+                "golden": {"kind": "reference", "rounds": {"r0": estimates(9.0)}},
+            },
+            "reward_models": {"base": {"human_accuracy": 0.7}, "all": {"human_accuracy": 0.7}},
+            "differences": {"dpo-adversarial-s0": {"rounds": {"r2": {"gold": estimates(1.0)["gold"] | {"verdict": "undecided"}}}}},
+        }
+        for bonus, (name, (method, kind, seed)) in enumerate(ARMS.items()):
+            rounds = {"r1": estimates(1.0 + bonus), "r2": estimates(2.0 + bonus)}
+            arm = {"kind": "arm", "method": method, "reward_model": kind, "seed": seed, "rounds": rounds}
+            self.summary["policies"][name] = arm
+            accuracies = (0.7, 0.7) if kind == "base" else (0.71, 0.72)
+            self.summary["reward_models"][name] = {f"r{i}": {"human_accuracy": value} for i, value in enumerate(accuracies, start=1)}
+
+    def save(self) -> None:
+        self.file("report/summary.json", json.dumps(self.summary))
+        self.file("dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": self.stages}, sort_keys=False))
+
+    def set_score(self, arm: str, value: float) -> None:
+        """RM_all of an arm after the last round."""
+        self.summary["policies"][arm]["rounds"]["r2"]["reward_all"]["value"] = value
+        self.save()
+
+    def retrain(self, arm: str) -> None:
+        """The arm's alignment of r2 ran again: other curves, other weights."""
+        name, folder = f"align@{arm}-r2", f"out/results/arms/{arm}/r2/align"
+        self.training(folder, f"out/models/arms/{arm}/r2/policy", loss=8.0)
+        for out in self.stages[name]["outs"]:
+            out["md5"] = out["md5"][::-1].replace("rid.", "") + ".dir"
+        self.save()
+
+    def track(self) -> str:
+        return main(Path("out/data"), Path("out/models"), Path("out/results"), Path("report"), Path("mlflow"))[0]
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory) -> Path:
+    """A new database, which takes seconds to make: once for all tests."""
+    folder = tmp_path_factory.mktemp("template")
+    store._make_database(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["mlflow.db"]
+    return folder / "mlflow.db"
+
+
+def new_project(folder: Path, database: Path) -> Project:
+    (folder / "mlflow").mkdir()
+    shutil.copy(database, folder / "mlflow" / "mlflow.db")
+    return Project(folder)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory, database):
+    """A project that was tracked once: not to be changed."""
+    project = new_project(tmp_path_factory.mktemp("shown"), database)
+    with contextlib.chdir(project.folder):
+        said = project.track()
+    assert said == f"{len(RUNS)} new, 0 updated, 0 unchanged, 0 removed runs; best dpo-adversarial-s0"
+    return project
+
+
+@pytest.fixture
+def project(tmp_path, database, monkeypatch) -> Project:
+    """The outputs of a pipeline in the current folder, and an empty store."""
+    monkeypatch.chdir(tmp_path)
+    return new_project(tmp_path, database)
+
+
+@pytest.fixture
+def tracked(tmp_path, shown, monkeypatch) -> Project:
+    """A copy of `shown` in the current folder."""
+    shutil.copytree(shown.folder, tmp_path, dirs_exist_ok=True)
+    with sqlite3.connect(tmp_path / "mlflow" / "mlflow.db") as connection:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location")):
+            connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(shown.folder), str(tmp_path)))
+    monkeypatch.chdir(tmp_path)
+    copied = copy.deepcopy(shown)
+    copied.folder = tmp_path
+    return copied
+
+
+def client_of(project: Project) -> MlflowClient:
+    """Reads the store as a user would."""
+    return MlflowClient(f"sqlite:///{project.folder}/mlflow/mlflow.db")
+
+
+def runs_of(client: MlflowClient, view: int = ViewType.ACTIVE_ONLY) -> dict:
+    """The runs of the experiment by name, each name once."""
+    runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id], run_view_type=view)
+    assert len({run.info.run_name for run in runs}) == len(runs)
+    return {run.info.run_name: run for run in runs}
+
+
+def models_of(client: MlflowClient) -> list:
+    return list(client.search_logged_models([client.get_experiment_by_name("tiny").experiment_id]))
+
+
+def history(client: MlflowClient, run, key: str) -> list[tuple[int, float]]:
+    """(step, value) of a metric."""
+    return [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, key)]
+
+
+def content(client: MlflowClient) -> dict[str, dict]:
+    """All that the runs show, but for ids, times and hashes."""
+    models = models_of(client)
+    return {
+        name: {
+            "metrics": {key: sorted(history(client, run, key)) for key in run.data.metrics},
+            "params": run.data.params,
+            "tags": {key: value for key, value in run.data.tags.items() if key not in ("dvc.lock_hash", store.FINGERPRINT)},
+            "data": sorted((item.dataset.name, item.dataset.digest, item.tags[0].value) for item in run.inputs.dataset_inputs),
+            "models": sorted(
+                (model.name, model.tags["dvc.md5"], sorted((metric.key, metric.step, metric.value) for metric in model.metrics or []))
+                for model in models
+                if model.source_run_id == run.info.run_id
+            ),
+            "num_outputs": len(run.outputs.model_outputs),
+            "status": run.info.status,
+        }
+        for name, run in runs_of(client).items()
+    }
+
+
+def dump(project: Project) -> str:
+    """The whole database as SQL."""
+    with sqlite3.connect(project.folder / "mlflow" / "mlflow.db") as connection:
+        return "\n".join(connection.iterdump())
+
+
+def test_runs_and_their_tags(shown):
+    client = client_of(shown)
+    runs = runs_of(client)
+    assert set(runs) == RUNS
+    tags = runs["dpo-adversarial-s0"].data.tags
+    expected = {"kind": "arm", "profile": "tiny", "method": "dpo", "reward_model": "adversarial", "seed": "0"}
+    assert expected.items() <= tags.items()
+    assert "align" in tags["stage"]
+    assert len({run.data.tags["dvc.lock_hash"] for run in runs.values()}) == len(RUNS)
+    assert all(run.info.status == "FINISHED" for run in runs.values())
+
+
+def test_second_call_writes_nothing(tracked):
+    before = dump(tracked)
+    assert tracked.track().startswith(f"0 new, 0 updated, {len(RUNS)} unchanged, 0 removed")
+    assert dump(tracked) == before
+
+
+def test_rounds_are_steps_under_the_same_keys_for_all_arms(shown):
+    client = client_of(shown)
+    runs = runs_of(client)
+    base, adversarial = (runs[name] for name in ARMS)
+    assert set(base.data.metrics) == set(adversarial.data.metrics)
+    assert history(client, adversarial, "evaluation/gold") == [(0, 0.0), (1, 2.0), (2, 3.0)]
+    assert history(client, adversarial, "uncertainty/gold_low") == [(0, -1.0), (1, 1.0), (2, 2.0)]
+    assert history(client, adversarial, "uncertainty/gold_high") == [(0, 1.0), (1, 3.0), (2, 4.0)]
+    assert history(client, adversarial, "reward_model/human_accuracy") == [(1, 0.71), (2, 0.72)]
+    assert history(client, adversarial, "training/r2/loss") == [(1, 2.0), (2, 1.0)]
+    assert history(client, adversarial, "training/final_loss") == [(1, 1.0), (2, 1.0)]
+    assert history(client, runs["sft"], "evaluation/gold") == [(0, 0.0)]
+    assert history(client, runs["golden"], "evaluation/gold") == [(2, 9.0)], "at the last round, so that it compares with the arms"
+    assert history(client, runs["reward-dpo-adversarial-s0-r2"], "reward_model/human_accuracy") == [(2, 0.72)]
+    assert history(client, runs["reward-base"], "training/loss") == [(1, 2.0), (2, 1.0)]
+    assert history(client, runs["comparison"], "versus_base/dpo-adversarial-s0/gold") == [(2, 1.0)]
+
+
+def test_params_are_those_that_the_stages_ran_with(shown):
+    client = client_of(shown)
+    runs = runs_of(client)
+    base, adversarial = (runs[name].data.params for name in ARMS)
+    arm = {"method": "dpo", "seed": "0", "method.beta": "0.1", "method.learning_rates": "[0.1, 0.2]"}
+    common = arm | {"sampling.train.temperature": "1.0", "sampling.test.top_k": "5"}
+    assert adversarial == common | {"reward_model": "adversarial", "reward.adversarial_weight": "1.0"}
+    assert base == common | {"reward_model": "base", "reward.epochs": "1", "reward.seed": "0"}
+
+
+def test_data_has_the_digest_that_dvc_gives_it(shown):
+    inputs = runs_of(client_of(shown))["reward-all"].inputs.dataset_inputs
+    digests = {item.dataset.name: item.dataset.digest for item in inputs}
+    names = ("pairs_rm", "pairs_lm", "pairs_test")
+    assert digests == {name: hashlib.md5((shown.folder / f"out/data/{name}.jsonl").read_bytes()).hexdigest() for name in names}
+    contexts = {item.dataset.name: item.tags[0].value for item in inputs}
+    assert contexts == {"pairs_rm": "training", "pairs_lm": "training", "pairs_test": "evaluation"}
+    assert json.loads(inputs[0].dataset.profile)["num_rows"] == 1
+
+
+def test_models_point_at_the_outputs(shown):
+    client = client_of(shown)
+    models = {model.name: model for model in models_of(client)}
+    model = models["dpo-base-s0-r2"]
+    assert model.tags["dvc.path"] == "out/models/arms/dpo-base-s0/r2/policy"
+    assert model.tags["dvc.md5"] == hashlib.md5(model.tags["dvc.path"].encode()).hexdigest() + ".dir"
+    assert {(metric.key, metric.value) for metric in model.metrics} >= {("evaluation/gold", 2.0), ("evaluation/reward_all", 2.0)}
+    assert models["reward-first-adversarial-s0-r1"].model_type == "reward_model"
+    assert len(models) == len(RUNS) - len({"comparison", *ARMS}) + 4, "one a run, one a round for each of the two arms"
+
+
+def test_changed_stage_replaces_its_run(tracked):
+    project, client = tracked, client_of(tracked)
+    before = content(client)
+    run = runs_of(client)["dpo-base-s0"]
+    project.retrain("dpo-base-s0")
+    assert project.track().startswith(f"0 new, 1 updated, {len(RUNS) - 1} unchanged")
+    after = runs_of(client)["dpo-base-s0"]
+    assert after.info.run_id == run.info.run_id
+    assert after.data.tags["dvc.lock_hash"] != run.data.tags["dvc.lock_hash"]
+    assert history(client, after, "training/r2/loss") == [(1, 8.0), (2, 4.0)]
+    assert history(client, after, "evaluation/gold") == [(0, 0.0), (1, 1.0), (2, 2.0)]
+    md5 = project.stages["align@dpo-base-s0-r2"]["outs"][0]["md5"]
+    assert [model.tags["dvc.md5"] for model in models_of(client) if model.name == "dpo-base-s0-r2"] == [md5]
+    assert {name: value for name, value in content(client).items() if name != "dpo-base-s0"} == {
+        name: value for name, value in before.items() if name != "dpo-base-s0"
+    }
+
+
+def track_and_be_killed(project: Project, step: str) -> None:
+    """Another process tracks, and is killed -9 as it takes the step for the third time."""
+    pid = os.fork()
+    if not pid:
+        done, calls = getattr(MlflowClient, step), []
+
+        def kill(*arguments):
+            calls.append(step)
+            if len(calls) == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return done(*arguments)
+
+        setattr(MlflowClient, step, kill)
+        project.track()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+
+def test_first_call_killed_in_the_middle_is_repaired(project, shown):
+    track_and_be_killed(project, "log_inputs")
+    assert project.track().startswith(f"{len(RUNS) - 3} new, 1 updated, 2 unchanged")
+    assert content(client_of(project)) == content(client_of(shown))
+
+
+@pytest.mark.parametrize("step", ["log_outputs", "set_terminated"])
+def test_update_killed_in_the_middle_is_repaired(tracked, shown, step):
+    tracked.stages = {name: {**entry, "cmd": "another"} for name, entry in tracked.stages.items()}
+    tracked.save()
+    track_and_be_killed(tracked, step)
+    assert tracked.track().startswith(f"0 new, {len(RUNS) - 2} updated, 2 unchanged")
+    assert content(client_of(tracked)) == content(client_of(shown))
+
+
+def test_arm_that_the_run_no_longer_has_is_not_shown(tracked):
+    project, client = tracked, client_of(tracked)
+    run = runs_of(client)["dpo-adversarial-s0"]
+    gone = project.summary["policies"].pop("dpo-adversarial-s0")
+    project.save()
+    assert "3 removed runs; best dpo-base-s0" in project.track()
+    assert set(runs_of(client)) == {*PLAIN_RUNS, "dpo-base-s0"}
+    assert {model.source_run_id for model in models_of(client)} <= {run.info.run_id for run in runs_of(client).values()}
+    project.summary["policies"]["dpo-adversarial-s0"] = gone
+    project.save()
+    project.track()
+    assert runs_of(client, ViewType.ALL)["dpo-adversarial-s0"].info.run_id == run.info.run_id
+    assert set(runs_of(client)) == RUNS
+
+
+def test_runs_of_the_user_are_left_alone(tracked):
+    project, client = tracked, client_of(tracked)
+    mine = client.create_run(client.get_experiment_by_name("tiny").experiment_id, run_name="mine")
+    project.retrain("dpo-base-s0")
+    project.track()
+    assert client.get_run(mine.info.run_id).info.lifecycle_stage == "active"
+
+
+def test_alias_follows_the_best_arm(tracked):
+    project, client = tracked, client_of(tracked)
+
+    def champion() -> tuple[str, str]:
+        version = client.get_model_version_by_alias("tiny-best", "champion")
+        model = client.get_logged_model(version.source.removeprefix("models:/"))
+        return str(version.version), model.name
+
+    assert champion() == ("1", "dpo-adversarial-s0-r2")
+    project.set_score("dpo-base-s0", 5.0)
+    assert project.track().endswith("best dpo-base-s0")
+    assert champion() == ("2", "dpo-base-s0-r2")
+    project.set_score("dpo-base-s0", 1.0)
+    project.track()
+    assert champion() == ("1", "dpo-adversarial-s0-r2"), "the same model has its version already"
+    project.retrain("dpo-adversarial-s0")
+    project.track()
+    assert champion() == ("3", "dpo-adversarial-s0-r2"), "another model under the same name is another version"
+
+
+def test_comparison_holds_the_page_and_the_table(project):
+    client = client_of(project)
+    project.file("report/index.html", "<p>first</p>")
+    project.track()
+    project.file("report/index.html", "<p>second</p>")
+    assert project.track().startswith("0 new, 1 updated")
+    run = runs_of(client)["comparison"]
+    assert {item.path for item in client.list_artifacts(run.info.run_id)} == {"index.html", "summary.json", "differences.json"}
+    assert Path(client.download_artifacts(run.info.run_id, "index.html")).read_text(encoding="utf-8") == "<p>second</p>"
+    table = json.loads(Path(client.download_artifacts(run.info.run_id, "differences.json")).read_text(encoding="utf-8"))
+    row = dict(zip(table["columns"], table["data"][0], strict=True))
+    assert (row["arm"], row["verdict"]) == ("dpo-adversarial-s0", "undecided")
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("dvc.lock", "dvc.lock: no such file"),
+        ("report/summary.json", "summary.json: no such file"),
+        ("out/results/sft/curves.csv", "curves.csv: no such file"),
+        ("out/results/reward/base/metrics.json", "metrics.json: no such file"),
+        ("out/data/pairs_test.jsonl", "pairs_test.jsonl: no such file"),
+    ],
+)
+def test_missing_file_is_named_and_nothing_written(project, missing, message):
+    (project.folder / missing).unlink()
+    before = dump(project)
+    with pytest.raises(MissingInputError, match=message):
+        project.track()
+    assert dump(project) == before
+
+
+def test_stage_that_has_not_finished_is_named(project):
+    del project.stages["align@dpo-base-s0-r2"]
+    project.save()
+    with pytest.raises(MissingInputError, match="no stage made out/models/arms/dpo-base-s0/r2/policy"):
+        project.track()
+
+
+def test_broken_input_is_one_line(project):
+    for text in ("stages: [", "schema: '2.0'", "- 1", ""):
+        project.file("dvc.lock", text)
+        with pytest.raises(DataError, match=r"^dvc.lock: not a lock file[^\n]*$"):
+            project.track()
+    project.save()
+    for summary in ({"policies": {}}, {"profile": "tiny"}, [], {"profile": "tiny", "policies": {"sft": {"kind": "arm"}}}):
+        project.file("report/summary.json", json.dumps(summary))
+        with pytest.raises(DataError, match=r"^report/summary.json: [^\n]*$"):
+            project.track()
+
+
+def test_broken_store_is_one_line(project):
+    (project.folder / "mlflow" / "mlflow.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(OutputError, match=r"^mlflow: the MLflow store cannot be written[^\n]*$"):
+        project.track()
+
+
+def test_store_of_another_folder_is_refused(tracked):
+    (tracked.folder / "moved").mkdir()
+    shutil.copy("mlflow/mlflow.db", "moved/mlflow.db")
+    with pytest.raises(OutputError, match=r"the store was made as file:///[^\n]*/mlflow/artifacts/tiny"):
+        main(Path("out/data"), Path("out/models"), Path("out/results"), Path("report"), Path("moved"))

@@ -1,0 +1,96 @@
+"""The training loop on a linear toy model: repeatable, each example once an epoch, the rate's warm-up and end, no silent NaN."""
+
+import math
+
+import pytest
+import torch
+
+from apo_bench.errors import ModelError
+from apo_bench.training import train
+
+INPUTS = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+TARGETS = INPUTS @ torch.tensor([1.0, -2.0, 0.5]) + 0.3
+
+
+@pytest.fixture
+def settings(params):
+    return params.sft.model_copy(update={"epochs": 10, "batch_size": 4, "learning_rate": 0.1})
+
+
+def run(settings, seed=0, lengths=None, spoil_step=None):
+    """Trains a linear model; returns it, the curves, and the batches that the loss was asked for."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1)
+    batches = []
+
+    def loss(indices):
+        batches.append(indices)
+        errors = (model(INPUTS[indices])[:, 0] - TARGETS[indices]) ** 2
+        value = errors.mean() * (math.nan if len(batches) == spoil_step else 1)
+        return value, {"worst": errors.max().detach()}
+
+    history = train(model, loss, lengths or list(range(1, 41)), settings, seed, "toy")
+    return model, history, batches
+
+
+def test_loss_falls_to_the_solution(settings):
+    model, history, _ = run(settings)
+    assert history[-1]["loss"] < 1e-3 < 1 < history[0]["loss"]
+    assert model.weight[0].tolist() == pytest.approx([1.0, -2.0, 0.5], abs=0.05)
+    assert not model.training
+
+
+def test_two_runs_are_the_same_and_another_seed_is_not(settings):
+    _, history, batches = run(settings)
+    _, again, batches_again = run(settings)
+    assert (history, batches) == (again, batches_again)
+    _, other, batches_other = run(settings, seed=1)
+    assert history != other and batches != batches_other
+
+
+def test_each_example_once_an_epoch(settings):
+    _, history, batches = run(settings.model_copy(update={"epochs": 3, "batch_size": 7}))
+    assert len(batches) == 3 * 6 == len(history)
+    for epoch in range(3):
+        assert sorted(index for batch in batches[6 * epoch : 6 * epoch + 6] for index in batch) == list(range(40))
+    assert [row["epoch"] for row in history] == [1] * 6 + [2] * 6 + [3] * 6
+    assert batches[:6] != batches[6:12]
+
+
+def test_rate_warms_up_and_ends_at_a_tenth(settings):
+    """100 steps, 5 of them warm-up to 0.1: 0.02, 0.04, 0.06, 0.08, 0.1; half of the cosine (step 5 + 95/2) lies at 0.055."""
+    rates = [row["learning_rate"] for row in run(settings)[1]]
+    assert len(rates) == 100
+    assert rates[:6] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1, 0.1])
+    assert (rates[52] + rates[53]) / 2 == pytest.approx(0.055, abs=1e-6)
+    assert rates[-1] == pytest.approx(0.01, rel=0.005)
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+
+
+def test_curves_say_what_happened(settings):
+    _, history, _ = run(settings)
+    assert [row["step"] for row in history] == list(range(1, 101))
+    assert set(history[0]) == {"step", "epoch", "loss", "learning_rate", "gradient_norm", "worst"}
+    assert all(row["worst"] >= row["loss"] for row in history)
+    assert all(isinstance(value, (int, float)) for row in history for value in row.values())
+
+
+def test_frozen_parameters_stay(settings):
+    model = torch.nn.Linear(3, 1)
+    model.bias.requires_grad_(False)
+    bias, weight = model.bias.clone(), model.weight.clone()
+    train(model, lambda indices: (model(INPUTS[indices]).square().mean(), {}), [1] * 40, settings, 0, "toy")
+    assert torch.equal(model.bias, bias) and not torch.equal(model.weight, weight)
+
+
+def test_no_weight_decay(settings):
+    """A parameter with a gradient of zero stays where it is."""
+    model = torch.nn.Linear(3, 1)
+    weight = model.weight.clone()
+    train(model, lambda indices: (0 * model(INPUTS[indices]).sum(), {}), [1] * 40, settings, 0, "toy")
+    assert torch.equal(model.weight, weight)
+
+
+def test_loss_that_is_not_finite_stops_the_run(settings):
+    with pytest.raises(ModelError, match=r"^toy: the loss became nan at step 7; lower learning_rate 0.1$"):
+        run(settings, spoil_step=7)
