@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from apo_bench.config import FIRST_ROUND, Params
-from apo_bench.errors import DataError
+from apo_bench.core.config import FIRST_ROUND, Params
+from apo_bench.core.errors import DataError
+from apo_bench.core.files import read_jsonl
+from apo_bench.core.results import read_metrics
 from apo_bench.evaluation.statistics import Estimate, PromptBootstrap
-from apo_bench.files import read_jsonl
-from apo_bench.results import read_metrics
 
 Rows = list[dict[str, Any]]
 Columns = dict[str, np.ndarray]

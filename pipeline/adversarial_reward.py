@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-from apo_bench.config import load_params
+from apo_bench.core.config import PARAMS, load_params
+from apo_bench.core.files import complete_directory
+from apo_bench.core.results import write_training
+from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.evaluation.reward_models import evaluate_on_pairs
-from apo_bench.files import complete_directory
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
-from apo_bench.results import write_training
-from apo_bench.reward_training import train_adversarial_reward
-from apo_bench.seeds import derive_seed
-from pipeline.stage import PARAMS, use_threads
+from apo_bench.training.reward_models import train_adversarial_reward
 
 
 def main(

@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-from apo_bench.alignment import pretrain
-from apo_bench.config import load_params
+from apo_bench.core.config import PARAMS, load_params
+from apo_bench.core.files import complete_directory
+from apo_bench.core.results import write_training
+from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import parse_dialogue, read_records
-from apo_bench.files import complete_directory
 from apo_bench.models.language_model import new_llama, save_model
 from apo_bench.models.tokenizer import train_tokenizer
-from apo_bench.results import write_training
-from apo_bench.seeds import derive_seed
-from pipeline.stage import PARAMS, use_threads
+from apo_bench.training.policies import pretrain
 
 
 def main(data: Path, output: Path, results: Path) -> tuple[str, Path]:

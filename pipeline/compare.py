@@ -5,13 +5,12 @@ from pathlib import Path
 from rich.console import Console
 
 from apo_bench.comparison import read_comparison
-from apo_bench.config import load_params
-from apo_bench.files import complete_directory, write_json, write_text
+from apo_bench.core.config import PARAMS, load_params
+from apo_bench.core.files import complete_directory, write_json, write_text
 from apo_bench.report.charts import charts
 from apo_bench.report.page import render_page
 from apo_bench.report.svg import standalone
 from apo_bench.report.tables import claims, markdown, terminal_table
-from pipeline.stage import PARAMS
 
 TERMINAL_WIDTH = 140
 

@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-from apo_bench.config import load_params
+from apo_bench.core.config import PARAMS, load_params
+from apo_bench.core.files import complete_directory, write_jsonl
+from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.evaluation.policies import evaluate_policy
-from apo_bench.files import complete_directory, write_jsonl
 from apo_bench.models.language_model import load_language_model
 from apo_bench.models.reward_model import load_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
-from apo_bench.seeds import derive_seed
-from pipeline.stage import PARAMS, use_threads
 
 
 def main(policy: Path, sft: Path, reward_all: Path, data: Path, name: str, results: Path) -> tuple[str, Path]:

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from apo_bench.config import load_params
+from apo_bench.core.config import PARAMS, load_params
+from apo_bench.core.files import complete_directory, write_json
 from apo_bench.data.preparation import prepare_embedded
 from apo_bench.data.records import write_records
-from apo_bench.files import complete_directory, write_json
-from pipeline.stage import PARAMS
 
 
 def main(output: Path, results: Path) -> tuple[str, Path]:

@@ -14,8 +14,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 from typing import Any
 
-from apo_bench.config import load_params
-from apo_bench.errors import ApoBenchError
+from apo_bench.core.config import load_params
+from apo_bench.core.errors import ApoBenchError
 from pipeline.server import die_with_parent, stage_server
 from pipeline.stage import BAR_LINE_VARIABLE
 

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from apo_bench.config import load_params
+from apo_bench.core.config import PARAMS, load_params
+from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records, write_records
 from apo_bench.engines.sampling import sample
 from apo_bench.models.language_model import load_language_model
 from apo_bench.models.tokenizer import load_tokenizer
-from apo_bench.seeds import derive_seed
-from pipeline.stage import PARAMS, use_threads
 
 
 def main(policy: Path, prompts: Path, seed: int, arm: str, round: str, output: Path) -> tuple[str, Path]:

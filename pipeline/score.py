@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from apo_bench.config import load_params
+from apo_bench.core.config import PARAMS, load_params
+from apo_bench.core.files import complete_directory, write_json
+from apo_bench.core.seeds import use_threads
 from apo_bench.data.records import read_records, write_records
 from apo_bench.evaluation.reward_models import score_samples
-from apo_bench.files import complete_directory, write_json
 from apo_bench.models.reward_model import load_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
-from pipeline.stage import PARAMS, use_threads
 
 
 def main(reward_model: Path, data: Path, samples: Path, output: Path, results: Path) -> tuple[str, Path]:

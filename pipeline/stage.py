@@ -12,11 +12,9 @@ from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
-from apo_bench.errors import ApoBenchError
+from apo_bench.core.errors import ApoBenchError
 
 BAR_LINE_VARIABLE = "APO_BENCH_BAR_LINE"
-PARAMS = Path("params.yaml")
-"""Stages run in the folder of their profile, where its params.yaml is."""
 
 
 def run_stage(name: str, arguments: list[str]) -> int:
@@ -44,7 +42,7 @@ def _place_progress_bars() -> None:
 
     line = int(os.environ.get(BAR_LINE_VARIABLE, "0"))
     interval = 0.2 if sys.stderr.isatty() else 30.0
-    tqdm.__init__ = partialmethod(tqdm.__init__, position=line, mininterval=interval, leave=False)  # type: ignore[method-assign]
+    tqdm.__init__ = partialmethod(tqdm.__init__, position=line, mininterval=interval, leave=False)  # type: ignore[assignment, method-assign]
 
 
 def _parse(name: str, stage: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:
@@ -54,10 +52,3 @@ def _parse(name: str, stage: Callable[..., Any], arguments: list[str]) -> dict[s
         if parameter != "return":
             parser.add_argument("--" + parameter.replace("_", "-"), type=kind, required=True)
     return vars(parser.parse_args(arguments))
-
-
-def use_threads(num_threads: int) -> None:
-    """Fixes the number of threads of a stage: results depend on it, so it comes from params and not from the machine."""
-    import torch
-
-    torch.set_num_threads(num_threads)

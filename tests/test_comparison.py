@@ -12,9 +12,9 @@ import pytest
 from scipy import stats
 
 from apo_bench.comparison import read_comparison
-from apo_bench.errors import DataError, MissingInputError
-from apo_bench.evaluation.metrics import compute
-from apo_bench.files import write_json, write_jsonl
+from apo_bench.core.errors import DataError, MissingInputError
+from apo_bench.core.files import write_json, write_jsonl
+from apo_bench.metrics import compute
 from apo_bench.report.tables import claims, markdown
 
 SUBSETS = ["helpful", "helpful", "harmless", "harmless"]

@@ -15,7 +15,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from apo_bench.errors import DataError, MissingInputError, OutputError
+from apo_bench.core.errors import DataError, MissingInputError, OutputError
 from apo_bench.tracking import store
 from pipeline.track import main
 

@@ -5,13 +5,13 @@ import math
 import random
 from typing import Any
 
-from apo_bench.config import Prepare
+from apo_bench.core.config import Prepare
+from apo_bench.core.errors import DataError
+from apo_bench.core.seeds import derive_seed
 from apo_bench.data.corpus import Corpus, Situation, load_corpus
 from apo_bench.data.gold import gold_score
 from apo_bench.data.records import format_dialogue
 from apo_bench.data.writer import all_prompts, write_response
-from apo_bench.errors import DataError
-from apo_bench.seeds import derive_seed
 
 GOLDEN_QUALITY = (0.95, 1.0)
 DEMONSTRATION_QUALITY = (0.2, 0.9)

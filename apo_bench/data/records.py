@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apo_bench.errors import DataError
-from apo_bench.files import read_jsonl, write_jsonl
+from apo_bench.core.errors import DataError
+from apo_bench.core.files import read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
     from datasets import Dataset

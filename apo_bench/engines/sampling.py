@@ -17,10 +17,10 @@ from transformers.generation import (
     TopPLogitsWarper,
 )
 
-from apo_bench.config import Sampling
-from apo_bench.errors import ModelError
+from apo_bench.core.config import Sampling
+from apo_bench.core.errors import ModelError
+from apo_bench.core.seeds import derive_seed
 from apo_bench.models.tokenizer import encode_prompts
-from apo_bench.seeds import derive_seed
 
 SEQUENCES_A_BATCH = 256
 """Sequences decoded side by side: a step costs nearly the same for one as for many until the matrix units are busy."""

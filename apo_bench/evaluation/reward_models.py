@@ -7,7 +7,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.data.gold import gold_rewards
-from apo_bench.evaluation.metrics import compute
+from apo_bench.metrics import compute
 from apo_bench.models.reward_model import all_rewards
 from apo_bench.models.tokenizer import TokenSequence, encode
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from apo_bench.errors import DataError
-from apo_bench.seeds import derive_seed
+from apo_bench.core.errors import DataError
+from apo_bench.core.seeds import derive_seed
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.config import BaseModelTraining
+from apo_bench.core.config import BaseModelTraining
+from apo_bench.core.errors import MissingInputError
 from apo_bench.data.batching import TokenBatch, inference_batches, pad
-from apo_bench.errors import MissingInputError
 from apo_bench.losses.sequence import sum_by_sequence, token_logps
 from apo_bench.models.tokenizer import TokenSequence
 

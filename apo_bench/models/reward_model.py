@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from apo_bench.core.errors import MissingInputError
 from apo_bench.data.batching import TokenBatch
-from apo_bench.errors import MissingInputError
 from apo_bench.models.language_model import inference
 from apo_bench.models.tokenizer import TokenSequence
 

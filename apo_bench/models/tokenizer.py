@@ -7,8 +7,8 @@ from typing import cast
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from apo_bench.core.errors import MissingInputError, ModelError
 from apo_bench.data.records import parse_dialogue
-from apo_bench.errors import MissingInputError, ModelError
 
 PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
 CHAT_TEMPLATE = (

@@ -8,11 +8,11 @@ import jinja2
 import numpy as np
 
 from apo_bench.comparison import SFT, START_ROUND, SUBSETS, Comparison, Difference, Metric, Policy
-from apo_bench.config import Compare
+from apo_bench.core.config import Compare
+from apo_bench.core.seeds import derive_seed
 from apo_bench.report import glossary
 from apo_bench.report.charts import Chart, legend
 from apo_bench.report.tables import CLAIM_METRICS, MINUS, UNITS, interval, method_title, number, policy_title, table_policies
-from apo_bench.seeds import derive_seed
 
 FOLDER = Path(__file__).parent
 SHOWN_REFERENCES = (SFT, "golden")

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from apo_bench.errors import DataError, MissingInputError
+from apo_bench.core.errors import DataError, MissingInputError
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The C one reads the 3,000 lines of a lock file in a tenth of the time."""

@@ -26,8 +26,8 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
+from apo_bench.core.errors import OutputError
 from apo_bench.data.records import read_dataset
-from apo_bench.errors import OutputError
 from apo_bench.tracking.description import DataFile, Model, Run, Tracked
 
 logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each migration of a new store

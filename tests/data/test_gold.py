@@ -9,11 +9,11 @@ import time
 
 import pytest
 
+from apo_bench.core.errors import DataError
 from apo_bench.data.corpus import load_corpus
 from apo_bench.data.gold import gold_rewards, gold_score
 from apo_bench.data.records import format_dialogue
 from apo_bench.data.writer import all_prompts, write_response
-from apo_bench.errors import DataError
 
 CORPUS = load_corpus()
 TOPIC, OTHER_TOPIC, CONTEXT = CORPUS.topics[0], CORPUS.topics[1], CORPUS.helpful_contexts[0]  # descaling a kettle; cleaning a pan

@@ -10,11 +10,11 @@ import pytest
 from scipy.optimize import brentq
 from scipy.special import expit
 
+from apo_bench.core.errors import DataError
 from apo_bench.data import preparation
 from apo_bench.data.gold import gold_score
 from apo_bench.data.preparation import assert_disjoint, label_temperature, prepare_embedded, prompt_id
 from apo_bench.data.records import COLUMNS
-from apo_bench.errors import DataError
 
 SIZES = {
     "seed": 0, "num_rm_prompts": 240, "num_lm_prompts": 200, "num_game_prompts": 30, "num_validation_prompts": 60, "num_test_prompts": 100,
@@ -120,7 +120,7 @@ def test_seed_decides_every_byte(settings, prepared):
     """Also in a process with another hash seed, so that no order of a set or `hash()` enters."""
     digest = "hashlib.sha256(json.dumps(prepare_embedded({})).encode()).hexdigest()"
     code = (
-        "import hashlib, json, sys; from apo_bench.config import Prepare; from apo_bench.data.preparation import prepare_embedded;"
+        "import hashlib, json, sys; from apo_bench.core.config import Prepare; from apo_bench.data.preparation import prepare_embedded;"
         f"print({digest.format('Prepare(**json.loads(sys.argv[1]))')})"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}

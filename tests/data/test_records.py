@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.data.records import format_dialogue, parse_dialogue, read_dataset, read_records, write_records
-from apo_bench.errors import DataError, MissingInputError
 
 GOOD = {"id": "a", "subset": "helpful", "dialogue": format_dialogue("Hi?"), "response": "Hello.\nYou — 你好"}
 LINE = json.dumps(GOOD)

@@ -5,10 +5,10 @@ import pytest
 import scipy.stats
 import torch
 
-from apo_bench.config import Sampling
+from apo_bench.core.config import Sampling
+from apo_bench.core.errors import ModelError
 from apo_bench.engines import sampling
 from apo_bench.engines.sampling import sample
-from apo_bench.errors import ModelError
 from apo_bench.models.tokenizer import encode_prompts
 
 PLAIN = {"num_samples": 3, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "max_new_tokens": 24}

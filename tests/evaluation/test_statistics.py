@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from apo_bench.errors import DataError
+from apo_bench.core.errors import DataError
 from apo_bench.evaluation.statistics import PromptBootstrap
 
 SUBSETS = ["helpful"] * 6 + ["harmless"] * 4

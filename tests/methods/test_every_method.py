@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from apo_bench.config import load_method
+from apo_bench.core.config import load_method
 from apo_bench.methods.base import ResponseGroups
 
 ROOT = Path(__file__).parents[2]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from apo_bench.core.errors import MissingInputError
 from apo_bench.data.batching import pad
-from apo_bench.errors import MissingInputError
 from apo_bench.models import language_model
 from apo_bench.models.language_model import all_response_logps, load_language_model, response_logps, save_model
 from apo_bench.models.tokenizer import TokenSequence, encode

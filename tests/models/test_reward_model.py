@@ -5,8 +5,8 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForSequenceClassification
 
+from apo_bench.core.errors import MissingInputError
 from apo_bench.data.batching import pad
-from apo_bench.errors import MissingInputError
 from apo_bench.models import language_model
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import all_rewards, load_reward_model, new_reward_model, rewards

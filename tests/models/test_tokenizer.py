@@ -2,9 +2,9 @@
 
 import pytest
 
+from apo_bench.core.errors import MissingInputError, ModelError
 from apo_bench.data.corpus import load_corpus
 from apo_bench.data.records import format_dialogue
-from apo_bench.errors import MissingInputError, ModelError
 from apo_bench.models.tokenizer import ASSISTANT, END, PAD, USER, encode, encode_prompts, join, load_tokenizer, train_tokenizer
 
 DIALOGUE = format_dialogue("How do I boil water?")

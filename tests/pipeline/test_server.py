@@ -28,7 +28,7 @@ def main(output: Path) -> tuple[str, Path]:
 ODD_STAGE = '''
 import os
 from pathlib import Path
-from apo_bench.errors import DataError
+from apo_bench.core.errors import DataError
 def main(what: str) -> tuple[str, Path]:
     """Says where it is, or fails."""
     if what == "error":
@@ -49,7 +49,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "pipeline" / file.name).write_text(file.read_text())
     (folder / "pipeline/slow.py").write_text(SLOW_STAGE)
     (folder / "pipeline/odd.py").write_text(ODD_STAGE)
-    (folder / "dvc.yaml").write_text("stages:\n  slow:\n    cmd: python -m pipeline slow --output out.txt\n    outs: [out.txt]\n")
+    (folder / "dvc.yaml").write_text("stages:\n  slow:\n    cmd: exec python -m pipeline slow --output out.txt\n    outs: [out.txt]\n")
     return folder
 
 
@@ -66,7 +66,8 @@ def server(code: Path):
 def environment(code: Path, **more: str) -> dict[str, str]:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     inherited = {name: value for name, value in os.environ.items() if name != SOCKET_VARIABLE}
-    return {**inherited, "PATH": path, "PYTHONPATH": f"{code}:{ROOT}", **more}
+    shell = "/bin/sh"  # DVC's choice where SHELL is not set, as in a service; it does not replace itself by its last command
+    return {**inherited, "SHELL": shell, "PATH": path, "PYTHONPATH": f"{code}:{ROOT}", **more}
 
 
 @pytest.mark.parametrize("through_server", [False, True])

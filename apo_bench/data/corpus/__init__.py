@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from apo_bench.core.errors import DataError
 from apo_bench.data.records import HUMAN
-from apo_bench.errors import DataError
 
 FOLDER = Path(__file__).parent
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.config import RetrainedReward, Training
+from apo_bench.core.config import RetrainedReward, Training
+from apo_bench.core.errors import DataError
 from apo_bench.data.batching import pad
-from apo_bench.errors import DataError
 from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss
 from apo_bench.models.reward_model import rewards
 from apo_bench.models.tokenizer import TokenSequence, encode
-from apo_bench.training import train
+from apo_bench.training.loop import train
 
 Rows = list[dict[str, Any]]
 

@@ -3,19 +3,18 @@
 A key that is unknown, missing, mistyped or out of range is an error that names the key and, for a misspelt one, the near names.
 """
 
-import difflib
 import importlib
-import re
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from apo_bench.errors import ConfigError
+from apo_bench.core.errors import ConfigError
+from apo_bench.core.validation import near, validated
 
-UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
-"""What pydantic calls it, in a section and among a method's hyperparameters."""
+PARAMS = Path("params.yaml")
+"""Stages run in the folder of their profile, where its params.yaml is."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """A name that is also a part of a DVC stage name and of a path: other characters break DVC's matrix."""
@@ -245,7 +244,7 @@ def load_params(path: Path) -> Params:
         if not isinstance(raw, dict):
             found = "nothing" if raw is None else f"a {type(raw).__name__}"
             raise ConfigError(f"found {found}, expected a mapping of the sections {', '.join(Params.model_fields)}")
-        params = _validated(Params, raw, "")
+        params = validated(Params, raw, "")
         _check_rewards(params)
         for name in params.run.methods:
             _check_against_run(params, name, params.method(name))
@@ -266,11 +265,11 @@ def load_method(name: str, sections: dict[str, dict[str, Any]]) -> Any:
     folder = Path(next(iter(package.__path__)))
     known = sorted(file.stem for file in folder.glob("*.py") if file.stem not in ("__init__", "base"))
     if name not in known:
-        raise ConfigError(f"methods: no method {name!r} in {folder.name}/;{_near(name, known)} known: {', '.join(known)}")
+        raise ConfigError(f"methods: no method {name!r} in {folder.name}/;{near(name, known)} known: {', '.join(known)}")
     if name not in sections:
         raise ConfigError(f"methods.{name}: no such section; run.methods names it, so give its hyperparameters")
     method_class = importlib.import_module(f"apo_bench.methods.{name}").METHOD
-    with_name = _validated_dataclass(method_class.Hyperparameters, sections[name], f"methods.{name}")
+    with_name = validated(method_class.Hyperparameters, sections[name], f"methods.{name}")
     return method_class(with_name)
 
 
@@ -284,7 +283,7 @@ def _check_rewards(params: Params) -> None:
         try:
             params.retrained_reward(name)
         except ConfigError as error:
-            known = f"{_near(name, used)} known: {', '.join(used)}, or one to retrain ({error})"
+            known = f"{near(name, used)} known: {', '.join(used)}, or one to retrain ({error})"
             raise ConfigError(f"reward.{name}: nothing uses this section;{known}") from error
 
 
@@ -298,52 +297,5 @@ def _check_against_run(params: Params, name: str, method: Any) -> None:
 
 def _section(model: type[Section], sections: dict[str, Any], where: str, name: str) -> Any:
     if name not in sections:
-        raise ConfigError(f"{where}: no such section;{_near(name, sections)} found: {', '.join(sections)}")
-    return _validated(model, sections[name], where)
-
-
-def _validated(model: type[Section], value: Any, where: str) -> Any:
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, where, model)) from error
-
-
-def _validated_dataclass(model: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}: found {value!r}, expected a mapping of hyperparameters")
-    try:
-        return model(**value)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, where, model)) from error
-
-
-def _explain(error: ValidationError, where: str, model: Any) -> str:
-    """One line for the first fault that pydantic found in a `model`; an unknown key goes first, as it may be a missing one misspelt."""
-    faults = error.errors()
-    fault = next((fault for fault in faults if fault["type"] in UNKNOWN_KEY), faults[0])
-    *parents, last = fault["loc"] or ("",)
-    key = ".".join([*([where] if where else []), *map(str, fault["loc"])])
-    if fault["type"] in UNKNOWN_KEY:
-        siblings = _keys_below(model, parents)
-        return f"{key}: unknown key;{_near(str(last), siblings)} known: {', '.join(siblings)}"
-    if fault["type"] in ("missing", "missing_argument"):
-        return f"{key}: missing key"
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "value_error":
-        return f"{key}: {message}" if key else message
-    looks_like_1e5 = isinstance(fault["input"], str) and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", fault["input"])
-    hint = " (YAML reads 1e-5 as text: write 1.0e-5)" if looks_like_1e5 and "number" in message else ""
-    return f"{key}: found {fault['input']!r}; {message[0].lower()}{message[1:]}{hint}"
-
-
-def _keys_below(model: Any, parents: list[Any]) -> list[str]:
-    """The keys that are known where `parents` lead, by name or, in a list, by number."""
-    for part in parents:
-        model = get_args(model)[0] if isinstance(part, int) else model.__pydantic_fields__[part].annotation
-    return list(model.__pydantic_fields__)
-
-
-def _near(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f" did you mean {' or '.join(near)}?" if near else ""
+        raise ConfigError(f"{where}: no such section;{near(name, sections)} found: {', '.join(sections)}")
+    return validated(model, sections[name], where)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from apo_bench.config import Training
+from apo_bench.core.config import Training
+from apo_bench.core.errors import ModelError
 from apo_bench.data.batching import training_batches
-from apo_bench.errors import ModelError
 
 WARMUP_FRACTION = 0.05
 FINAL_RATE_FRACTION = 0.1

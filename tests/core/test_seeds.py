@@ -1,6 +1,6 @@
 """Seeds depend on names, not on the process or on the order of calls."""
 
-from apo_bench.seeds import derive_seed
+from apo_bench.core.seeds import derive_seed
 
 
 def test_golden_value():

@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from apo_bench.errors import MissingInputError
-from apo_bench.files import complete_directory, read_json, write_json
+from apo_bench.core.errors import MissingInputError
+from apo_bench.core.files import complete_directory, read_json, write_json
 
 NUM_LAST_STEPS = 20
 """Steps over which the final loss is averaged: one step's loss is mostly noise."""

@@ -7,7 +7,7 @@ from typing import Any
 import evaluate
 import numpy as np
 
-from apo_bench.errors import DataError
+from apo_bench.core.errors import DataError
 
 FOLDER = Path(__file__).parent
 

@@ -6,8 +6,8 @@ from dataclasses import asdict
 import pytest
 import yaml
 
-from apo_bench.config import Params, load_params
-from apo_bench.errors import ConfigError
+from apo_bench.core.config import Params, load_params
+from apo_bench.core.errors import ConfigError
 
 
 @pytest.fixture

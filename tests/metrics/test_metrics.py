@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from apo_bench.errors import DataError
-from apo_bench.evaluation.metrics import compute
+from apo_bench.core.errors import DataError
+from apo_bench.metrics import compute
 
 
 def brute_force_calibration(chosen, rejected, num_bins):

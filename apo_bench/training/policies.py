@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.config import Training
+from apo_bench.core.config import Training
+from apo_bench.core.errors import DataError
 from apo_bench.data.batching import pad
-from apo_bench.errors import DataError
 from apo_bench.methods.base import Method, ResponseGroups, cross_entropy
 from apo_bench.models.language_model import all_response_logps, response_logps
 from apo_bench.models.tokenizer import TokenSequence, encode
-from apo_bench.training import train
+from apo_bench.training.loop import train
 
 History = list[dict[str, Any]]
 

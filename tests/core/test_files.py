@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from apo_bench.errors import DataError, MissingInputError, OutputError
-from apo_bench.files import complete_directory, read_json, read_jsonl, write_json, write_jsonl, write_text
+from apo_bench.core.errors import DataError, MissingInputError, OutputError
+from apo_bench.core.files import complete_directory, read_json, read_jsonl, write_json, write_jsonl, write_text
 from apo_bench.models.language_model import save_model
 
 
@@ -94,8 +94,8 @@ def test_file_size_limit_keeps_the_old_file(tmp_path):
     path = tmp_path / "table.json"
     path.write_text("old")
     code = (
-        f"import sys; sys.path[:0] = {sys.path!r}; import resource; from apo_bench.errors import OutputError;"
-        "from apo_bench.files import write_text; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        f"import sys; sys.path[:0] = {sys.path!r}; import resource; from apo_bench.core.errors import OutputError;"
+        "from apo_bench.core.files import write_text; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         f"try: write_text({str(path)!r}, 'x' * 100000)\n"
         "except OutputError as error: print(error)"
     )

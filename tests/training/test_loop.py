@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from apo_bench.errors import ModelError
-from apo_bench.training import train
+from apo_bench.core.errors import ModelError
+from apo_bench.training.loop import train
 
 INPUTS = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
 TARGETS = INPUTS @ torch.tensor([1.0, -2.0, 0.5]) + 0.3

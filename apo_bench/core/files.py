@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from apo_bench.errors import DataError, MissingInputError, OutputError
+from apo_bench.core.errors import DataError, MissingInputError, OutputError
 
 WRITE_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What the system answers when bytes do not fit; of these errors alone many name no file."""

@@ -1,4 +1,4 @@
-"""Seeds derived by name, so that adding an arm changes no other arm's numbers."""
+"""What makes a stage repeatable: seeds derived by name, so that adding an arm changes no other arm's numbers, and its threads."""
 
 import hashlib
 
@@ -10,3 +10,10 @@ def derive_seed(seed: int, *names: str | int) -> int:
     """
     text = "\x1f".join([str(seed), *map(str, names)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def use_threads(num_threads: int) -> None:
+    """Fixes the number of threads of a stage: results depend on it, so it comes from params and not from the machine."""
+    import torch
+
+    torch.set_num_threads(num_threads)
