@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(abspath $(VENV)/bin)
 FOLDER := $(if $(filter tiny,$(PROFILE)),.,profiles/$(PROFILE))
-# pip's find-links are not read by uv; reports home stay off from the first import on.
+# pip's find-links are not read by uv, and an activated environment is (so --python); reports home stay off from the first import on.
 UV := UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
@@ -48,9 +48,9 @@ $(VENV)/bin/uv:
 
 # Bytecode is compiled at installation: some machines forbid it at run time, where each start would compile everything anew.
 $(VENV)/.repro: pyproject.toml requirements.lock | $(VENV)/bin/uv
-	$(UV) pip install --quiet --compile-bytecode --constraints requirements.lock --editable .
+	$(UV) pip install --python $(BIN)/python --quiet --compile-bytecode --constraints requirements.lock --editable .
 	touch $@
 
 $(VENV)/.test: pyproject.toml requirements.lock | $(VENV)/bin/uv
-	$(UV) pip install --quiet --compile-bytecode --constraints requirements.lock --editable '.[dev]'
+	$(UV) pip install --python $(BIN)/python --quiet --compile-bytecode --constraints requirements.lock --editable '.[dev]'
 	touch $@ $(VENV)/.repro
