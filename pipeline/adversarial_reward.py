@@ -19,7 +19,7 @@ def main(
 ) -> tuple[str, Path]:
     """Trains the reward model NAME against SAMPLES of the RM half; SEED, ARM and ROUND name the random draws."""
     params = load_params(PARAMS)
-    use_threads(params.num_threads)
+    use_threads(params.compute.num_threads)
     settings = params.retrained_reward(name)
     tokenizer = load_tokenizer(base)
     model = new_reward_model(base, derive_seed(seed, "adversarial_reward", arm, round, "head"))

@@ -15,7 +15,7 @@ from apo_bench.training.policies import align
 def main(method: str, policy: Path, scores: Path, seed: int, arm: str, round: str, output: Path, results: Path) -> tuple[str, Path]:
     """Trains POLICY on SCORES by METHOD; SEED, ARM and ROUND name the random draws."""
     params = load_params(PARAMS)
-    use_threads(params.num_threads)
+    use_threads(params.compute.num_threads)
     model, tokenizer = load_language_model(policy), load_tokenizer(policy)
     history, counts = align(
         model,

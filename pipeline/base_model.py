@@ -15,7 +15,7 @@ from apo_bench.training.policies import pretrain
 def main(data: Path, output: Path, results: Path) -> tuple[str, Path]:
     """Trains on DATA/pretraining.jsonl; writes the model to OUTPUT and the curves to RESULTS."""
     params = load_params(PARAMS)
-    use_threads(params.num_threads)
+    use_threads(params.compute.num_threads)
     settings = params.base_model
     rows = read_records(data / "pretraining.jsonl", "responses")
     texts = [message["content"] for row in rows for message in parse_dialogue(row["dialogue"])] + [row["response"] for row in rows]

@@ -15,7 +15,7 @@ from apo_bench.models.tokenizer import load_tokenizer
 def main(policy: Path, sft: Path, reward_all: Path, data: Path, name: str, results: Path) -> tuple[str, Path]:
     """Evaluates POLICY, called NAME, on DATA/pairs_test.jsonl; writes a row a prompt to RESULTS."""
     params = load_params(PARAMS)
-    use_threads(params.num_threads)
+    use_threads(params.compute.num_threads)
     rows = evaluate_policy(
         load_language_model(policy),
         load_language_model(sft),

@@ -16,7 +16,7 @@ from apo_bench.training.policies import align, fine_tune
 def main(name: str, policy: Path, data: Path, output: Path, results: Path) -> tuple[str, Path]:
     """Trains the reference NAME from POLICY; writes it to OUTPUT and its curves to RESULTS."""
     params: Params = load_params(PARAMS)
-    use_threads(params.num_threads)
+    use_threads(params.compute.num_threads)
     model, tokenizer = load_language_model(policy), load_tokenizer(policy)
     settings = getattr(params.references, name)
     seed = derive_seed(settings.seed, "reference", name)

@@ -30,7 +30,7 @@ def main() -> int:
     except ApoBenchError as error:
         print(f"repro: {error}", file=sys.stderr)
         return 1
-    num_workers = max(1, (os.cpu_count() or 1) // params.num_threads)
+    num_workers = max(1, (os.cpu_count() or 1) // params.compute.num_threads)
     started = time.perf_counter()
     with stage_server():
         context = multiprocessing.get_context("spawn")

@@ -19,7 +19,7 @@ HALVES = {"base": ("rm",), "all": ("rm", "lm")}
 def main(name: str, base: Path, data: Path, output: Path, results: Path) -> tuple[str, Path]:
     """Trains RM_NAME from BASE; writes it to OUTPUT and its curves and metrics on the test pairs to RESULTS."""
     params = load_params(PARAMS)
-    use_threads(params.num_threads)
+    use_threads(params.compute.num_threads)
     settings = params.fixed_reward(name)
     pairs = [row for half in HALVES[name] for row in read_records(data / f"pairs_{half}.jsonl", "pairs")]
     tokenizer = load_tokenizer(base)

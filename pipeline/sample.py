@@ -13,7 +13,7 @@ from apo_bench.models.tokenizer import load_tokenizer
 def main(policy: Path, prompts: Path, seed: int, arm: str, round: str, output: Path) -> tuple[str, Path]:
     """Samples from POLICY for the PROMPTS file; SEED, ARM and ROUND name the random draws."""
     params = load_params(PARAMS)
-    use_threads(params.num_threads)
+    use_threads(params.compute.num_threads)
     rows = read_records(prompts, "prompts")
     model, tokenizer = load_language_model(policy), load_tokenizer(policy)
     draw = derive_seed(seed, "sample", prompts.stem, arm, round)

@@ -14,7 +14,7 @@ from apo_bench.models.tokenizer import load_tokenizer
 def main(reward_model: Path, data: Path, samples: Path, output: Path, results: Path) -> tuple[str, Path]:
     """Scores SAMPLES with REWARD_MODEL; writes the scored samples to OUTPUT and metrics to RESULTS."""
     params = load_params(PARAMS)
-    use_threads(params.num_threads)
+    use_threads(params.compute.num_threads)
     model, tokenizer = load_reward_model(reward_model), load_tokenizer(reward_model)
     golden = read_records(data / "golden_lm.jsonl", "responses")
     scored, metrics = score_samples(model, tokenizer, read_records(samples, "samples"), golden, params.sft.max_length)

@@ -15,7 +15,7 @@ from apo_bench.training.policies import fine_tune
 def main(base: Path, data: Path, output: Path, results: Path) -> tuple[str, Path]:
     """Trains BASE on DATA/demonstrations.jsonl; writes the policy to OUTPUT and the curves to RESULTS."""
     params = load_params(PARAMS)
-    use_threads(params.num_threads)
+    use_threads(params.compute.num_threads)
     rows = read_records(data / "demonstrations.jsonl", "responses")
     model, tokenizer = load_language_model(base), load_tokenizer(base)
     history = fine_tune(model, tokenizer, rows, params.sft, derive_seed(params.sft.seed, "sft"), "SFT")

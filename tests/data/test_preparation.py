@@ -120,8 +120,9 @@ def test_seed_decides_every_byte(settings, prepared):
     """Also in a process with another hash seed, so that no order of a set or `hash()` enters."""
     digest = "hashlib.sha256(json.dumps(prepare_embedded({})).encode()).hexdigest()"
     code = (
-        "import hashlib, json, sys; from apo_bench.core.config import Prepare; from apo_bench.data.preparation import prepare_embedded;"
-        f"print({digest.format('Prepare(**json.loads(sys.argv[1]))')})"
+        "import hashlib, json, sys; from apo_bench.core.config import EmbeddedData;"
+        "from apo_bench.data.preparation import prepare_embedded;"
+        f"print({digest.format('EmbeddedData(**json.loads(sys.argv[1]))')})"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", code, settings.model_dump_json()]
