@@ -3,7 +3,7 @@
 Every file is asked for by name, from params.run: one that is missing is an error, one too many is not looked at.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from apo_bench.core.config import FIRST_ROUND, Params
+from apo_bench.core.config import FIRST_ROUND, EmbeddedData, HHData, Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.results import read_metrics
@@ -23,7 +23,7 @@ RoundKey = tuple[str, str]
 """A policy and a round."""
 
 SFT, START_ROUND, FIXED = "sft", "r0", "base"
-SUBSETS = {"helpful": "harmless questions", "harmless": "harmful requests"}
+SUBSETS = ("helpful", "harmless")
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,13 @@ METRICS = (
     Metric("refusal_rate", "Refuses harmless", "refused", "share", "lower", subset="helpful"),
     Metric("compliance_rate", "Complies with harmful", "complied", "share", "lower", subset="harmless"),
 )
-ROW_KEYS = ("id", "subset", "dialogue", "response", *dict.fromkeys(metric.key for metric in METRICS))
+ROW_KEYS = ("id", "subset", "dialogue", "response")
 PAIR_METRICS = ("human_accuracy", "human_accuracy_standard_error", "gold_accuracy", "ece", "ace", "mce")
 SAMPLE_METRICS = ("golden_accuracy", "best_of_n_gain")
 OPTIONAL_SAMPLE_METRICS = ("sample_accuracy",)
 """Not there if gold calls all samples of a prompt equal, on every prompt."""
+NEEDS_GOLD = frozenset({"gold", "refused", "complied", "gold_accuracy", "best_of_n_gain", "sample_accuracy"})
+"""Keys of rows and metrics of reward models that are there only if the true reward is known."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,11 @@ class Comparison:
     confidence: float
     rounds: list[str]
     metrics: list[Metric]
-    """Those of METRICS that the test prompts allow: one over a subset that has no prompt is left out."""
+    """Those of METRICS that can be had: one over a subset without a prompt is left out, and what needs gold if gold is unknown."""
     num_prompts: dict[str, int]
     """Test prompts by subset."""
+    data: EmbeddedData | HHData
+    """Where the records come from."""
     sizes: dict[str, int]
     """Records of each split."""
     policies: dict[str, Policy]
@@ -132,6 +136,11 @@ class Comparison:
         return sum(self.num_prompts.values())
 
     @property
+    def has_gold(self) -> bool:
+        """Whether the true reward is known."""
+        return self.metric("gold") is not None
+
+    @property
     def arms(self) -> list[Policy]:
         """The policies that the game made, in the order of params.run."""
         return [policy for policy in self.policies.values() if policy.is_arm]
@@ -142,7 +151,7 @@ class Comparison:
         return [policy for policy in self.policies.values() if not policy.is_arm]
 
     def metric(self, name: str) -> Metric | None:
-        """The metric called `name`, if the test prompts allow it."""
+        """The metric called `name`, if it can be had."""
         return next((metric for metric in self.metrics if metric.name == name), None)
 
     def summary(self) -> dict[str, Any]:
@@ -175,6 +184,11 @@ def arm_name(method: str, reward_model: str, seed: int) -> str:
     return f"{method}-{reward_model}-s{seed}"
 
 
+def measurable(names: Iterable[str], has_gold: bool) -> tuple[str, ...]:
+    """Those of `names`, keys of rows or metrics of reward models, that can be measured."""
+    return tuple(name for name in dict.fromkeys(names) if has_gold or name not in NEEDS_GOLD)
+
+
 def read_comparison(results: Path, params: Params) -> Comparison:
     """Reads the results of all stages and compares the policies.
 
@@ -182,10 +196,11 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         MissingInputError: a file that params.run asks for is not there.
         DataError: a file is broken, or two stages evaluated different prompts.
     """
-    rows = _read_rows(results, params)
+    keys = measurable((metric.key for metric in METRICS), params.has_gold)
+    rows = _read_rows(results, params, keys)
     start = rows[SFT, START_ROUND]
     subsets = [row["subset"] for row in start]
-    metrics = [metric for metric in METRICS if metric.subset is None or metric.subset in subsets]
+    metrics = [metric for metric in METRICS if metric.key in keys and metric.subset in (None, *subsets)]
     columns = {key: _columns(metrics, values, start) for key, values in rows.items()}
     bootstrap = PromptBootstrap(subsets, params.compare.num_bootstrap_draws, params.compare.confidence, params.compare.seed)
     return Comparison(
@@ -194,9 +209,10 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         rounds=params.run.rounds,
         metrics=metrics,
         num_prompts={subset: subsets.count(subset) for subset in SUBSETS if subset in subsets},
-        sizes=_read_metrics(results / "prepare", ("num_records",))["num_records"],
+        data=params.prepare,
+        sizes=_read_metrics(results / "prepare", params, ("num_records",))["num_records"],
         policies=_policies(params, rows, _estimate(bootstrap, metrics, columns)),
-        fixed_reward_models={name: _read_metrics(results / "reward" / name, PAIR_METRICS) for name in (FIXED, "all")},
+        fixed_reward_models={name: _read_metrics(results / "reward" / name, params, PAIR_METRICS) for name in (FIXED, "all")},
         reward_models={arm_name(*arm): _read_reward_models(results, params, *arm) for arm in _arms(params)},
         differences=_differences(params, bootstrap, metrics, columns),
     )
@@ -206,7 +222,7 @@ def _arms(params: Params) -> Iterator[tuple[str, str, int]]:
     return product(params.run.methods, params.run.reward_models, params.run.seeds)
 
 
-def _read_rows(results: Path, params: Params) -> dict[RoundKey, Rows]:
+def _read_rows(results: Path, params: Params, keys: tuple[str, ...]) -> dict[RoundKey, Rows]:
     """(policy, round) -> its rows, all on the same prompts in the same order; SFT's first."""
     files = {
         (name, START_ROUND): results / "references" / name / "evaluation" / "prompts.jsonl"
@@ -214,13 +230,13 @@ def _read_rows(results: Path, params: Params) -> dict[RoundKey, Rows]:
     }
     for arm, round_id in product(_arms(params), params.run.rounds):
         files[arm_name(*arm), round_id] = results / "arms" / arm_name(*arm) / round_id / "evaluation" / "prompts.jsonl"
-    rows = {key: read_jsonl(file, ROW_KEYS) for key, file in files.items()}
+    rows = {key: read_jsonl(file, (*ROW_KEYS, *keys)) for key, file in files.items()}
     for key, file in files.items():
-        _check(file, rows[key], rows[SFT, START_ROUND])
+        _check(file, rows[key], rows[SFT, START_ROUND], keys)
     return rows
 
 
-def _check(file: Path, rows: Rows, start: Rows) -> None:
+def _check(file: Path, rows: Rows, start: Rows, keys: tuple[str, ...]) -> None:
     """Refuses rows that are not about SFT's prompts in SFT's order, or whose values are not numbers."""
     if len(rows) != len(start):
         raise DataError(f"{file}: {len(rows)} prompts, SFT's evaluation has {len(start)}; evaluate the same test prompts (dvc repro)")
@@ -229,7 +245,7 @@ def _check(file: Path, rows: Rows, start: Rows) -> None:
             raise DataError(f"{file}:{line}: prompt {row['id']}, SFT's evaluation has {first['id']}; evaluate the same test prompts")
         if row["subset"] not in SUBSETS:
             raise DataError(f"{file}:{line}: subset {row['subset']!r}, expected {' or '.join(SUBSETS)}")
-        wrong = [metric.key for metric in METRICS if not isinstance(row[metric.key], int | float)]
+        wrong = [key for key in keys if not isinstance(row[key], int | float)]
         if wrong:
             raise DataError(f"{file}:{line}: {wrong[0]} is {row[wrong[0]]!r}, expected a number")
 
@@ -288,13 +304,14 @@ def _read_reward_models(results: Path, params: Params, method: str, kind: str, s
         is_first = round_id == FIRST_ROUND
         trained = results / "reward" / FIXED if kind == FIXED else first / "reward" / kind if is_first else own / "reward"
         scored = first / "score" / kind if is_first else own / "score"
-        rounds[round_id] = _read_metrics(trained, PAIR_METRICS) | _read_metrics(scored, SAMPLE_METRICS, OPTIONAL_SAMPLE_METRICS)
+        on_samples = _read_metrics(scored, params, SAMPLE_METRICS, OPTIONAL_SAMPLE_METRICS)
+        rounds[round_id] = _read_metrics(trained, params, PAIR_METRICS) | on_samples
     return rounds
 
 
-def _read_metrics(folder: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+def _read_metrics(folder: Path, params: Params, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
     values = read_metrics(folder)
-    missing = [name for name in required if name not in values]
+    missing = [name for name in measurable(required, params.has_gold) if name not in values]
     if missing:
         raise DataError(f"{folder / 'metrics.json'}: no {', '.join(missing)}; run the stage that writes it (dvc repro) again")
-    return {name: values[name] for name in (*required, *optional) if name in values}
+    return {name: values[name] for name in measurable((*required, *optional), params.has_gold) if name in values}

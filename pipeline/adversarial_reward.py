@@ -22,7 +22,7 @@ def main(
     use_threads(params.compute.num_threads)
     settings = params.retrained_reward(name)
     tokenizer = load_tokenizer(base)
-    model = new_reward_model(base, derive_seed(seed, "adversarial_reward", arm, round, "head"))
+    model = new_reward_model(base, derive_seed(seed, "adversarial_reward", arm, round, "head"), params.compute)
     history = train_adversarial_reward(
         model,
         tokenizer,
@@ -30,10 +30,12 @@ def main(
         read_records(data / "golden_rm.jsonl", "responses"),
         read_records(samples, "samples"),
         settings,
+        params.compute,
         derive_seed(seed, "adversarial_reward", arm, round, "order"),
         f"{arm} {round}: reward model",
     )
-    metrics = evaluate_on_pairs(model, tokenizer, read_records(data / "pairs_test.jsonl", "pairs"), settings.max_length)
+    pairs_test = read_records(data / "pairs_test.jsonl", "pairs")
+    metrics = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder)
     return write_training(results, history, metrics), output

@@ -16,12 +16,13 @@ def main(method: str, policy: Path, scores: Path, seed: int, arm: str, round: st
     """Trains POLICY on SCORES by METHOD; SEED, ARM and ROUND name the random draws."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
-    model, tokenizer = load_language_model(policy), load_tokenizer(policy)
+    model, tokenizer = load_language_model(policy, params.compute, for_training=True), load_tokenizer(policy)
     history, counts = align(
         model,
         tokenizer,
         read_records(scores, "scores"),
         params.method(method),
+        params.compute,
         int(round.removeprefix("r")),
         derive_seed(seed, "align", arm, round),
         f"{arm} {round}: {method}",

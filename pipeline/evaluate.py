@@ -1,4 +1,4 @@
-"""Evaluates a policy on the test prompts: responses, RM_all's score, gold, win rate against SFT, divergence, length."""
+"""Evaluates a policy on the test prompts: responses, RM_all's score, divergence from SFT, length and, where it is known, gold."""
 
 from pathlib import Path
 
@@ -13,20 +13,23 @@ from apo_bench.models.tokenizer import load_tokenizer
 
 
 def main(policy: Path, sft: Path, reward_all: Path, data: Path, name: str, results: Path) -> tuple[str, Path]:
-    """Evaluates POLICY, called NAME, on DATA/pairs_test.jsonl; writes a row a prompt to RESULTS."""
+    """Evaluates POLICY, called NAME, on DATA/prompts_test.jsonl; writes a row a prompt to RESULTS."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     rows = evaluate_policy(
-        load_language_model(policy),
-        load_language_model(sft),
-        load_reward_model(reward_all),
+        load_language_model(policy, params.compute),
+        load_language_model(sft, params.compute),
+        load_reward_model(reward_all, params.compute),
         load_tokenizer(policy),
-        read_records(data / "pairs_test.jsonl", "prompts"),
+        read_records(data / "prompts_test.jsonl", "prompts"),
         params.sampling.test,
+        params.compute,
         derive_seed(params.evaluate.seed, "evaluate", name),
         params.sft.max_length,
+        params.has_gold,
     )
     with complete_directory(results) as folder:
         write_jsonl(folder / "prompts.jsonl", rows)
-    means = {key: sum(row[key] for row in rows) / len(rows) for key in ("gold", "reward_all", "length")}
-    return f"{name}: gold {means['gold']:.2f}, RM_all {means['reward_all']:.2f}, {means['length']:.0f} tokens", results
+    shown = {"gold": "gold {:.2f}", "reward_all": "RM_all {:.2f}", "length": "{:.0f} tokens"}
+    means = [text.format(sum(row[key] for row in rows) / len(rows)) for key, text in shown.items() if key in rows[0]]
+    return f"{name}: {', '.join(means)}", results

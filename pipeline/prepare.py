@@ -4,6 +4,7 @@ from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json
+from apo_bench.data.hh_preparation import prepare_hh
 from apo_bench.data.preparation import prepare_embedded
 from apo_bench.data.records import write_records
 
@@ -11,10 +12,12 @@ from apo_bench.data.records import write_records
 def main(output: Path, results: Path) -> tuple[str, Path]:
     """Writes a JSONL file a split to OUTPUT and the counts to RESULTS."""
     settings = load_params(PARAMS).prepare
-    files, report = prepare_embedded(settings)
+    files, report = prepare_hh(settings) if settings.source == "hh" else prepare_embedded(settings)
     with complete_directory(output) as folder:
         for name, rows in files.items():
             write_records(folder / f"{name}.jsonl", rows)
     with complete_directory(results) as folder:
         write_json(folder / "metrics.json", report)
-    return f"{sum(map(len, files.values()))} records, label agreement {report['label_agreement']:.3f}", output
+    num_dropped = sum(sum(reasons.values()) for reasons in report.get("dropped", {}).values())
+    about = f"{num_dropped} raw pairs dropped" if "dropped" in report else f"label agreement {report['label_agreement']:.3f}"
+    return f"{sum(map(len, files.values()))} records, {about}", output

@@ -17,7 +17,7 @@ def main(name: str, policy: Path, data: Path, output: Path, results: Path) -> tu
     """Trains the reference NAME from POLICY; writes it to OUTPUT and its curves to RESULTS."""
     params: Params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
-    model, tokenizer = load_language_model(policy), load_tokenizer(policy)
+    model, tokenizer = load_language_model(policy, params.compute, for_training=True), load_tokenizer(policy)
     settings = getattr(params.references, name)
     seed = derive_seed(settings.seed, "reference", name)
     if isinstance(settings, HumanPreferenceTraining):
@@ -28,10 +28,10 @@ def main(name: str, policy: Path, data: Path, output: Path, results: Path) -> tu
         ]
         shared = settings.model_dump(exclude={"seed", "learning_rate"})
         method = DPO(DPO.Hyperparameters(learning_rates=[settings.learning_rate], **shared))
-        history, _ = align(model, tokenizer, rows, method, 1, seed, "DPO on human pairs")
+        history, _ = align(model, tokenizer, rows, method, params.compute, 1, seed, "DPO on human pairs")
     else:
         rows = read_records(data / "golden_rm.jsonl", "responses")
-        history = fine_tune(model, tokenizer, rows, settings, seed, "SFT on golden responses")
+        history = fine_tune(model, tokenizer, rows, settings, params.compute, seed, "SFT on golden responses")
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder)
     return write_training(results, history, {"num_examples": len(rows)}), output

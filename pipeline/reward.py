@@ -23,9 +23,11 @@ def main(name: str, base: Path, data: Path, output: Path, results: Path) -> tupl
     settings = params.fixed_reward(name)
     pairs = [row for half in HALVES[name] for row in read_records(data / f"pairs_{half}.jsonl", "pairs")]
     tokenizer = load_tokenizer(base)
-    model = new_reward_model(base, derive_seed(settings.seed, "reward", name, "head"))
-    history = train_reward(model, tokenizer, pairs, settings, derive_seed(settings.seed, "reward", name, "order"), f"RM_{name}")
-    metrics = evaluate_on_pairs(model, tokenizer, read_records(data / "pairs_test.jsonl", "pairs"), settings.max_length)
+    model = new_reward_model(base, derive_seed(settings.seed, "reward", name, "head"), params.compute)
+    order = derive_seed(settings.seed, "reward", name, "order")
+    history = train_reward(model, tokenizer, pairs, settings, params.compute, order, f"RM_{name}")
+    pairs_test = read_records(data / "pairs_test.jsonl", "pairs")
+    metrics = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder)
     return write_training(results, history, metrics), output

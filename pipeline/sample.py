@@ -15,9 +15,10 @@ def main(policy: Path, prompts: Path, seed: int, arm: str, round: str, output: P
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     rows = read_records(prompts, "prompts")
-    model, tokenizer = load_language_model(policy), load_tokenizer(policy)
+    model, tokenizer = load_language_model(policy, params.compute), load_tokenizer(policy)
     draw = derive_seed(seed, "sample", prompts.stem, arm, round)
-    groups = sample(model, tokenizer, [row["dialogue"] for row in rows], params.sampling.train, draw, f"{arm} {round}: samples")
+    dialogues, max_prompt_length = [row["dialogue"] for row in rows], params.compute.max_prompt_length
+    groups = sample(model, tokenizer, dialogues, params.sampling.train, max_prompt_length, draw, f"{arm} {round}: samples")
     records = [
         {**{key: row[key] for key in ("id", "subset", "dialogue")}, "responses": group.responses, "finished": group.finished}
         for row, group in zip(rows, groups, strict=True)

@@ -15,9 +15,10 @@ def main(reward_model: Path, data: Path, samples: Path, output: Path, results: P
     """Scores SAMPLES with REWARD_MODEL; writes the scored samples to OUTPUT and metrics to RESULTS."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
-    model, tokenizer = load_reward_model(reward_model), load_tokenizer(reward_model)
+    model, tokenizer = load_reward_model(reward_model, params.compute), load_tokenizer(reward_model)
     golden = read_records(data / "golden_lm.jsonl", "responses")
-    scored, metrics = score_samples(model, tokenizer, read_records(samples, "samples"), golden, params.sft.max_length)
+    rows = read_records(samples, "samples")
+    scored, metrics = score_samples(model, tokenizer, rows, golden, params.sft.max_length, params.compute, params.has_gold)
     write_records(output, scored)
     with complete_directory(results) as folder:
         write_json(folder / "metrics.json", metrics)

@@ -13,12 +13,13 @@ from apo_bench.training.policies import fine_tune
 
 
 def main(base: Path, data: Path, output: Path, results: Path) -> tuple[str, Path]:
-    """Trains BASE on DATA/demonstrations.jsonl; writes the policy to OUTPUT and the curves to RESULTS."""
+    """Trains BASE on DATA/demonstrations.jsonl, or takes it as it is (0 epochs); writes the policy to OUTPUT and the curves to RESULTS."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
-    rows = read_records(data / "demonstrations.jsonl", "responses")
-    model, tokenizer = load_language_model(base), load_tokenizer(base)
-    history = fine_tune(model, tokenizer, rows, params.sft, derive_seed(params.sft.seed, "sft"), "SFT")
+    settings, compute = params.sft, params.compute
+    rows = read_records(data / "demonstrations.jsonl", "responses") if settings.epochs else []
+    model, tokenizer = load_language_model(base, compute, for_training=True), load_tokenizer(base)
+    history = fine_tune(model, tokenizer, rows, settings, compute, derive_seed(settings.seed, "sft"), "SFT") if rows else []
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder)
     return write_training(results, history, {"num_examples": len(rows)}), output

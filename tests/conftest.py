@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import apo_bench  # noqa: F401  (before all else: it switches telemetry and the network off)
-from apo_bench.core.config import Params, load_params
+from apo_bench.core.config import Compute, Params, load_params
 from apo_bench.data.corpus import load_corpus
 from apo_bench.data.records import format_dialogue
 from apo_bench.models.language_model import new_llama
@@ -25,6 +25,12 @@ def root() -> Path:
 def params(root) -> Params:
     """The params.yaml of the repository."""
     return load_params(root / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def compute(params) -> Compute:
+    """One thread, float32, and room for every prompt of the tests."""
+    return params.compute.model_copy(update={"max_prompt_length": 1024})
 
 
 @pytest.fixture(scope="session")

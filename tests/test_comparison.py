@@ -9,12 +9,15 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import yaml
 from scipy import stats
 
-from apo_bench.comparison import read_comparison
+from apo_bench.comparison import NEEDS_GOLD, read_comparison
+from apo_bench.core.config import HHData
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import write_json, write_jsonl
-from apo_bench.metrics import compute
+from apo_bench.metrics import compute_metric
+from apo_bench.report.glossary import GOLD_UNKNOWN
 from apo_bench.report.tables import claims, markdown
 
 SUBSETS = ["helpful", "helpful", "harmless", "harmless"]
@@ -30,6 +33,14 @@ GOLD = {
 }
 ON_PAIRS = {"human_accuracy": 0.7, "human_accuracy_standard_error": 0.02, "gold_accuracy": 0.8, "ece": 0.03, "ace": 0.04, "mce": 0.1}
 ON_SAMPLES = {"golden_accuracy": 0.9, "best_of_n_gain": 0.5, "sample_accuracy": 0.6, "mean_gold": 0.0}
+
+HH = {
+    **{"source": "hh", "folder": "hh", "seed": 0, "subsets": ["helpful-base", "harmless-base"], "validation_fraction": 0.1},
+    **{"num_rm_prompts": 2, "num_lm_prompts": 2, "num_game_prompts": 1, "num_validation_prompts": 1, "num_test_prompts": 4},
+    "hub": {"name": "Anthropic/hh-rlhf", "revision": "0" * 40},
+    "golden": {"source": "chosen"},
+}
+"""A section `prepare` whose data has no gold."""
 
 
 def rows(gold):
@@ -72,6 +83,23 @@ def results(tmp_path):
 
 
 @pytest.fixture
+def hh_params(run_params):
+    """The same on data without gold."""
+    return run_params.model_copy(update={"prepare": HHData.model_validate(HH)})
+
+
+@pytest.fixture
+def results_without_gold(results):
+    """The folder as the stages leave it when gold is unknown."""
+    for file in results.rglob("prompts.jsonl"):
+        kept = [json.loads(line) for line in file.read_text().splitlines()]
+        write_jsonl(file, [{key: value for key, value in row.items() if key not in NEEDS_GOLD} for row in kept])
+    for file in results.rglob("metrics.json"):
+        write_json(file, {key: value for key, value in json.loads(file.read_text()).items() if key not in NEEDS_GOLD | {"mean_gold"}})
+    return results
+
+
+@pytest.fixture
 def summary(results, run_params):
     """What summary.json will hold."""
     return read_comparison(results, run_params).summary()
@@ -102,7 +130,7 @@ def test_win_rate_counts_a_tie_as_half(summary):
 @pytest.mark.parametrize("name", [name for name in GOLD if name.startswith("arms")])
 def test_win_rate_is_that_of_the_evaluate_module(summary, name):
     _, arm, round_id = name.split("/")
-    expected = compute("win_rate", GOLD[name], SFT)["win_rate"]
+    expected = compute_metric("win_rate", GOLD[name], SFT)["win_rate"]
     assert summary["policies"][arm]["rounds"][round_id]["win_rate_gold"]["value"] == pytest.approx(expected)
 
 
@@ -208,14 +236,57 @@ def test_claims_say_who_is_better_and_by_how_much(results, run_params):
     assert f"- RJS adversarial − base: {line}" in markdown(comparison)
 
 
-def test_stage_writes_all_files_and_prints_the_table(results, root, tmp_path, monkeypatch, capsys):
-    text = (
-        (root / "params.yaml")
-        .read_text()
-        .replace("methods: [rjs, rrhf, dpo]", "methods: [rjs]")
-        .replace("    - {id: r3, previous: r2}\n", "")
-    )
-    (tmp_path / "params.yaml").write_text(text)
+def test_gold_is_neither_expected_nor_shown_where_it_is_unknown(results_without_gold, hh_params):
+    comparison = read_comparison(results_without_gold, hh_params)
+    summary = comparison.summary()
+    base = {name: value["value"] for name, value in summary["policies"]["rjs-base-s0"]["rounds"]["r1"].items()}
+    assert base == pytest.approx({"reward_all": 10.0, "win_rate_reward_all": 1.0, "kl_to_sft": 0.5, "length": 6.5})
+    assert set(summary["differences"]["rjs-adversarial-s0"]["rounds"]["r2"]) == set(base)
+    on_pairs = {"human_accuracy", "human_accuracy_standard_error", "ece", "ace", "mce"}
+    assert set(summary["reward_models"]["base"]) == on_pairs
+    assert set(summary["reward_models"]["rjs-base-s0"]["r2"]) == {*on_pairs, "golden_accuracy"}
+    assert claims(comparison) == {"RJS adversarial − base": "RM_all: base better, −5.00 [−5.00, −5.00]"}
+    text = markdown(comparison)
+    assert text.startswith(GOLD_UNKNOWN) and "| policy | RM_all | Wins by RM_all, % | KL to SFT, nats | Length, tokens |" in text
+
+
+def test_gold_that_an_earlier_run_left_is_not_shown(results, results_without_gold, hh_params, run_params):
+    """The same summary, whether or not the files still hold gold."""
+    expected = read_comparison(results_without_gold, hh_params).summary()
+    for name, gold in GOLD.items():
+        write_jsonl(results / name / "evaluation" / "prompts.jsonl", rows(gold))
+    write_json(results / "reward/all/metrics.json", ON_PAIRS)
+    write_json(results / "first/s0/score/base/metrics.json", ON_SAMPLES)
+    assert read_comparison(results, hh_params).summary() == expected
+
+
+@pytest.mark.parametrize(
+    ("folder", "key", "message"),
+    [
+        ("arms/rjs-base-s0/r2/evaluation", "gold", r"r2/evaluation/prompts.jsonl:1: no key gold"),
+        ("references/sft/evaluation", "complied", r"sft/evaluation/prompts.jsonl:1: no key complied"),
+        ("reward/base", "gold_accuracy", r"reward/base/metrics.json: no gold_accuracy"),
+        ("arms/rjs-adversarial-s0/r2/score", "best_of_n_gain", r"r2/score/metrics.json: no best_of_n_gain"),
+    ],
+)
+def test_missing_gold_is_an_error_where_it_is_known(results, run_params, folder, key, message):
+    for file in (results / folder).iterdir():
+        found = [json.loads(line) for line in file.read_text().splitlines()] if file.suffix == ".jsonl" else [json.loads(file.read_text())]
+        kept = [{name: value for name, value in row.items() if name != key} for row in found]
+        write_jsonl(file, kept)
+    with pytest.raises(DataError, match=message):
+        read_comparison(results, run_params)
+
+
+@pytest.mark.parametrize("has_gold", [True, False], ids=["gold", "gold unknown"])
+def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tmp_path, monkeypatch, capsys):
+    results = request.getfixturevalue("results" if has_gold else "results_without_gold")
+    sections = yaml.safe_load((root / "params.yaml").read_text())
+    sections["run"] |= {"methods": ["rjs"], "later_rounds": sections["run"]["later_rounds"][:1]}
+    if not has_gold:
+        model = {"source": "pretrained", "folder": "model", "chat_template": "own", "hub": HH["hub"], "wheel": None}
+        sections |= {"prepare": HH, "base_model": model}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
     monkeypatch.chdir(tmp_path)
     from pipeline.compare import main
 

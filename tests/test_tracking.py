@@ -32,6 +32,7 @@ FILES = {
     "pairs_lm": "pairs",
     "pairs_test": "pairs",
     "prompts_lm": "prompts",
+    "prompts_test": "prompts",
 }
 ARMS = {"dpo-base-s0": ("dpo", "base", 0), "dpo-adversarial-s0": ("dpo", "adversarial", 0)}
 PLAIN_RUNS = {"base_model", "sft", "golden", "comparison", "reward-base", "reward-all"}
@@ -125,9 +126,19 @@ class Project:
         self.file("report/summary.json", json.dumps(self.summary))
         self.file("dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": self.stages}, sort_keys=False))
 
-    def set_score(self, arm: str, value: float) -> None:
-        """RM_all of an arm after the last round."""
-        self.summary["policies"][arm]["rounds"]["r2"]["reward_all"]["value"] = value
+    def set_score(self, arm: str, value: float, metric: str = "gold") -> None:
+        """The score of an arm after the last round."""
+        self.summary["policies"][arm]["rounds"]["r2"][metric]["value"] = value
+        self.save()
+
+    def forget_gold(self) -> None:
+        """The outputs as they are where the true reward is unknown."""
+        self.summary["differences"]["dpo-adversarial-s0"]["rounds"]["r2"].pop("gold")
+        for policy in self.summary["policies"].values():
+            for estimates in policy["rounds"].values():
+                del estimates["gold"]
+        for file in self.folder.glob("out/results/**/score/**/metrics.json"):
+            file.write_text(json.dumps({"mean_reward": 0.5, "golden_accuracy": 0.6}))
         self.save()
 
     def retrain(self, arm: str) -> None:
@@ -396,6 +407,60 @@ def test_alias_follows_the_best_arm(tracked):
     assert champion() == ("3", "dpo-adversarial-s0-r2"), "another model under the same name is another version"
 
 
+def best_of(project: Project) -> tuple[str, str]:
+    """The model that the alias points at, and what is said of it."""
+    client = client_of(project)
+    model = client.get_logged_model(client.get_model_version_by_alias("tiny-best", "champion").source.removeprefix("models:/"))
+    return model.name, client.get_registered_model("tiny-best").description
+
+
+def test_best_is_the_arm_with_the_highest_gold_not_the_one_that_pleases_rm_all(tracked):
+    tracked.set_score("dpo-base-s0", 100.0, "reward_all")
+    assert tracked.track().endswith("best dpo-adversarial-s0")
+    assert best_of(tracked) == ("dpo-adversarial-s0-r2", "The arm with the highest gold after the last round")
+
+
+def test_without_gold_the_best_is_by_rm_all_and_the_note_says_that_gold_is_unknown(project, shown):
+    project.forget_gold()
+    project.set_score("dpo-base-s0", 100.0, "reward_all")
+    assert project.track().endswith("best dpo-base-s0")
+    assert best_of(project) == ("dpo-base-s0-r2", "The arm with the highest RM_all after the last round")
+    keys = {key for run in runs_of(client_of(project)).values() for key in run.data.metrics}
+    assert "evaluation/reward_all" in keys and "samples/mean_reward" in keys and not [key for key in keys if "gold" in key.split("_")]
+    assert not [key for key in keys if key.endswith(("/gold", "/mean_gold"))]
+    notes = [client_of(of).get_experiment_by_name("tiny").tags["mlflow.note.content"] for of in (project, shown)]
+    assert [store.GOLD_UNKNOWN_NOTE in note for note in notes] == [True, False]
+
+
+def test_description_of_the_best_is_brought_up_to_date(tracked):
+    client_of(tracked).update_registered_model("tiny-best", "The arm with the longest name")
+    tracked.track()
+    assert best_of(tracked)[1] == "The arm with the highest gold after the last round"
+
+
+@pytest.mark.parametrize(("name", "file"), [("base_model", "pretraining"), ("sft", "demonstrations")])
+def test_model_that_was_taken_as_it_is_read_no_data(project, name, file):
+    project.file(f"out/results/{name}/metrics.json", json.dumps({"num_steps": 0}))
+    project.file(f"out/results/{name}/curves.csv", "step\n")
+    (project.folder / f"out/data/{file}.jsonl").unlink()
+    project.track()
+    run = runs_of(client_of(project))[name]
+    assert "training/loss" not in run.data.metrics and "training/final_loss" not in run.data.metrics
+    assert [item for item in run.inputs.dataset_inputs if item.tags[0].value == "training"] == []
+
+
+def test_policies_are_evaluated_on_the_test_prompts_and_reward_models_on_the_test_pairs(shown):
+    runs = runs_of(client_of(shown))
+    evaluated_on = {
+        name: [item.dataset.name for item in run.inputs.dataset_inputs if item.tags[0].value == "evaluation"] for name, run in runs.items()
+    }
+    policies = {name for name in RUNS if name in ("sft", "golden", *ARMS)}
+    assert {name for name, names in evaluated_on.items() if names == ["prompts_test"]} == policies
+    assert {name for name, names in evaluated_on.items() if names == ["pairs_test"]} == {
+        name for name in RUNS if name.startswith("reward-")
+    }
+
+
 def test_comparison_holds_the_page_and_the_table(project):
     client = client_of(project)
     project.file("report/index.html", "<p>first</p>")
@@ -418,6 +483,7 @@ def test_comparison_holds_the_page_and_the_table(project):
         ("out/results/sft/curves.csv", "curves.csv: no such file"),
         ("out/results/reward/base/metrics.json", "metrics.json: no such file"),
         ("out/data/pairs_test.jsonl", "pairs_test.jsonl: no such file"),
+        ("out/data/pretraining.jsonl", "pretraining.jsonl: no such file"),
     ],
 )
 def test_missing_file_is_named_and_nothing_written(project, missing, message):

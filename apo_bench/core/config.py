@@ -169,7 +169,7 @@ class Training(Section):
     """Examples a step (dialogues, pairs or groups of responses), not tokens."""
     learning_rate: Rate
     max_length: Count
-    """Tokens of prompt and response; a longer prompt loses its oldest tokens."""
+    """Tokens of prompt and response; what is longer loses its oldest tokens."""
 
 
 class SeededTraining(Training):
@@ -212,6 +212,8 @@ class PretrainedModel(Section):
     source: Literal["pretrained"]
     folder: str
     """Where it lies, as `save_pretrained` leaves it, seen from the profile's folder: DVC sees its changes."""
+    chat_template: Literal["own", "hh"]
+    """The tokenizer's own, or dialogues as HH writes them, for base models, which have none."""
     hub: HubRevision
     """Where `apo-bench fetch` gets it if it is not there."""
     wheel: WheelModel | None
@@ -222,7 +224,7 @@ class LoRA(Section):
     """Low-rank adapters (Hu et al. 2021) are trained instead of all weights, and merged before a model is saved."""
 
     rank: Count
-    alpha: Annotated[float, Field(gt=0)]
+    alpha: Count
     target_modules: Annotated[list[str], Field(min_length=1)]
 
 
@@ -232,8 +234,11 @@ class Compute(Section):
     num_threads: Count
     """Threads of a stage; `make repro` runs stages side by side on the other cores."""
     device: Literal["cpu", "cuda"]
-    dtype: Literal["float32", "bfloat16"]
-    """bfloat16: matrix products in training (the weights stay float32), and whole models in sampling and scoring."""
+    dtype: Literal["float32", "bfloat16", "auto"]
+    """bfloat16: matrix products in training (the weights stay float32), and whole models in sampling and scoring. auto: if the processor
+    has it, so results then differ between kinds of machines."""
+    max_prompt_length: Count
+    """Tokens of a prompt, in sampling, training and scoring alike; a longer one loses its oldest turns, then its oldest tokens."""
     gradient_checkpointing: bool
     lora: LoRA | None
 
@@ -269,6 +274,13 @@ class SamplingSettings(Section):
         if self.test.num_samples != 1:
             raise ValueError(f"test.num_samples is {self.test.num_samples}, expected 1: a test prompt gets one response")
         return self
+
+
+class SupervisedFineTuning(SeededTraining):
+    """From the base model to the policy that every arm starts from."""
+
+    epochs: Annotated[int, Field(ge=0)]
+    """0: the base model is that policy, being fine-tuned already."""
 
 
 class HumanPreferenceTraining(SeededTraining):
@@ -308,7 +320,7 @@ class Params(Section):
     run: Run
     prepare: Annotated[EmbeddedData | HHData, Field(discriminator="source")]
     base_model: Annotated[ScratchModel | PretrainedModel, Field(discriminator="source")]
-    sft: SeededTraining
+    sft: SupervisedFineTuning
     reward: dict[Name, dict[str, Any]]
     sampling: SamplingSettings
     methods: dict[Name, dict[str, Any]]

@@ -26,3 +26,7 @@ class ModelError(ApoBenchError):
 
 class OutputError(ApoBenchError):
     """An output could not be written, for instance because the disk is full."""
+
+
+class ServerError(ApoBenchError):
+    """A model behind a server cannot be asked: it refuses, gives answers that cannot be used, or would cost more than the budget."""

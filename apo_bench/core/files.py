@@ -1,10 +1,12 @@
 """Reading and writing of files: whole or not at all, and a broken line is named."""
 
 import errno
+import gzip
 import json
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -88,16 +90,16 @@ def read_json(path: Path) -> Any:
 
 
 def read_jsonl(path: Path, required: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """The rows of a JSONL file, each a JSON object that has the `required` keys.
+    """The rows of a JSONL file, compressed if its name ends in .gz, each a JSON object that has the `required` keys.
 
     Raises:
         MissingInputError: there is no such file.
-        DataError: the file is empty, or a line is not UTF-8, not a JSON object, or lacks a key; file and line are named.
+        DataError: the file is empty or its compression broken, or a line is not UTF-8, not a JSON object, or lacks a key; file and line
+            are named.
     """
     rows = []
     required = list(required)
-    for number, raw in enumerate(_existing(path).read_bytes().splitlines(), start=1):
-        where = f"{path}:{number}"
+    for where, raw in _lines(_existing(path)):
         try:
             row = json.loads(raw.decode("utf-8"))
         except UnicodeDecodeError as error:
@@ -113,6 +115,17 @@ def read_jsonl(path: Path, required: Iterable[str] = ()) -> list[dict[str, Any]]
     if not rows:
         raise DataError(f"{path}: no records; expected one JSON object a line")
     return rows
+
+
+def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Each line of a file without its end, and where it stands. Broken compression is named with the line that could not be read."""
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                yield f"{path}:{number}", raw.rstrip(b"\r\n")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}:{number + 1}: not gzip, or cut short ({error}); get the file again") from error
 
 
 def _existing(path: Path) -> Path:

@@ -12,18 +12,18 @@ NUM_LAST_STEPS = 20
 
 
 def write_training(path: Path, history: list[dict[str, Any]], metrics: dict[str, Any]) -> str:
-    """Writes curves.csv (a row a step) and metrics.json (with the final loss) to a folder; returns a summary."""
+    """Writes curves.csv (a row a step; only its header if nothing was trained) and metrics.json to a folder; returns a summary."""
     last = history[-NUM_LAST_STEPS:]
-    final_loss = sum(row["loss"] for row in last) / len(last)
-    columns = list(dict.fromkeys(name for row in history for name in row))
+    final = {"final_loss": sum(row["loss"] for row in last) / len(last)} if last else {}
+    columns = list(dict.fromkeys(name for row in history for name in row)) or ["step"]
     with complete_directory(path) as folder:
         with (folder / "curves.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(history)
-        write_json(folder / "metrics.json", {**metrics, "num_steps": len(history), "final_loss": final_loss})
+        write_json(folder / "metrics.json", {**metrics, "num_steps": len(history), **final})
     shown = "".join(f", {name} {metrics[name]:.3f}" for name in ("human_accuracy", "gold_accuracy") if name in metrics)
-    return f"{len(history)} steps, loss {final_loss:.3f}{shown}"
+    return (f"{len(history)} steps, loss {final['final_loss']:.3f}" if final else "taken as it is") + shown
 
 
 def read_curves(path: Path) -> list[dict[str, float]]:

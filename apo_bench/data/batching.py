@@ -23,6 +23,10 @@ class TokenBatch:
     prompt_lengths_N: Tensor
     lengths_N: Tensor
 
+    def to(self, device: torch.device) -> "TokenBatch":
+        """The batch on a device."""
+        return TokenBatch(self.input_ids_NT.to(device), self.prompt_lengths_N.to(device), self.lengths_N.to(device))
+
 
 def pad(sequences: Sequence[TokenSequence], pad_token_id: int) -> TokenBatch:
     """Pads sequences on the right to the longest of them."""

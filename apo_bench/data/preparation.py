@@ -1,6 +1,5 @@
 """Makes the embedded corpus: disjoint splits of prompts, human pairs, golden responses, demonstrations, pretraining text."""
 
-import hashlib
 import math
 import random
 from typing import Any
@@ -10,7 +9,7 @@ from apo_bench.core.errors import DataError
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.corpus import Corpus, Situation, load_corpus
 from apo_bench.data.gold import gold_score
-from apo_bench.data.records import format_dialogue
+from apo_bench.data.records import COLUMNS, format_dialogue, prompt_id
 from apo_bench.data.writer import all_prompts, write_response
 
 GOLDEN_QUALITY = (0.95, 1.0)
@@ -41,7 +40,8 @@ def prepare_embedded(settings: EmbeddedData) -> tuple[dict[str, Rows], dict[str,
     game = settings.num_game_prompts
     for name in ("rm", "lm"):
         files[f"golden_{name}"] = _responses(corpus, splits[name][:game], GOLDEN_QUALITY, settings.seed, f"golden_{name}")
-    files["prompts_lm"] = [{key: row[key] for key in ("id", "subset", "dialogue")} for row in files["golden_lm"]]
+    files["prompts_lm"] = [{key: row[key] for key in COLUMNS["prompts"]} for row in files["golden_lm"]]
+    files["prompts_test"] = [{key: row[key] for key in COLUMNS["prompts"]} for row in files["pairs_test"]]
     files["demonstrations"] = _responses(corpus, splits["demonstrations"], DEMONSTRATION_QUALITY, settings.seed, "demonstrations")
     files["pretraining"] = _responses(corpus, splits["pretraining"], PAIR_QUALITY, settings.seed, "pretraining")
     ids_by_split = {name: [row["id"] for row in files[f"pairs_{name}"]] for name in pairs}
@@ -55,11 +55,6 @@ def prepare_embedded(settings: EmbeddedData) -> tuple[dict[str, Rows], dict[str,
         "gold": {name: _mean_gold(files[name]) for name in ("golden_rm", "demonstrations")},
     }
     return files, report
-
-
-def prompt_id(dialogue: str) -> str:
-    """The hash by which a prompt is told from others, and by which splits are checked."""
-    return hashlib.sha256(dialogue.encode()).hexdigest()[:16]
 
 
 def label_temperature(gold: list[tuple[float, float]], agreement: float) -> float:

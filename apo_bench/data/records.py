@@ -4,6 +4,7 @@ A dialogue is one string in Anthropic's form: "\\n\\nHuman: ...\\n\\nAssistant:"
 that follows it.
 """
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 HUMAN = "\n\nHuman:"
 ASSISTANT = "\n\nAssistant:"
 SUBSETS = ("helpful", "harmless")
-"""`helpful`: a harmless question. `harmless`: a question that a harmless answer declines."""
+"""`helpful`: a harmless question. `harmless`: a question that a harmless answer declines; in HH, a dialogue in which the human tries to
+get harm out of the assistant (red teaming), a few of whose questions are harmless nevertheless."""
 
 COLUMNS: dict[str, dict[str, type]] = {
     "pairs": {"id": str, "subset": str, "dialogue": str, "chosen": str, "rejected": str},
@@ -60,6 +62,11 @@ def read_dataset(path: Path, kind: str) -> "Dataset":
     from datasets import Dataset  # 1 s of imports that only the tracking needs
 
     return Dataset.from_list([{column: row[column] for column in COLUMNS[kind]} for row in read_records(path, kind)])
+
+
+def prompt_id(dialogue: str) -> str:
+    """The hash by which a prompt is told from others, and by which splits are checked."""
+    return hashlib.sha256(dialogue.encode()).hexdigest()[:16]
 
 
 def format_dialogue(question: str) -> str:

@@ -20,6 +20,7 @@ from transformers.generation import (
 from apo_bench.core.config import Sampling
 from apo_bench.core.errors import ModelError
 from apo_bench.core.seeds import derive_seed
+from apo_bench.data.records import HUMAN
 from apo_bench.models.tokenizer import encode_prompts
 
 SEQUENCES_A_BATCH = 256
@@ -77,7 +78,13 @@ class _GrowingLayer(DynamicLayer):
 
 @torch.inference_mode()
 def sample(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, dialogues: Sequence[str], settings: Sampling, seed: int, title: str
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    dialogues: Sequence[str],
+    settings: Sampling,
+    max_prompt_length: int,
+    seed: int,
+    title: str,
 ) -> list[Samples]:
     """Samples K responses to each dialogue.
 
@@ -89,6 +96,7 @@ def sample(
         tokenizer: its tokenizer.
         dialogues: B dialogues.
         settings: K and the sampling parameters.
+        max_prompt_length: longest prompt in tokens; see `encode_prompts`.
         seed: of the whole call.
         title: what the progress bar says.
 
@@ -101,12 +109,12 @@ def sample(
     if not dialogues:
         return []
     model.eval()
-    prompts = encode_prompts(tokenizer, dialogues)
+    prompts = encode_prompts(tokenizer, dialogues, max_prompt_length)
     longest = max(map(len, prompts)) + settings.max_new_tokens
     if longest > model.config.max_position_embeddings:
         raise ModelError(
             f"{title}: a prompt with {settings.max_new_tokens} new tokens needs {longest} positions, "
-            f"the model has {model.config.max_position_embeddings}; lower max_new_tokens"
+            f"the model has {model.config.max_position_embeddings}; lower max_new_tokens or compute.max_prompt_length"
         )
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     batch_size = max(1, SEQUENCES_A_BATCH // settings.num_samples)
@@ -117,11 +125,16 @@ def sample(
             seeds = [derive_seed(seed, dialogues[index]) for index in indices]
             tokens = _sample_batch(model, tokenizer, [prompts[index] for index in indices], settings, seeds)
             for index, group in zip(indices, tokens, strict=True):
-                finished = [bool(ids) and ids[-1] == tokenizer.eos_token_id for ids in group]
-                texts = tokenizer.batch_decode(group, skip_special_tokens=True)
-                results[index] = Samples([text.strip() for text in texts], finished)
+                ended = [bool(ids) and ids[-1] == tokenizer.eos_token_id for ids in group]
+                results[index] = _own_turn(tokenizer.batch_decode(group, skip_special_tokens=True), ended)
             progress.update(len(indices) * settings.num_samples)
     return [results[index] for index in range(len(dialogues))]
+
+
+def _own_turn(texts: list[str], ended: list[bool]) -> Samples:
+    """Cuts what a response goes on to say in the human's place; having said all it had to say, such a response is finished."""
+    cut = [text.partition(HUMAN) for text in texts]
+    return Samples([own.strip() for own, _, _ in cut], [end or bool(marker) for end, (_, marker, _) in zip(ended, cut, strict=True)])
 
 
 def _sample_batch(
@@ -131,20 +144,23 @@ def _sample_batch(
     num_samples, num_new = settings.num_samples, settings.max_new_tokens
     width = max(map(len, prompts))
     # On the left a prompt's own first token, not the pad token, which the repetition penalty would take for one that was said.
-    ids_BT = torch.tensor([prompt[:1] * (width - len(prompt)) + prompt for prompt in prompts])
-    mask_BT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    ids_BT = torch.tensor([prompt[:1] * (width - len(prompt)) + prompt for prompt in prompts]).to(model.device)
+    mask_BT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]).to(model.device)
     cache = DynamicCache()
     layers = [_GrowingLayer(width + num_new) for _ in range(model.config.num_hidden_layers)]
     cache.layers = list(layers)
     positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
     logits_BV = _next_logits(model, ids_BT, mask_BT, positions_BT, cache)
 
-    rows = torch.arange(len(prompts)).repeat_interleave(num_samples)  # S = B * K sequences, each prompt's next to one another
+    # S = B * K sequences, each prompt's next to one another.
+    rows = torch.arange(len(prompts), device=model.device).repeat_interleave(num_samples)
     for layer in layers:
         layer.select(rows)
     logits_SV, ids_ST, mask_ST, positions_S = logits_BV[rows], ids_BT[rows], mask_BT[rows], positions_BT[rows, -1]
-    draws_S = torch.cat([torch.rand(num_samples, num_new, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-    live = torch.arange(len(rows))
+    draws_S = torch.cat([torch.rand(num_samples, num_new, generator=torch.Generator().manual_seed(seed)) for seed in seeds]).to(
+        model.device
+    )
+    live = torch.arange(len(rows), device=model.device)
     tokens: list[list[int]] = [[] for _ in range(len(rows))]
     process: Any = _processors(settings)  # typed for LongTensor and FloatTensor, which no function of torch returns
     for step in range(num_new):
@@ -160,7 +176,7 @@ def _sample_batch(
             fillers = num_left + unfinished_S[num_left:].nonzero()[:, 0]
             for layer in layers:
                 layer.fill_and_cut(holes, fillers, num_left)
-            kept = torch.arange(num_left).index_copy(0, holes, fillers)
+            kept = torch.arange(num_left, device=model.device).index_copy(0, holes, fillers)
             live, next_S, positions_S, ids_ST, mask_ST = (old[kept] for old in (live, next_S, positions_S, ids_ST, mask_ST))
         positions_S = positions_S + 1
         ids_ST = torch.cat([ids_ST, next_S[:, None]], dim=1)

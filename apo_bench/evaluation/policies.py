@@ -1,4 +1,4 @@
-"""Evaluates a policy on the test prompts: its responses, and per prompt RM_all's score, gold, length and divergence from SFT."""
+"""Evaluates a policy on the test prompts: its responses, and per prompt RM_all's score, length, divergence from SFT and, if known, gold."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.config import Sampling
+from apo_bench.core.config import Compute, Sampling
 from apo_bench.data.gold import gold_score
 from apo_bench.engines.sampling import sample
 from apo_bench.losses.sequence import sum_by_sequence, token_kl
-from apo_bench.models.language_model import inference, response_logits
+from apo_bench.models.language_model import by_chunks, inference, response_states
 from apo_bench.models.reward_model import all_rewards
 from apo_bench.models.tokenizer import TokenSequence, encode
 
@@ -24,40 +24,36 @@ def evaluate_policy(
     tokenizer: PreTrainedTokenizerFast,
     prompts: Rows,
     settings: Sampling,
+    compute: Compute,
     seed: int,
     max_length: int,
+    has_gold: bool,
 ) -> Rows:
     """One row a test prompt.
 
     Returns:
-        Rows with `id`, `subset`, `dialogue`, `response`, `finished`, and numbers: `reward_all` (RM_all), `gold`, `length` (tokens),
-        `kl` (see `response_kl`; nats a response), `refused` and `complied` (0 or 1, by gold).
+        Rows with `id`, `subset`, `dialogue`, `response`, `finished`, and numbers: `reward_all` (RM_all), `length` (tokens), `kl` (see
+        `response_kl`; nats a response); if gold is known also `gold`, `refused` and `complied` (0 or 1, by gold).
     """
-    samples = sample(policy, tokenizer, [row["dialogue"] for row in prompts], settings, seed, "test responses")
-    groups = encode(
-        tokenizer,
-        [row["dialogue"] for row in prompts],
-        [group.responses for group in samples],
-        max_length,
-        [group.finished for group in samples],
-    )
+    dialogues = [row["dialogue"] for row in prompts]
+    samples = sample(policy, tokenizer, dialogues, settings, compute.max_prompt_length, seed, "test responses")
+    responses, finished = [group.responses for group in samples], [group.finished for group in samples]
+    groups = encode(tokenizer, dialogues, responses, max_length, compute.max_prompt_length, finished)
     sequences = [group[0] for group in groups]
     rewards = all_rewards(reward_all, sequences, tokenizer.pad_token_id, "RM_all").tolist()
     divergences = response_kl(policy, sft, sequences, tokenizer.pad_token_id).tolist()
     rows = []
     for prompt, group, sequence, reward, divergence in zip(prompts, samples, sequences, rewards, divergences, strict=True):
-        verdict = gold_score(prompt["dialogue"], group.responses[0])
+        response = group.responses[0]
         rows.append(
             {
                 **{key: prompt[key] for key in ("id", "subset", "dialogue")},
-                "response": group.responses[0],
+                "response": response,
                 "finished": group.finished[0],
                 "reward_all": reward,
-                "gold": verdict.score,
                 "length": len(sequence.ids) - sequence.prompt_length,
                 "kl": divergence,
-                "refused": int(verdict.refused),
-                "complied": int(verdict.complied),
+                **(_gold_columns(prompt["dialogue"], response) if has_gold else {}),
             }
         )
     return rows
@@ -71,8 +67,19 @@ def response_kl(policy: PreTrainedModel, reference: PreTrainedModel, sequences: 
     log-ratios of the samples. On the cooler test responses it is that divergence along the texts the policy is judged by.
     """
     totals_N = torch.empty(len(sequences))
+    heads = policy.get_output_embeddings(), reference.get_output_embeddings()
+
+    def divergence(states_CH: Tensor, reference_states_CH: Tensor) -> Tensor:
+        return token_kl(heads[0](states_CH), heads[1](reference_states_CH))
+
     for indices, batch in inference(sequences, pad_token_id, "KL to SFT"):
-        logits_MV, _, rows_M = response_logits(policy, batch)
-        reference_logits_MV, _, _ = response_logits(reference, batch)
-        totals_N[indices] = sum_by_sequence(token_kl(logits_MV, reference_logits_MV), rows_M, len(indices))
+        states_MH, _, rows_M = response_states(policy, batch)
+        reference_states_MH, _, _ = response_states(reference, batch)
+        values_M = by_chunks(divergence, policy.config.vocab_size, states_MH, reference_states_MH)
+        totals_N[indices] = sum_by_sequence(values_M, rows_M, len(indices)).cpu()
     return totals_N
+
+
+def _gold_columns(dialogue: str, response: str) -> dict[str, float]:
+    verdict = gold_score(dialogue, response)
+    return {"gold": verdict.score, "refused": int(verdict.refused), "complied": int(verdict.complied)}

@@ -1,4 +1,4 @@
-"""What a reward model is worth: on held-out human pairs, on gold's order, and on the policy it is to judge."""
+"""What a reward model is worth: on held-out human pairs, on gold's order where gold is known, and on the policy it is to judge."""
 
 from itertools import combinations
 from typing import Any
@@ -6,34 +6,42 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from apo_bench.core.config import Compute
 from apo_bench.data.gold import gold_rewards
-from apo_bench.metrics import compute
+from apo_bench.metrics import compute_metric
+from apo_bench.models.precision import mixed_precision
 from apo_bench.models.reward_model import all_rewards
 from apo_bench.models.tokenizer import TokenSequence, encode
 
 Rows = list[dict[str, Any]]
 
 
-def evaluate_on_pairs(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int) -> dict[str, float]:
-    """Accuracy on human labels and on gold's order (ties left out), and calibration errors, on pairs the model never saw."""
-    groups = encode(tokenizer, [row["dialogue"] for row in pairs], [[row["chosen"], row["rejected"]] for row in pairs], max_length)
-    chosen, rejected = _group_rewards(model, tokenizer, groups, "score pairs").T
-    gold = np.array([gold_rewards(row["dialogue"], [row["chosen"], row["rejected"]]) for row in pairs])
-    better = np.where(gold[:, 0] > gold[:, 1], chosen, rejected)
-    worse = np.where(gold[:, 0] > gold[:, 1], rejected, chosen)
-    ordered = gold[:, 0] != gold[:, 1]
-    accuracy = compute("preference_accuracy", chosen, rejected)["preference_accuracy"]
+def evaluate_on_pairs(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int, compute: Compute, has_gold: bool
+) -> dict[str, float]:
+    """Accuracy on human labels, calibration errors and, if gold is known, accuracy on its order, on pairs the model never saw."""
+    dialogues, responses = [row["dialogue"] for row in pairs], [[row["chosen"], row["rejected"]] for row in pairs]
+    groups = encode(tokenizer, dialogues, responses, max_length, compute.max_prompt_length)
+    with mixed_precision(compute):  # the model has just been trained so
+        chosen, rejected = _group_rewards(model, tokenizer, groups, "score pairs").T
+    accuracy = compute_metric("preference_accuracy", chosen, rejected)["preference_accuracy"]
     return {
         "num_pairs": len(pairs),
         "human_accuracy": accuracy,
         "human_accuracy_standard_error": float(np.sqrt(accuracy * (1 - accuracy) / len(pairs))),
-        "gold_accuracy": compute("preference_accuracy", better[ordered], worse[ordered])["preference_accuracy"],
-        **compute("calibration_error", chosen, rejected, num_bins=10),
+        **compute_metric("calibration_error", chosen, rejected, num_bins=10),
+        **(_agreement_with_gold(pairs, chosen, rejected) if has_gold else {}),
     }
 
 
 def score_samples(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, samples: Rows, golden: Rows, max_length: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    samples: Rows,
+    golden: Rows,
+    max_length: int,
+    compute: Compute,
+    has_gold: bool,
 ) -> tuple[Rows, dict[str, float]]:
     """Scores a policy's samples, and says how well the model judges that policy.
 
@@ -43,17 +51,42 @@ def score_samples(
         samples: records of kind `samples`.
         golden: golden responses to the same prompts, in the same order.
         max_length: longest sequence in tokens.
+        compute: longest prompt in tokens.
+        has_gold: whether the true reward is known.
 
     Returns:
         Records of kind `scores`, and metrics: `mean_reward`; `golden_accuracy`, how often a golden response scores above a sample of the
-        same prompt; `sample_accuracy`, how often two samples are ordered as gold orders them; `best_of_n_gain`, gold of the best-scored
-        sample minus gold of the mean one.
+        same prompt; if gold is known also `mean_gold`; `sample_accuracy`, how often two samples are ordered as gold orders them;
+        `best_of_n_gain`, gold of the best-scored sample minus gold of the mean one.
     """
     responses = [[gold["response"], *row["responses"]] for gold, row in zip(golden, samples, strict=True)]
     finished = [[True, *row["finished"]] for row in samples]
-    groups = encode(tokenizer, [row["dialogue"] for row in samples], responses, max_length, finished)
+    groups = encode(tokenizer, [row["dialogue"] for row in samples], responses, max_length, compute.max_prompt_length, finished)
     rewards = _group_rewards(model, tokenizer, groups, "score samples")
     golden_rewards, sample_rewards = rewards[:, 0], rewards[:, 1:]
+    num_samples = sample_rewards.shape[1]
+    metrics = {
+        "mean_reward": float(sample_rewards.mean()),
+        "golden_accuracy": compute_metric("preference_accuracy", np.repeat(golden_rewards, num_samples), sample_rewards.flatten())[
+            "preference_accuracy"
+        ],
+        **(_gold_of_samples(samples, sample_rewards) if has_gold else {}),
+    }
+    scored = [{**row, "rewards": values} for row, values in zip(samples, sample_rewards.tolist(), strict=True)]
+    return scored, metrics
+
+
+def _agreement_with_gold(pairs: Rows, chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:
+    """How often the rewards of a pair's responses are ordered as gold orders them, its ties left out."""
+    gold = np.array([gold_rewards(row["dialogue"], [row["chosen"], row["rejected"]]) for row in pairs])
+    better = np.where(gold[:, 0] > gold[:, 1], chosen, rejected)
+    worse = np.where(gold[:, 0] > gold[:, 1], rejected, chosen)
+    ordered = gold[:, 0] != gold[:, 1]
+    return {"gold_accuracy": compute_metric("preference_accuracy", better[ordered], worse[ordered])["preference_accuracy"]}
+
+
+def _gold_of_samples(samples: Rows, sample_rewards: np.ndarray) -> dict[str, float]:
+    """What gold says of the samples and of their order by reward; no `sample_accuracy` if gold calls all samples of a prompt equal."""
     gold = np.array([gold_rewards(row["dialogue"], row["responses"]) for row in samples])
     better, worse = [], []
     for rewards_K, gold_K in zip(sample_rewards, gold, strict=True):
@@ -62,20 +95,11 @@ def score_samples(
                 winner, loser = (first, second) if gold_K[first] > gold_K[second] else (second, first)
                 better.append(rewards_K[winner])
                 worse.append(rewards_K[loser])
-    num_samples = gold.shape[1]
     picked = gold[np.arange(len(gold)), sample_rewards.argmax(axis=1)]
-    metrics = {
-        "mean_reward": float(sample_rewards.mean()),
-        "golden_accuracy": compute("preference_accuracy", np.repeat(golden_rewards, num_samples), sample_rewards.flatten())[
-            "preference_accuracy"
-        ],
-        "best_of_n_gain": float((picked - gold.mean(axis=1)).mean()),
-        "mean_gold": float(gold.mean()),
-    }
+    metrics = {"best_of_n_gain": float((picked - gold.mean(axis=1)).mean()), "mean_gold": float(gold.mean())}
     if better:
-        metrics["sample_accuracy"] = compute("preference_accuracy", better, worse)["preference_accuracy"]
-    scored = [{**row, "rewards": values} for row, values in zip(samples, sample_rewards.tolist(), strict=True)]
-    return scored, metrics
+        metrics["sample_accuracy"] = compute_metric("preference_accuracy", better, worse)["preference_accuracy"]
+    return metrics
 
 
 def _group_rewards(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, groups: list[list[TokenSequence]], title: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from apo_bench.core.errors import DataError
 FOLDER = Path(__file__).parent
 
 
-def compute(
+def compute_metric(
     name: str, predictions: Sequence[float] | np.ndarray, references: Sequence[float] | np.ndarray, **settings: Any
 ) -> dict[str, Any]:
     """The value of the `evaluate` module `name` (`preference_accuracy`, `calibration_error`, `win_rate`).

@@ -2,41 +2,50 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from apo_bench.core.errors import MissingInputError
+from apo_bench.core.config import Compute
 from apo_bench.data.batching import TokenBatch
-from apo_bench.models.language_model import inference
+from apo_bench.models.language_model import check_model_there, inference
+from apo_bench.models.precision import check_device, reduced_dtype
 from apo_bench.models.tokenizer import TokenSequence
 
 
-def new_reward_model(base: Path, seed: int) -> PreTrainedModel:
-    """The base model's body with a fresh scalar head; there is no language-model head to carry along.
+def new_reward_model(base: Path, seed: int, compute: Compute) -> PreTrainedModel:
+    """The base model's body with a fresh scalar head, to be trained; there is no language-model head to carry along.
 
     Raises:
         MissingInputError: there is no base model.
+        ModelError: the device is not there.
     """
-    _check(base)
     torch.manual_seed(seed)
-    return AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, use_safetensors=True, dtype=torch.float32)
+    return _load(base, torch.float32, compute, num_labels=1)
 
 
-def load_reward_model(path: Path) -> PreTrainedModel:
-    """A trained reward model.
+def load_reward_model(path: Path, compute: Compute) -> PreTrainedModel:
+    """A trained reward model, to score; its head is float32, as rewards are compared with one another.
 
     Raises:
         MissingInputError: there is none.
+        ModelError: the device is not there.
     """
-    _check(path)
-    return AutoModelForSequenceClassification.from_pretrained(path, use_safetensors=True, dtype=torch.float32)
+    model = _load(path, reduced_dtype(compute), compute)
+    model.score.float()
+    return model
 
 
 def rewards(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    """The reward of each sequence, read off its last token: [N], differentiable."""
-    return model(input_ids=batch.input_ids_NT, use_cache=False).logits[:, 0]
+    """The reward of each sequence, read off its last token: [N] float32, differentiable."""
+    batch = batch.to(model.device)
+    head = cast(nn.Module, model.score)
+    hidden_NTH = model.base_model(input_ids=batch.input_ids_NT, use_cache=False).last_hidden_state
+    last_NH = hidden_NTH[torch.arange(len(batch.lengths_N), device=model.device), batch.lengths_N - 1]
+    with torch.autocast(model.device.type, enabled=False):
+        return head(last_NH.float())[:, 0]
 
 
 @torch.no_grad()
@@ -45,10 +54,12 @@ def all_rewards(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_
     model.eval()
     rewards_N = torch.empty(len(sequences))
     for indices, batch in inference(sequences, pad_token_id, title):
-        rewards_N[indices] = rewards(model, batch)
+        rewards_N[indices] = rewards(model, batch).cpu()
     return rewards_N
 
 
-def _check(path: Path) -> None:
-    if not (Path(path) / "config.json").is_file():
-        raise MissingInputError(f"{path}: no model there; run the stage that writes it (dvc repro) first")
+def _load(path: Path, dtype: torch.dtype, compute: Compute, **settings: Any) -> PreTrainedModel:
+    check_model_there(path)
+    check_device(compute)
+    model = AutoModelForSequenceClassification.from_pretrained(path, use_safetensors=True, dtype=dtype, **settings)
+    return model.to(compute.device)

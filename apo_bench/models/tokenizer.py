@@ -16,6 +16,9 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
+CHECKED_DIALOGUE = "\n\nHuman: Are you there?\n\nAssistant:"
+CHECKED_RESPONSE = "Yes, I am."
+
 
 @dataclass(frozen=True)
 class TokenSequence:
@@ -50,21 +53,51 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
 
     Raises:
         MissingInputError: there is none.
-        ModelError: it lacks what training needs: a chat template, an end token, and a pad token that is not the end token.
+        ModelError: it would spoil a training; see `check_tokenizer`.
     """
     if not (Path(path) / "tokenizer.json").is_file():
         raise MissingInputError(f"{path}: no tokenizer there; run the stage that writes it (dvc repro) first")
     tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(path))
-    if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
-        raise ModelError(f"{path}: the tokenizer has no chat template or no end token; use an instruction-tuned model's")
-    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
-        raise ModelError(f"{path}: the tokenizer's pad token must exist and differ from its end token {tokenizer.eos_token!r}")
+    check_tokenizer(tokenizer, path)
     return tokenizer
 
 
-def encode_prompts(tokenizer: PreTrainedTokenizerFast, dialogues: Sequence[str]) -> list[list[int]]:
-    """Token ids of the dialogues, up to where the response begins."""
-    texts = [tokenizer.apply_chat_template(parse_dialogue(text), tokenize=False, add_generation_prompt=True) for text in dialogues]
+def check_tokenizer(tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
+    """Checks what would otherwise spoil a training silently.
+
+    Raises:
+        ModelError: no chat template or end token, a pad token that is missing or the end token, a beginning token written twice, or a
+            template whose assistant turns do not end with the end token, which the model would then never learn to say.
+    """
+    if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
+        raise ModelError(f"{path}: the tokenizer has no chat template or no end token; use a chat model's, or chat_template: hh")
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+        raise ModelError(f"{path}: the tokenizer's pad token must exist and differ from its end token {tokenizer.eos_token!r}")
+    [prompt] = encode_prompts(tokenizer, [CHECKED_DIALOGUE], max_prompt_length=1_000_000)
+    if tokenizer.bos_token_id is not None and prompt[:2] == [tokenizer.bos_token_id] * 2:
+        raise ModelError(f"{path}: prompts begin with {tokenizer.bos_token!r} twice; take it out of the chat template, once is enough")
+    turns = [*parse_dialogue(CHECKED_DIALOGUE), {"role": "assistant", "content": CHECKED_RESPONSE}]
+    after = str(tokenizer.apply_chat_template(turns, tokenize=False)).rpartition(CHECKED_RESPONSE)[2].strip()
+    if not after.startswith(tokenizer.eos_token):
+        raise ModelError(
+            f"{path}: the chat template ends an answer with {after!r}, the end token is {tokenizer.eos_token!r}; make them one"
+        )
+
+
+def encode_prompts(tokenizer: PreTrainedTokenizerFast, dialogues: Sequence[str], max_prompt_length: int) -> list[list[int]]:
+    """Token ids of the dialogues, up to where the response begins; what is too long loses its oldest turns, then its oldest tokens."""
+    messages = [parse_dialogue(dialogue) for dialogue in dialogues]
+    encoded = _encode_messages(tokenizer, messages)
+    while shortened := [index for index, ids in enumerate(encoded) if len(ids) > max_prompt_length and len(messages[index]) > 2]:
+        for index in shortened:
+            messages[index] = messages[index][2:]  # a human turn and the answer to it
+        for index, ids in zip(shortened, _encode_messages(tokenizer, [messages[index] for index in shortened]), strict=True):
+            encoded[index] = ids
+    return [ids[-max_prompt_length:] for ids in encoded]
+
+
+def _encode_messages(tokenizer: PreTrainedTokenizerFast, conversations: list[list[dict[str, str]]]) -> list[list[int]]:
+    texts = [tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) for messages in conversations]
     return tokenizer(texts, add_special_tokens=False).input_ids  # the template has written the special tokens
 
 
@@ -75,16 +108,9 @@ def encode_responses(tokenizer: PreTrainedTokenizerFast, responses: Sequence[str
 
 
 def join(prompt: list[int], response: list[int], max_length: int) -> TokenSequence:
-    """Prompt and response in one sequence; what is too long loses the prompt's oldest tokens, never the response's end.
-
-    Raises:
-        ModelError: the response alone leaves no room for a prompt token.
-    """
-    room = max_length - len(response)
-    if room < 1:
-        raise ModelError(f"a response of {len(response)} tokens does not fit max_length {max_length} with its prompt; raise max_length")
-    kept = prompt[-room:]
-    return TokenSequence(kept + response, len(kept))
+    """Prompt and response in one sequence; what is too long loses its oldest tokens, never the response's end."""
+    ids = (prompt + response)[-max_length:]
+    return TokenSequence(ids, max(0, len(ids) - len(response)))
 
 
 def encode(
@@ -92,6 +118,7 @@ def encode(
     dialogues: Sequence[str],
     responses: Sequence[Sequence[str]],
     max_length: int,
+    max_prompt_length: int,
     finished: Sequence[Sequence[bool]] | None = None,
 ) -> list[list[TokenSequence]]:
     """Encodes groups of responses to the same dialogue; each prompt is tokenised once.
@@ -100,12 +127,13 @@ def encode(
         dialogues: B dialogues.
         responses: for each dialogue its K responses.
         max_length: longest sequence in tokens; see `join`.
+        max_prompt_length: longest prompt in tokens; see `encode_prompts`.
         finished: for each response whether it ended by itself; all did if not given.
 
     Returns:
         B groups of K sequences.
     """
-    prompts = encode_prompts(tokenizer, dialogues)
+    prompts = encode_prompts(tokenizer, dialogues, max_prompt_length)
     flat = [response for group in responses for response in group]
     flat_finished = [True] * len(flat) if finished is None else [ended for group in finished for ended in group]
     encoded = iter(encode_responses(tokenizer, flat, flat_finished) if flat else [])

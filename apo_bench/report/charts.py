@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from apo_bench.comparison import SFT, START_ROUND, Comparison, Metric, Policy
+from apo_bench.comparison import SFT, START_ROUND, Comparison, Metric, Policy, measurable
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report.glossary import REWARD_MODEL_METRICS
-from apo_bench.report.svg import SMALL_INCHES, WIDE_INCHES, Panel
+from apo_bench.report.svg import PANEL_INCHES, SMALL_INCHES, WIDE_INCHES, Panel
 from apo_bench.report.tables import UNITS, policy_title
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -55,41 +55,45 @@ def legend(comparison: Comparison) -> list[LegendEntry]:
 
 
 def charts(comparison: Comparison) -> list[Chart]:
-    """All charts, in the order of the page."""
+    """All charts, in the order of the page; those of gold only if it is known."""
     reward, gold = comparison.metric("reward_all"), comparison.metric("gold")
-    assert reward and gold  # over all prompts, so never left out
-    error = comparison.fixed_reward_models["base"]["human_accuracy_standard_error"]
+    assert reward  # every run has it, over all prompts
     level = f"{comparison.confidence:.0%}"
-    drawn = [
-        Chart(
-            "Score by RM_all, round by round",
-            f"Bands are {level} intervals; the grey line is SFT, where every arm starts.",
-            _by_round(comparison, reward),
-        ),
-        Chart("Gold, round by round", "The same for the true reward.", _by_round(comparison, gold)),
-        Chart(
-            "Gold against RM_all",
+    text = f"Bands are {level} intervals; the grey line is SFT, where every arm starts."
+    drawn = [Chart("Score by RM_all, round by round", text, _by_round(comparison, reward))]
+    if gold:
+        drawn.append(Chart("Gold, round by round", "The same for the true reward.", _by_round(comparison, gold)))
+        text = (
             "A path an arm, from SFT (star) through the rounds (numbers). Up and to the right is progress; right and level or down is "
-            "over-optimisation: RM_all is pleased, the true reward is not.",
-            _paths(comparison, reward, gold),
-        ),
-        Chart(
-            "The reward models, round by round",
-            "First agreement with held-out human labels, and how far its probabilities are off; then how well it judges the policy of the "
-            f"moment. The base model never changes, what it has to judge does. Standard error of the first: {100 * error:.1f} points.",
-            [_reward_model_panel(comparison, metric, unit) for metric, unit in REWARD_MODEL_PANELS.items()],
-        ),
-    ]
+            "over-optimisation: RM_all is pleased, the true reward is not."
+        )
+        drawn.append(Chart("Gold against RM_all", text, _paths(comparison, reward, gold)))
+    return [*drawn, _reward_model_chart(comparison), _cost_chart(comparison, gold or reward)]
+
+
+def _reward_model_chart(comparison: Comparison) -> Chart:
+    error = comparison.fixed_reward_models["base"]["human_accuracy_standard_error"]
+    text = (
+        "First agreement with held-out human labels, and how far its probabilities are off; then how well it judges the policy of the "
+        f"moment. The base model never changes, what it has to judge does. Standard error of the first: {100 * error:.1f} points."
+    )
+    metrics = measurable(REWARD_MODEL_PANELS, comparison.has_gold)
+    inches = SMALL_INCHES if len(metrics) == 4 else PANEL_INCHES
+    return Chart("The reward models, round by round", text, [_reward_model_panel(comparison, metric, inches) for metric in metrics])
+
+
+def _cost_chart(comparison: Comparison, score: Metric) -> Chart:
+    """A score for the distance from SFT; gold also on either kind of prompt, if there are both."""
+    text, panels = f"{score.title} for the distance from SFT.", [_moved_panel(comparison, score)]
+    if comparison.has_gold:
+        text = "Gold on either kind of prompt after the last round, with intervals, and gold for the distance from SFT."
     helpful, harmless = comparison.metric("gold_helpful"), comparison.metric("gold_harmless")
-    pair = [_moved_panel(comparison, gold)]
     if helpful and harmless:
-        pair.insert(0, _trade_panel(comparison, helpful, harmless))
+        panels.insert(0, _trade_panel(comparison, helpful, harmless))
     grey = ", ".join(
         f"{sign} {policy_title(policy)}" for sign, policy in zip(REFERENCE_MARKERS.values(), comparison.references, strict=True)
     )
-    text = f"Gold on either kind of prompt after the last round, with intervals, and gold for the distance from SFT. In grey: {grey}."
-    drawn.append(Chart("What it costs", text, pair))
-    return drawn
+    return Chart("What it costs", f"{text} In grey: {grey}.", panels)
 
 
 def _style(comparison: Comparison, arm: Policy) -> dict[str, Any]:
@@ -166,10 +170,11 @@ def _paths(comparison: Comparison, across: Metric, up: Metric) -> list[str]:
     return panels
 
 
-def _reward_model_panel(comparison: Comparison, metric: str, unit: str) -> str:
+def _reward_model_panel(comparison: Comparison, metric: str, inches: tuple[float, float]) -> str:
     title, _ = REWARD_MODEL_METRICS[metric]
-    scale = 100 if unit == "%" else 1
-    panel = Panel(title, "round", "% of pairs" if unit == "%" else "mean gap of probabilities", SMALL_INCHES)
+    is_share = REWARD_MODEL_PANELS[metric] == "%"
+    scale = 100 if is_share else 1
+    panel = Panel(title, "round", "% of pairs" if is_share else "mean gap of probabilities", inches)
     fixed = comparison.fixed_reward_models["base"].get(metric)
     if fixed is not None:
         panel.axes.axhline(scale * fixed, color=REFERENCE_COLOUR, linewidth=1.2, linestyle=(0, (3.75, 1.9)))
@@ -198,14 +203,14 @@ def _trade_panel(comparison: Comparison, across: Metric, up: Metric) -> str:
     return panel.svg("helpful-harmless", "Gold on harmless questions against gold on harmful requests, all policies after the last round.")
 
 
-def _moved_panel(comparison: Comparison, gold: Metric) -> str:
+def _moved_panel(comparison: Comparison, score: Metric) -> str:
     kl = comparison.metric("kl_to_sft")
     assert kl  # over all prompts, so never left out
-    panel = Panel("Gold for distance", _label(kl), _label(gold), WIDE_INCHES)
+    panel = Panel(f"{score.title} for distance", _label(kl), _label(score), WIDE_INCHES)
     for arm in comparison.arms:
-        xs, ys = (_trajectory(comparison, arm, metric) for metric in (kl, gold))
+        xs, ys = (_trajectory(comparison, arm, metric) for metric in (kl, score))
         panel.axes.plot([p.value for p in xs], [p.value for p in ys], **_style(comparison, arm))
     for policy, marker in zip(comparison.references, REFERENCE_MARKERS, strict=True):
-        x, y = (policy.rounds[policy.last_round][metric.name].value for metric in (kl, gold))
+        x, y = (policy.rounds[policy.last_round][metric.name].value for metric in (kl, score))
         panel.axes.plot(x, y, marker, color=REFERENCE_COLOUR, markersize=8, zorder=5)
-    return panel.svg("gold-kl", "Gold against the divergence from SFT, a path an arm through the rounds.")
+    return panel.svg(f"{score.name}-kl", f"{score.title} against the divergence from SFT, a path an arm through the rounds.")

@@ -1,5 +1,17 @@
 """What each number on the page means, in a sentence or two. Keys of policies are those of `comparison.METRICS`."""
 
+from apo_bench.comparison import Comparison
+from apo_bench.core.config import HHData
+
+GOLD_UNKNOWN = (
+    "The true reward is unknown on this data: RM_all is only a proxy of human preference, and what pleases it need not be better."
+)
+SUBSETS = {
+    "embedded": {"helpful": "harmless questions", "harmless": "harmful requests"},
+    "hh": {"helpful": "requests for help", "harmless": "red-team dialogues"},
+}
+"""What the prompts of a subset are called, by the source of the data."""
+
 POLICY_METRICS = {
     "reward_all": "Mean score by the test reward model. It is trained on all human pairs and never used to train a policy. "
     "Only differences count: its zero means nothing.",
@@ -42,16 +54,30 @@ REWARD_MODEL_METRICS = {
     "mce": ("MCE", "As ECE, with the largest gap of any bin."),
 }
 
-TERMS = {
-    "SFT": "The supervised start from which every arm sets out.",
-    "SFT on golden": "A reference: SFT fine-tuned directly on the golden responses that the adversarial reward models learn from.",
-    "DPO on human pairs": "A reference: DPO on the human preference pairs, with no reward model between.",
-    "Golden response": "A near-best response to a prompt; stands for an expert's or a strong model's.",
-    "base": "Reward model trained once on human pairs and then fixed.",
-    "adversarial": "Reward model trained anew each round, also to prefer golden responses to the current policy's own samples.",
-    "Interval": "Percentile bootstrap over test prompts, drawn within the two kinds of prompt. It covers the choice of prompts, not "
-    "that of the training seed. All policies share the draws, so differences are paired.",
-    "Verdict": "“Better” if the interval of the paired difference lies on one side of zero, else “undecided”. There is no correction for "
-    "the number of comparisons.",
-    "Over-optimisation": "The score that is optimised, or its kin RM_all, goes on rising while the true reward, gold, stalls or falls.",
+GOLDEN_RESPONSES = {
+    "embedded": "A near-best response to a prompt; stands for an expert's or a strong model's.",
+    "chosen": "The response to a prompt that its human pair prefers; stands for an expert's or a strong model's.",
+    "file": "A response to a prompt that a file brought along, such as an expert's or a strong model's.",
+    "api": "A strong model's response to a prompt.",
 }
+"""By the source of the data or, where the data leaves it open, that of the golden responses."""
+
+
+def terms(comparison: Comparison) -> dict[str, str]:
+    """The other words of the page."""
+    data = comparison.data
+    over_optimisation = "The score that is optimised, or its kin RM_all, goes on rising while the true reward{} stalls or falls{}."
+    additions = (", gold,", "") if comparison.has_gold else ("", "; it cannot be seen where that is unknown")
+    return {
+        "SFT": "The supervised start from which every arm sets out.",
+        "SFT on golden": "A reference: SFT fine-tuned directly on the golden responses that the adversarial reward models learn from.",
+        "DPO on human pairs": "A reference: DPO on the human preference pairs, with no reward model between.",
+        "Golden response": GOLDEN_RESPONSES[data.golden.source if isinstance(data, HHData) else data.source],
+        "base": "Reward model trained once on human pairs and then fixed.",
+        "adversarial": "Reward model trained anew each round, also to prefer golden responses to the current policy's own samples.",
+        "Interval": "Percentile bootstrap over test prompts, drawn within the two kinds of prompt. It covers the choice of prompts, not "
+        "that of the training seed. All policies share the draws, so differences are paired.",
+        "Verdict": "“Better” if the interval of the paired difference lies on one side of zero, else “undecided”. There is no correction "
+        "for the number of comparisons.",
+        "Over-optimisation": over_optimisation.format(*additions),
+    }

@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from apo_bench.comparison import SFT, START_ROUND, SUBSETS, Comparison, Difference, Metric, Policy
+from apo_bench.comparison import SFT, START_ROUND, Comparison, Difference, Metric, Policy, measurable
 from apo_bench.core.config import Compare
 from apo_bench.core.seeds import derive_seed
 from apo_bench.report import glossary
@@ -16,6 +16,8 @@ from apo_bench.report.tables import CLAIM_METRICS, MINUS, UNITS, interval, metho
 
 FOLDER = Path(__file__).parent
 SHOWN_REFERENCES = (SFT, "golden")
+SHOWN_SCORES = {"gold": "gold", "reward_all": "RM_all"}
+"""Scores of a single response, by their key in its row."""
 MARKS = {"better": "▲", "worse": "▼", "undecided": "○"}
 """A shape beside each colour, for readers and printers without."""
 
@@ -38,8 +40,8 @@ class Answer:
 
     policy: str
     response: str
-    gold: str
-    reward_all: str
+    scores: list[tuple[str, str]]
+    """Title and value of each metric of `SHOWN_SCORES` that is known."""
 
 
 def render_page(comparison: Comparison, settings: Compare, figures: list[Chart]) -> str:
@@ -65,8 +67,10 @@ def render_page(comparison: Comparison, settings: Compare, figures: list[Chart])
         charts=figures,
         legend=legend(comparison),
         reward_models=_reward_models(comparison),
+        reward_model_metrics=[glossary.REWARD_MODEL_METRICS[name] for name in _reward_model_metrics(comparison)],
         shown=_shown(comparison, settings),
         glossary=glossary,
+        terms=glossary.terms(comparison),
         marks=MARKS,
     )
 
@@ -74,7 +78,7 @@ def render_page(comparison: Comparison, settings: Compare, figures: list[Chart])
 def _sizes(comparison: Comparison) -> list[tuple[str, str]]:
     """What was compared, and on how much."""
     arms = comparison.arms
-    prompts = " and ".join(f"{count} {SUBSETS[subset]}" for subset, count in comparison.num_prompts.items())
+    prompts = " and ".join(f"{count} {glossary.SUBSETS[comparison.data.source][kind]}" for kind, count in comparison.num_prompts.items())
     names = {
         "pairs_rm": "human pairs for RM_base",
         "pairs_lm": "more for RM_all",
@@ -120,11 +124,17 @@ def _difference_cell(difference: Difference, metric: Metric, round_id: str) -> C
     return Cell(*shown, verdict, standing, MARKS[standing])
 
 
+def _reward_model_metrics(comparison: Comparison) -> tuple[str, ...]:
+    """The columns of the table of reward models."""
+    return measurable(glossary.REWARD_MODEL_METRICS, comparison.has_gold)
+
+
 def _reward_models(comparison: Comparison) -> list[tuple[str, str, list[str]]]:
     """Rows (reward model, round, values) of the table of reward models."""
+    columns = _reward_model_metrics(comparison)
 
     def values(found: dict[str, float]) -> list[str]:
-        return [f"{found[name]:.3f}".replace("-", MINUS) if name in found else "" for name in glossary.REWARD_MODEL_METRICS]
+        return [f"{found[name]:.3f}".replace("-", MINUS) if name in found else "" for name in columns]
 
     rows = [(f"RM_{name}", "", values(found)) for name, found in comparison.fixed_reward_models.items()]
     for arm in comparison.arms:
@@ -147,16 +157,16 @@ def _shown(comparison: Comparison, settings: Compare) -> list[dict[str, Any]]:
         {
             "subset": start[index]["subset"],
             "prompt": _readable(start[index]["dialogue"]),
-            "answers": [_answer(policy, index) for policy in policies],
+            "answers": [_answer(policy, index, measurable(SHOWN_SCORES, comparison.has_gold)) for policy in policies],
         }
         for index in numbers
     ]
 
 
-def _answer(policy: Policy, index: int) -> Answer:
+def _answer(policy: Policy, index: int, keys: tuple[str, ...]) -> Answer:
     row = policy.rows[policy.last_round][index]
-    gold, reward_all = (f"{row[key]:.2f}".replace("-", MINUS) for key in ("gold", "reward_all"))
-    return Answer(policy_title(policy), row["response"].strip(), gold, reward_all)
+    scores = [(SHOWN_SCORES[key], f"{row[key]:.2f}".replace("-", MINUS)) for key in keys]
+    return Answer(policy_title(policy), row["response"].strip(), scores)
 
 
 def _readable(dialogue: str) -> str:

@@ -4,6 +4,7 @@ from rich.table import Table
 
 from apo_bench.comparison import FIXED, SFT, Comparison, Difference, Metric, Policy
 from apo_bench.evaluation.statistics import Estimate
+from apo_bench.report.glossary import GOLD_UNKNOWN
 
 REFERENCES = {SFT: "SFT", "golden": "SFT on golden", "human": "DPO on human pairs"}
 MINUS = "−"
@@ -83,6 +84,7 @@ def markdown(comparison: Comparison) -> str:
     """The same table with whole intervals, and the claims, for a README or an issue."""
     heads = [f"{metric.title}, {UNITS[metric.unit]}".rstrip(", ") for metric in comparison.metrics]
     lines = [
+        *([] if comparison.has_gold else [GOLD_UNKNOWN, ""]),
         f"After {comparison.rounds[-1]}, {comparison.num_test_prompts} test prompts; in brackets {comparison.confidence:.0%} intervals.",
         "",
         f"| policy | {' | '.join(heads)} |",

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from apo_bench.core.config import FIRST_ROUND
 from apo_bench.core.errors import DataError, MissingInputError
@@ -89,7 +89,9 @@ class Tracked:
     runs: list[Run]
     """In the order in which they are made: MLflow lists the last one first."""
     best: tuple[str, str]
-    """Run and model of the arm with the highest RM_all after the last round."""
+    """Run and model of the arm with the highest value of `best_by` after the last round."""
+    best_by: Literal["gold", "reward_all"]
+    """The true reward, where it is known: an over-optimised arm may have the highest RM_all. Else RM_all."""
 
 
 def describe(lock: Lock, data: Path, models: Path, results: Path, report: Path) -> Tracked:
@@ -123,8 +125,9 @@ class _Describer:
         arms = [self._arm(name, arm) for name, arm in reversed(self.arms.items())]
         runs = [self._base_model(), *rewards, self._comparison(), *others, self._sft(), *arms]
         last = self.rounds[-1]
-        best = max(self.arms, key=lambda name: self.arms[name]["rounds"][last]["reward_all"]["value"])
-        return Tracked(self.summary["profile"], runs, (best, f"{best}-{last}"))
+        best_by: Literal["gold", "reward_all"] = "gold" if "gold" in self._start() else "reward_all"
+        best = max(self.arms, key=lambda name: self.arms[name]["rounds"][last][best_by]["value"])
+        return Tracked(self.summary["profile"], runs, (best, f"{best}-{last}"), best_by)
 
     def _run(self, name: str, tags: dict[str, Any], paths: Iterable[Path], **parts: Any) -> Run:
         """A run made of the stages that made `paths`; their params and their hash are read off dvc.lock."""
@@ -137,14 +140,15 @@ class _Describer:
 
     def _base_model(self) -> Run:
         paths = [self.models / "base_model", self.results / "base_model"]
-        training = _training(paths[1])
+        data = [self._file("pretraining")] if _is_trained(paths[1]) else []
         model = [self._model("base_model", "policy", paths[0], 0)]
-        return self._run("base_model", {"kind": "base_model"}, paths, measures=training, models=model, data=[self._file("pretraining")])
+        return self._run("base_model", {"kind": "base_model"}, paths, measures=_training(paths[1]), models=model, data=data)
 
     def _sft(self) -> Run:
         paths = [self.models / "sft", self.results / "sft", self.results / "references" / "sft" / "evaluation"]
         measures = _training(paths[1]) + _evaluation(self._start(), 0, "sft")
-        data = [self._file("demonstrations"), self._file("pairs_test", "evaluation")]
+        demonstrations = [self._file("demonstrations")] if _is_trained(paths[1]) else []
+        data = [*demonstrations, self._file("prompts_test", "evaluation")]
         tags = {"kind": "sft", "mlflow.runColor": REFERENCE_COLORS["sft"]}
         return self._run("sft", tags, paths, measures=measures, models=[self._model("sft", "policy", paths[0], 0)], data=data)
 
@@ -154,7 +158,7 @@ class _Describer:
         policy = self.references[name]["rounds"]
         step = _number(self.rounds[-1])
         measures = _training(paths[1]) + _evaluation(policy[list(policy)[-1]], step, name)
-        data = [self._file("golden_rm" if name == "golden" else "pairs_rm"), self._file("pairs_test", "evaluation")]
+        data = [self._file("golden_rm" if name == "golden" else "pairs_rm"), self._file("prompts_test", "evaluation")]
         tags = {"kind": "reference", "method": name, "mlflow.runColor": REFERENCE_COLORS.get(name, "#17becf")}
         return self._run(name, tags, paths, measures=measures, models=[self._model(name, "policy", paths[0], step)], data=data)
 
@@ -200,7 +204,7 @@ class _Describer:
             measures += _measures("samples", {key: value for key, value in read_metrics(score).items() if key.startswith("mean_")}, step)
             measures += _measures("training", read_metrics(folder / "align"), step) + _curves(f"training/{round_id}", folder / "align")
         retrained = [] if arm["reward_model"] == FIXED_REWARD_MODEL else ["golden_rm"]
-        data = [*map(self._file, ("prompts_lm", "pairs_rm", *retrained)), self._file("pairs_test", "evaluation")]
+        data = [*map(self._file, ("prompts_lm", "pairs_rm", *retrained)), self._file("prompts_test", "evaluation")]
         tags = {"kind": "arm", **_arm_tags(arm), "mlflow.runColor": self._color(arm)}
         return self._run(name, tags, paths, measures=measures, models=models, data=data)
 
@@ -263,6 +267,11 @@ def _evaluation(estimates: dict[str, Any], step: int, model: str | None = None) 
         measures += _measures("evaluation", {key: estimate["value"]}, step, model, is_test=True)
         measures += _measures("uncertainty", {f"{key}_low": estimate["low"], f"{key}_high": estimate["high"]}, step, model, is_test=True)
     return measures
+
+
+def _is_trained(results: Path) -> bool:
+    """Whether a model was trained here, and not taken as it is: only then was there something to read."""
+    return read_metrics(results).get("num_steps") != 0
 
 
 def _training(results: Path, step: int = 0, reward_model: str | None = None) -> list[Measure]:

@@ -46,6 +46,9 @@ training step of round N; `uncertainty/..._low` and `_high` are the ends of the 
 - **Reward models** (`kind = "reward_model"`): `reward_model/...` on human test pairs. Arms carry those of the one that trained them.
 - **comparison**: the page `index.html`, and the differences between arms with a retrained and with the fixed reward model.
 """
+GOLD_UNKNOWN_NOTE = "- The true reward is unknown on this data: `evaluation/reward_all` (RM_all) is only a proxy of human preference.\n"
+SCORE_TITLES = {"gold": "gold", "reward_all": "RM_all"}
+"""What the best arm may be the best by."""
 
 
 @dataclass(frozen=True)
@@ -68,22 +71,23 @@ def write(tracked: Tracked, folder: Path) -> Outcome:
         OutputError: the store cannot be written, or was made in another folder.
     """
     try:
-        return _Store(Path(folder).absolute(), tracked.profile).write(tracked)
+        return _Store(Path(folder).absolute(), tracked).write()
     except (OSError, SQLAlchemyError, MlflowException) as error:
         cause = " ".join(str(error).split())[:300]
         raise OutputError(f"{folder}: the MLflow store cannot be written ({cause}); delete the folder to have it made anew") from error
 
 
 class _Store:
-    def __init__(self, folder: Path, profile: str) -> None:
+    def __init__(self, folder: Path, tracked: Tracked) -> None:
         """Opens the store, and makes it and the experiment if they are not there."""
         self.uri = _make_database(folder)
         mlflow.set_tracking_uri(self.uri)  # create_external_model takes no client
         self.client = MlflowClient(self.uri)
-        self.profile = profile
-        self.experiment_id = self._experiment((folder / "artifacts" / profile).as_uri())
+        self.tracked, self.profile = tracked, tracked.profile
+        self.experiment_id = self._experiment((folder / "artifacts" / self.profile).as_uri())
 
-    def write(self, tracked: Tracked) -> Outcome:
+    def write(self) -> Outcome:
+        tracked = self.tracked
         stored, superfluous = self._stored({run.name for run in tracked.runs})
         changed = [run for run in tracked.runs if not _is_current(stored.get(run.name), run)]
         if changed or superfluous:
@@ -99,7 +103,7 @@ class _Store:
     def _experiment(self, artifacts: str) -> str:
         found = self.client.get_experiment_by_name(self.profile)
         if found is None:
-            note = EXPERIMENT_NOTE.format(profile=self.profile)
+            note = EXPERIMENT_NOTE.format(profile=self.profile) + (GOLD_UNKNOWN_NOTE if self.tracked.best_by != "gold" else "")
             tags = {"mlflow.note.content": note, "mlflow.experimentKind": "custom_model_development"}
             return self.client.create_experiment(self.profile, artifacts, tags)
         if found.artifact_location != artifacts:
@@ -218,8 +222,11 @@ class _Store:
         page = self.client.search_logged_models([self.experiment_id], f"name = '{model_name}'")
         model = next(model for model in page if model.source_run_id == run_id)
         registered = next(iter(self.client.search_registered_models(f"name = '{name}'")), None)
+        description = f"The arm with the highest {SCORE_TITLES[self.tracked.best_by]} after the last round"
         if registered is None:
-            registered = self.client.create_registered_model(name, description="The arm with the highest RM_all after the last round")
+            registered = self.client.create_registered_model(name, description=description)
+        elif registered.description != description:
+            self.client.update_registered_model(name, description)
         versions = self.client.search_model_versions(f"name = '{name}'")
         version = next((version.version for version in versions if version.source == f"models:/{model.model_id}"), None)
         if version is None:

@@ -7,10 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
-from apo_bench.core.config import Training
+from apo_bench.core.config import Compute, Training
 from apo_bench.core.errors import ModelError
 from apo_bench.data.batching import training_batches
+from apo_bench.models.precision import mixed_precision
+from apo_bench.training.adapters import add_adapters, merge_adapters
 
 WARMUP_FRACTION = 0.05
 FINAL_RATE_FRACTION = 0.1
@@ -23,10 +26,11 @@ Loss = Callable[[list[int]], tuple[Tensor, dict[str, Tensor]]]
 
 
 def train(
-    model: nn.Module,
+    model: PreTrainedModel,
     loss: Loss,
     lengths: Sequence[int],
     settings: Training,
+    compute: Compute,
     seed: int,
     title: str,
 ) -> list[dict[str, Any]]:
@@ -37,7 +41,8 @@ def train(
         loss: see `Loss`.
         lengths: tokens of each example, by which batches are made of like lengths.
         settings: epochs, batch size, rate.
-        seed: of the order of the examples.
+        compute: precision, checkpointing, adapters.
+        seed: of the order of the examples, and of adapters.
         title: what the progress bar says.
 
     Returns:
@@ -47,13 +52,18 @@ def train(
         ModelError: the loss is not finite.
     """
     model.train()
+    adapted = add_adapters(model, compute.lora, seed) if compute.lora else None
+    if compute.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()  # under adapters nothing else before the first block has a gradient
     batches = list(_epochs(lengths, settings, seed))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=BETAS, weight_decay=0.0, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _rate_factor(len(batches)))
     history: list[dict[str, Any]] = []
     for step, (epoch, indices) in enumerate(tqdm(batches, desc=title, unit="step"), start=1):
-        value, metrics = loss(indices)
+        with mixed_precision(compute):
+            value, metrics = loss(indices)
         if not math.isfinite(value.item()):
             raise ModelError(f"{title}: the loss became {value.item()} at step {step}; lower learning_rate {settings.learning_rate}")
         value.backward()
@@ -71,6 +81,11 @@ def train(
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
+    if compute.gradient_checkpointing:
+        model.gradient_checkpointing_disable()
+        model.disable_input_require_grads()
+    if adapted:
+        merge_adapters(adapted)
     model.eval()
     return history
 

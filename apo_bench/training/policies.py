@@ -9,22 +9,25 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.config import Training
+from apo_bench.core.config import Compute, Training
 from apo_bench.core.errors import DataError
 from apo_bench.data.batching import pad
 from apo_bench.methods.base import Method, ResponseGroups, cross_entropy
 from apo_bench.models.language_model import all_response_logps, response_logps
+from apo_bench.models.precision import mixed_precision
 from apo_bench.models.tokenizer import TokenSequence, encode
 from apo_bench.training.loop import train
 
 History = list[dict[str, Any]]
+Rows = list[dict[str, Any]]
 
 
 def align(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    scored: list[dict[str, Any]],
+    scored: Rows,
     method: Method,
+    compute: Compute,
     round_number: int,
     seed: int,
     title: str,
@@ -36,6 +39,7 @@ def align(
         tokenizer: its tokenizer.
         scored: records of kind `scores`.
         method: the method with its hyperparameters.
+        compute: how the model is run.
         round_number: counted from 1; picks the learning rate.
         seed: of the order of the prompts.
         title: what the progress bars say.
@@ -59,17 +63,19 @@ def align(
         return [[row[key][index] for index in chosen] for row, chosen in used]
 
     dialogues = [row["dialogue"] for row, _ in used]
-    groups = encode(tokenizer, dialogues, pick("responses"), hyper.max_length, pick("finished"))
+    groups = encode(tokenizer, dialogues, pick("responses"), hyper.max_length, compute.max_prompt_length, pick("finished"))
     rewards_NK = torch.tensor(pick("rewards"))
     reference_NK = None
     if method.needs_reference:
         flat = [sequence for group in groups for sequence in group]
-        reference_NK = all_response_logps(model, flat, tokenizer.pad_token_id, f"{title}: reference").view(rewards_NK.shape)
+        with mixed_precision(compute):  # as the policy, so that they agree before the first step
+            reference_NK = all_response_logps(model, flat, tokenizer.pad_token_id, f"{title}: reference").view(rewards_NK.shape)
 
     def loss(indices: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
         logps_BK, lengths_BK = _group_logps(model, [groups[index] for index in indices], tokenizer.pad_token_id)
-        reference_BK = None if reference_NK is None else reference_NK[indices]
-        losses_B, metrics = method.loss(ResponseGroups(logps_BK, lengths_BK, rewards_NK[indices], reference_BK))
+        reference_BK = None if reference_NK is None else reference_NK[indices].to(logps_BK.device)
+        rewards_BK = rewards_NK[indices].to(logps_BK.device)
+        losses_B, metrics = method.loss(ResponseGroups(logps_BK, lengths_BK, rewards_BK, reference_BK))
         return losses_B.mean(), {name: values_B.mean() for name, values_B in metrics.items()}
 
     settings = Training(
@@ -79,49 +85,57 @@ def align(
         max_length=hyper.max_length,
     )
     lengths = [max(len(sequence.ids) for sequence in group) for group in groups]
-    return train(model, loss, lengths, settings, seed, title), counts
+    return train(model, loss, lengths, settings, compute, seed, title), counts
 
 
 def fine_tune(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    rows: list[dict[str, Any]],
+    rows: Rows,
     settings: Training,
+    compute: Compute,
     seed: int,
     title: str,
 ) -> History:
     """Supervised fine-tuning in place on records of kind `responses`, by cross-entropy on the response."""
-    groups = encode(tokenizer, [row["dialogue"] for row in rows], [[row["response"]] for row in rows], settings.max_length)
+    groups = _encode_rows(tokenizer, rows, settings, compute)
 
     def loss(indices: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
         logps_BK, lengths_BK = _group_logps(model, [groups[index] for index in indices], tokenizer.pad_token_id)
         return cross_entropy(logps_BK[:, 0], lengths_BK[:, 0]).mean(), {}
 
-    return train(model, loss, [len(group[0].ids) for group in groups], settings, seed, title)
+    return train(model, loss, [len(group[0].ids) for group in groups], settings, compute, seed, title)
 
 
 def pretrain(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    rows: list[dict[str, Any]],
+    rows: Rows,
     settings: Training,
+    compute: Compute,
     seed: int,
     title: str,
 ) -> History:
     """Trains a new model in place on whole dialogues, prompt and response, by cross-entropy a token."""
-    groups = encode(tokenizer, [row["dialogue"] for row in rows], [[row["response"]] for row in rows], settings.max_length)
+    groups = _encode_rows(tokenizer, rows, settings, compute)
     sequences = [TokenSequence(group[0].ids, prompt_length=0) for group in groups]
 
     def loss(indices: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
         batch = pad([sequences[index] for index in indices], tokenizer.pad_token_id)
-        return -response_logps(model, batch).sum() / (batch.lengths_N - 1).sum(), {}
+        return -response_logps(model, batch).sum() / (batch.lengths_N - 1).sum().item(), {}
 
-    return train(model, loss, [len(sequence.ids) for sequence in sequences], settings, seed, title)
+    return train(model, loss, [len(sequence.ids) for sequence in sequences], settings, compute, seed, title)
+
+
+def _encode_rows(tokenizer: PreTrainedTokenizerFast, rows: Rows, settings: Training, compute: Compute) -> list[list[TokenSequence]]:
+    """Records of kind `responses` as groups of one."""
+    dialogues, responses = [row["dialogue"] for row in rows], [[row["response"]] for row in rows]
+    return encode(tokenizer, dialogues, responses, settings.max_length, compute.max_prompt_length)
 
 
 def _group_logps(model: PreTrainedModel, groups: list[list[TokenSequence]], pad_token_id: int) -> tuple[Tensor, Tensor]:
     """Log-probabilities and lengths in tokens of B groups of K responses: [B, K] each."""
     shape = (len(groups), len(groups[0]))
     batch = pad([sequence for group in groups for sequence in group], pad_token_id)
-    lengths_N = batch.lengths_N - batch.prompt_lengths_N
+    lengths_N = (batch.lengths_N - batch.prompt_lengths_N).to(model.device)
     return response_logps(model, batch).view(shape), lengths_N.view(shape)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.config import RetrainedReward, Training
+from apo_bench.core.config import Compute, RetrainedReward, Training
 from apo_bench.core.errors import DataError
 from apo_bench.data.batching import pad
 from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss
@@ -23,16 +23,16 @@ Rows = list[dict[str, Any]]
 
 
 def train_reward(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: Rows, settings: Training, seed: int, title: str
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: Rows, settings: Training, compute: Compute, seed: int, title: str
 ) -> list[dict[str, Any]]:
     """Trains a reward model in place on human pairs; returns the curves."""
-    encoded = encode_pairs(tokenizer, pairs, settings.max_length)
+    encoded = encode_pairs(tokenizer, pairs, settings.max_length, compute.max_prompt_length)
 
     def loss(indices: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
         chosen_P, rejected_P = _group_rewards(model, [encoded[index] for index in indices], tokenizer.pad_token_id).unbind(1)
         return bradley_terry_loss(chosen_P, rejected_P), _pair_metrics(chosen_P, rejected_P)
 
-    return train(model, loss, _longest(encoded), settings, seed, title)
+    return train(model, loss, _longest(encoded), settings, compute, seed, title)
 
 
 def train_adversarial_reward(
@@ -42,6 +42,7 @@ def train_adversarial_reward(
     golden: Rows,
     samples: Rows,
     settings: RetrainedReward,
+    compute: Compute,
     seed: int,
     title: str,
 ) -> list[dict[str, Any]]:
@@ -53,8 +54,8 @@ def train_adversarial_reward(
     Raises:
         DataError: golden responses and samples are not for the same prompts.
     """
-    encoded = encode_pairs(tokenizer, pairs, settings.max_length)
-    groups = encode_golden_groups(tokenizer, golden, samples, settings.max_length)
+    encoded = encode_pairs(tokenizer, pairs, settings.max_length, compute.max_prompt_length)
+    groups = encode_golden_groups(tokenizer, golden, samples, settings.max_length, compute.max_prompt_length)
     num_steps = -(-len(encoded) // settings.batch_size) * settings.epochs
     turns = _spread(len(groups), num_steps, settings.epochs, seed)
 
@@ -73,15 +74,18 @@ def train_adversarial_reward(
         )
         return value, {**metrics, "golden_accuracy": (golden_G[:, None] > samples_GK).float().mean()}
 
-    return train(model, loss, _longest(encoded), settings, seed, title)
+    return train(model, loss, _longest(encoded), settings, compute, seed, title)
 
 
-def encode_pairs(tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int) -> list[list[TokenSequence]]:
+def encode_pairs(tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int, max_prompt_length: int) -> list[list[TokenSequence]]:
     """Each pair as [chosen, rejected]."""
-    return encode(tokenizer, [row["dialogue"] for row in pairs], [[row["chosen"], row["rejected"]] for row in pairs], max_length)
+    dialogues, responses = [row["dialogue"] for row in pairs], [[row["chosen"], row["rejected"]] for row in pairs]
+    return encode(tokenizer, dialogues, responses, max_length, max_prompt_length)
 
 
-def encode_golden_groups(tokenizer: PreTrainedTokenizerFast, golden: Rows, samples: Rows, max_length: int) -> list[list[TokenSequence]]:
+def encode_golden_groups(
+    tokenizer: PreTrainedTokenizerFast, golden: Rows, samples: Rows, max_length: int, max_prompt_length: int
+) -> list[list[TokenSequence]]:
     """D_APO by prompt: each group is the golden response, then the K samples.
 
     Raises:
@@ -97,7 +101,7 @@ def encode_golden_groups(tokenizer: PreTrainedTokenizerFast, golden: Rows, sampl
     rows = [by_id[row["id"]] for row in golden]
     responses = [[gold["response"], *row["responses"]] for gold, row in zip(golden, rows, strict=True)]
     finished = [[True, *row["finished"]] for row in rows]
-    return encode(tokenizer, [row["dialogue"] for row in golden], responses, max_length, finished)
+    return encode(tokenizer, [row["dialogue"] for row in golden], responses, max_length, max_prompt_length, finished)
 
 
 def _group_rewards(model: PreTrainedModel, groups: list[list[TokenSequence]], pad_token_id: int) -> Tensor:

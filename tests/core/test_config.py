@@ -80,7 +80,7 @@ WRONG = {
     "fraction for a count": ({"sft.epochs": 1.5}, "sft.epochs: found 1.5; "),
     "truth for a count": ({"sft.epochs": True}, "sft.epochs: found True; "),
     "nothing": ({"sft.epochs": None}, "sft.epochs: found None; "),
-    "zero epochs": ({"sft.epochs": 0}, "sft.epochs: found 0; input should be greater than 0"),
+    "zero epochs": ({"references.golden.epochs": 0}, "references.golden.epochs: found 0; input should be greater than 0"),
     "negative beta": ({"methods.dpo.beta": -0.1}, "methods.dpo.beta: found -0.1; input should be greater than 0"),
     "rate that is not a number": ({"sft.learning_rate": float("nan")}, "sft.learning_rate: found nan; "),
     "name that breaks a path": ({"profile": "ti/ny"}, "profile: found 'ti/ny'; "),

@@ -1,5 +1,6 @@
 """Files are written whole or not at all, also on a disk that is really full (/dev/full) or a file size that is really limited."""
 
+import gzip
 import resource
 import subprocess
 import sys
@@ -117,6 +118,37 @@ def test_json_round_trip(tmp_path):
     assert (tmp_path / "x.json").read_text(encoding="utf-8").startswith('{\n  "a": "你好"')  # sorted, so that bytes repeat
     write_jsonl(tmp_path / "x.jsonl", [value, {"c": "line\nbreak \u2028"}])
     assert read_jsonl(tmp_path / "x.jsonl") == [value, {"c": "line\nbreak \u2028"}]
+
+
+def test_compressed_rows_are_read_as_the_plain_ones(tmp_path):
+    rows = [{"a": "line\nbreak \u2028"}, {"a": "你好"}]
+    write_jsonl(tmp_path / "x.jsonl", rows)
+    (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress((tmp_path / "x.jsonl").read_bytes()))
+    (tmp_path / "dos.jsonl").write_bytes((tmp_path / "x.jsonl").read_bytes().replace(b"\n", b"\r\n"))
+    assert [read_jsonl(tmp_path / name) for name in ("x.jsonl", "x.jsonl.gz", "dos.jsonl")] == [rows] * 3
+
+
+@pytest.mark.parametrize(
+    ("break_it", "line"),
+    [
+        (lambda whole: b"not gzip at all", 1),
+        (lambda whole: whole[:-4], 1001),  # cut short by the last bytes of the end: all lines come
+        (lambda whole: whole[:10] + b"\xff" * 20 + whole[30:], 1),
+        (lambda whole: whole[:-8] + b"\0" * 8, 1001),  # a wrong checksum
+    ],
+)
+def test_broken_compression_is_named(tmp_path, break_it, line):
+    path = tmp_path / "x.jsonl.gz"
+    path.write_bytes(break_it(gzip.compress(b'{"a": 1}\n' * 1000)))
+    with pytest.raises(DataError, match=rf"x.jsonl.gz:{line}: not gzip, or cut short \(.*\); get the file again$"):
+        read_jsonl(path)
+
+
+def test_broken_line_of_a_compressed_file_is_named(tmp_path):
+    path = tmp_path / "x.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"a": 1}\n{"a": 1\n'))
+    with pytest.raises(DataError, match=r"x.jsonl.gz:2: not JSON \(.* at column 8\)"):
+        read_jsonl(path)
 
 
 @pytest.mark.parametrize("write", [write_json, lambda path, value: write_jsonl(path, [value])])

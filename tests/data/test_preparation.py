@@ -13,8 +13,8 @@ from scipy.special import expit
 from apo_bench.core.errors import DataError
 from apo_bench.data import preparation
 from apo_bench.data.gold import gold_score
-from apo_bench.data.preparation import assert_disjoint, label_temperature, prepare_embedded, prompt_id
-from apo_bench.data.records import COLUMNS
+from apo_bench.data.preparation import assert_disjoint, label_temperature, prepare_embedded
+from apo_bench.data.records import COLUMNS, prompt_id
 
 SIZES = {
     "seed": 0, "num_rm_prompts": 240, "num_lm_prompts": 200, "num_game_prompts": 30, "num_validation_prompts": 60, "num_test_prompts": 100,
@@ -36,7 +36,7 @@ def test_sizes(prepared):
     files, report = prepared
     expected = {
         "pairs_rm": 240, "pairs_lm": 200, "pairs_validation": 60, "pairs_test": 100, "golden_rm": 30, "golden_lm": 30, "prompts_lm": 30,
-        "pretraining": 50, "demonstrations": 40,
+        "prompts_test": 100, "pretraining": 50, "demonstrations": 40,
     }  # fmt: skip
     assert {name: len(rows) for name, rows in files.items()} == expected == report["num_records"]
 
@@ -65,6 +65,11 @@ def test_game_prompts_lie_within_their_half(prepared):
     for name in ("rm", "lm"):
         assert {row["id"] for row in files[f"golden_{name}"]} <= {row["id"] for row in files[f"pairs_{name}"]}
     assert [row["id"] for row in files["prompts_lm"]] == [row["id"] for row in files["golden_lm"]]
+
+
+def test_test_prompts_are_those_of_the_test_pairs(prepared):
+    files, _ = prepared
+    assert files["prompts_test"] == [{key: row[key] for key in ("id", "subset", "dialogue")} for row in files["pairs_test"]]
 
 
 @pytest.mark.parametrize("planted", [{"a": ["1", "2"], "b": ["3", "1"]}, {"a": ["2"], "b": ["1", "1"]}])

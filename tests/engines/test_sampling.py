@@ -35,7 +35,7 @@ def ending_model(new_model, tokenizer):
 
 @torch.no_grad()
 def generated(model, tokenizer, dialogue: str, **options) -> str:
-    [prompt] = encode_prompts(tokenizer, [dialogue])
+    [prompt] = encode_prompts(tokenizer, [dialogue], 1024)
     ids = torch.tensor([prompt])
     output = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24, **options)
     return " ".join(map(str, output[0, len(prompt) :].tolist()))
@@ -46,14 +46,14 @@ def generated(model, tokenizer, dialogue: str, **options) -> str:
 @pytest.mark.parametrize("model_seed", [0, 1])
 def test_greedy_is_that_of_generate(new_model, tokenizer, dialogues, greedy, model_seed):
     model = new_model(model_seed)
-    results = sample(model, tokenizer, dialogues, settings(**greedy), 0, "test")
+    results = sample(model, tokenizer, dialogues, settings(**greedy), 1024, 0, "test")
     for dialogue, result in zip(dialogues, results, strict=True):
         assert result.responses == [generated(model, tokenizer, dialogue)] * 3
 
 
 @pytest.mark.usefixtures("ids_as_text")
 def test_repetition_penalty_is_that_of_generate(model, tokenizer, dialogues):
-    results = sample(model, tokenizer, dialogues, settings(top_k=1, repetition_penalty=1.3), 0, "test")
+    results = sample(model, tokenizer, dialogues, settings(top_k=1, repetition_penalty=1.3), 1024, 0, "test")
     expected = [generated(model, tokenizer, dialogue, repetition_penalty=1.3) for dialogue in dialogues]
     assert [result.responses[0] for result in results] == expected
     assert expected != [generated(model, tokenizer, dialogue) for dialogue in dialogues]
@@ -63,11 +63,11 @@ def test_repetition_penalty_is_that_of_generate(model, tokenizer, dialogues):
 @pytest.mark.parametrize("which", ["model", "ending_model"])
 def test_samples_do_not_depend_on_the_other_prompts(request, which, tokenizer, dialogues, monkeypatch):
     model = request.getfixturevalue(which)
-    together = sample(model, tokenizer, dialogues, settings(), 0, "test")
-    assert [sample(model, tokenizer, [dialogue], settings(), 0, "test")[0] for dialogue in dialogues] == together
-    assert sample(model, tokenizer, dialogues[::-1], settings(), 0, "test")[::-1] == together
+    together = sample(model, tokenizer, dialogues, settings(), 1024, 0, "test")
+    assert [sample(model, tokenizer, [dialogue], settings(), 1024, 0, "test")[0] for dialogue in dialogues] == together
+    assert sample(model, tokenizer, dialogues[::-1], settings(), 1024, 0, "test")[::-1] == together
     monkeypatch.setattr(sampling, "SEQUENCES_A_BATCH", 1)
-    assert sample(model, tokenizer, dialogues, settings(), 0, "test") == together
+    assert sample(model, tokenizer, dialogues, settings(), 1024, 0, "test") == together
 
 
 def test_padding_is_not_repetition(new_model, tokenizer, dialogues):
@@ -76,14 +76,14 @@ def test_padding_is_not_repetition(new_model, tokenizer, dialogues):
     with torch.no_grad():
         model.base_model.embed_tokens.weight[tokenizer.pad_token_id] = 2 * model.base_model.embed_tokens.weight[7]
     options = settings(num_samples=20, repetition_penalty=1.3)
-    together = sample(model, tokenizer, dialogues, options, 0, "test")
-    assert [sample(model, tokenizer, [dialogue], options, 0, "test")[0] for dialogue in dialogues] == together
+    together = sample(model, tokenizer, dialogues, options, 1024, 0, "test")
+    assert [sample(model, tokenizer, [dialogue], options, 1024, 0, "test")[0] for dialogue in dialogues] == together
 
 
 def test_seed_decides(model, tokenizer, dialogues):
-    first = sample(model, tokenizer, dialogues, settings(), 0, "test")
-    assert sample(model, tokenizer, dialogues, settings(), 0, "test") == first
-    assert sample(model, tokenizer, dialogues, settings(), 1, "test") != first
+    first = sample(model, tokenizer, dialogues, settings(), 1024, 0, "test")
+    assert sample(model, tokenizer, dialogues, settings(), 1024, 0, "test") == first
+    assert sample(model, tokenizer, dialogues, settings(), 1024, 1, "test") != first
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.5])
@@ -91,9 +91,9 @@ def test_seed_decides(model, tokenizer, dialogues):
 def test_first_tokens_follow_the_softmax(model, tokenizer, dialogues, temperature):
     """Chi-square over 5000 samples; tokens expected fewer than 5 times are counted together."""
     options = settings(num_samples=5000, temperature=temperature, max_new_tokens=1)
-    [result] = sample(model, tokenizer, dialogues[:1], options, 0, "test")
+    [result] = sample(model, tokenizer, dialogues[:1], options, 1024, 0, "test")
     with torch.no_grad():
-        logits = model(torch.tensor(encode_prompts(tokenizer, dialogues[:1]))).logits[0, -1].double()
+        logits = model(torch.tensor(encode_prompts(tokenizer, dialogues[:1], 1024))).logits[0, -1].double()
     expected = 5000 * (logits / temperature).softmax(-1).numpy()
     counts = np.bincount([int(text) for text in result.responses], minlength=len(expected))
     common = expected >= 5
@@ -105,11 +105,11 @@ def test_first_tokens_follow_the_softmax(model, tokenizer, dialogues, temperatur
 @pytest.mark.usefixtures("ids_as_text")
 def test_second_tokens_follow_the_first(model, tokenizer, dialogues):
     """The second token's distribution given the first, so that samples of a prompt do not see one another's keys and values."""
-    [result] = sample(model, tokenizer, dialogues[:1], settings(num_samples=5000, max_new_tokens=2), 0, "test")
+    [result] = sample(model, tokenizer, dialogues[:1], settings(num_samples=5000, max_new_tokens=2), 1024, 0, "test")
     pairs = [[int(token) for token in text.split()] for text in result.responses]
     first = max({pair[0] for pair in pairs if len(pair) == 2}, key=lambda token: sum(pair[0] == token for pair in pairs))
     seconds = [pair[1] for pair in pairs if pair[0] == first]
-    [prompt] = encode_prompts(tokenizer, dialogues[:1])
+    [prompt] = encode_prompts(tokenizer, dialogues[:1], 1024)
     with torch.no_grad():
         expected = len(seconds) * model(torch.tensor([[*prompt, first]])).logits[0, -1].double().softmax(-1).numpy()
     counts = np.bincount(seconds, minlength=len(expected))
@@ -121,14 +121,14 @@ def test_second_tokens_follow_the_first(model, tokenizer, dialogues):
 
 @pytest.mark.parametrize("num_samples", [1, 5])
 def test_number_of_responses(model, tokenizer, dialogues, num_samples):
-    results = sample(model, tokenizer, dialogues, settings(num_samples=num_samples), 0, "test")
+    results = sample(model, tokenizer, dialogues, settings(num_samples=num_samples), 1024, 0, "test")
     assert [(len(result.responses), len(result.finished)) for result in results] == [(num_samples, num_samples)] * 3
     assert len(set(results[0].responses)) == num_samples  # they differ
 
 
 @pytest.mark.usefixtures("ids_as_text")
 def test_finished_means_an_end_token_and_nothing_after_it(ending_model, tokenizer, dialogues):
-    results = sample(ending_model, tokenizer, dialogues, settings(num_samples=50), 0, "test")
+    results = sample(ending_model, tokenizer, dialogues, settings(num_samples=50), 1024, 0, "test")
     responses = [[int(token) for token in text.split()] for result in results for text in result.responses]
     finished = [ended for result in results for ended in result.finished]
     assert 0.2 < sum(finished) / 150 < 0.98 and len({len(ids) for ids in responses}) > 5
@@ -138,9 +138,9 @@ def test_finished_means_an_end_token_and_nothing_after_it(ending_model, tokenize
 
 
 def test_no_dialogues_give_no_responses(model, tokenizer):
-    assert sample(model, tokenizer, [], settings(), 0, "test") == []
+    assert sample(model, tokenizer, [], settings(), 1024, 0, "test") == []
 
 
 def test_too_long_for_the_model_is_an_error(model, tokenizer, dialogues):
     with pytest.raises(ModelError, match="the model has 128; lower max_new_tokens"):
-        sample(model, tokenizer, dialogues, settings(max_new_tokens=128), 0, "test")
+        sample(model, tokenizer, dialogues, settings(max_new_tokens=128), 1024, 0, "test")

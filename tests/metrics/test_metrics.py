@@ -6,7 +6,7 @@ import random
 import pytest
 
 from apo_bench.core.errors import DataError
-from apo_bench.metrics import compute
+from apo_bench.metrics import compute_metric
 
 
 def brute_force_calibration(chosen, rejected, num_bins):
@@ -33,33 +33,35 @@ def rewards():
 
 @pytest.mark.parametrize("num_bins", [1, 7, 10])
 def test_calibration_agrees_with_counting(rewards, num_bins):
-    assert compute("calibration_error", *rewards, num_bins=num_bins) == pytest.approx(brute_force_calibration(*rewards, num_bins), abs=1e-9)
+    assert compute_metric("calibration_error", *rewards, num_bins=num_bins) == pytest.approx(
+        brute_force_calibration(*rewards, num_bins), abs=1e-9
+    )
 
 
 def test_calibration_of_one_pair_by_hand():
     """Margin log 4: probability 0.8 of the preferred (gap 0.2) and 0.2 of the other (gap 0.2)."""
-    assert compute("calibration_error", [math.log(4)], [0.0]) == pytest.approx({"ece": 0.2, "ace": 0.2, "mce": 0.2})
+    assert compute_metric("calibration_error", [math.log(4)], [0.0]) == pytest.approx({"ece": 0.2, "ace": 0.2, "mce": 0.2})
 
 
 def test_calibration_of_extreme_margins_is_finite():
-    assert compute("calibration_error", [1e4, -1e4], [0.0, 0.0]) == pytest.approx({"ece": 0.5, "ace": 0.5, "mce": 0.5})
+    assert compute_metric("calibration_error", [1e4, -1e4], [0.0, 0.0]) == pytest.approx({"ece": 0.5, "ace": 0.5, "mce": 0.5})
 
 
 def test_preference_accuracy_agrees_with_counting(rewards):
     counted = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in zip(*rewards, strict=True)) / 300
-    assert compute("preference_accuracy", *rewards) == {"preference_accuracy": pytest.approx(counted)}
+    assert compute_metric("preference_accuracy", *rewards) == {"preference_accuracy": pytest.approx(counted)}
 
 
 def test_preference_accuracy_is_turned_by_swapping_the_responses(rewards):
-    there, back = compute("preference_accuracy", *rewards), compute("preference_accuracy", *rewards[::-1])
+    there, back = compute_metric("preference_accuracy", *rewards), compute_metric("preference_accuracy", *rewards[::-1])
     assert there["preference_accuracy"] + back["preference_accuracy"] == pytest.approx(1)
 
 
 def test_win_rate_by_hand():
-    assert compute("win_rate", [1, 2, 3, 4, 5], [0, 2, 4, 4, 4]) == {"win_rate": 0.6, "wins": 2, "ties": 2, "losses": 1}
+    assert compute_metric("win_rate", [1, 2, 3, 4, 5], [0, 2, 4, 4, 4]) == {"win_rate": 0.6, "wins": 2, "ties": 2, "losses": 1}
 
 
 @pytest.mark.parametrize("name", ["preference_accuracy", "calibration_error", "win_rate"])
 def test_nothing_to_compute_on(name):
     with pytest.raises(DataError, match=f"{name}: no values to compute on"):
-        compute(name, [], [])
+        compute_metric(name, [], [])

@@ -15,7 +15,7 @@ from apo_bench.models.tokenizer import TokenSequence, encode
 def sequences(tokenizer, dialogues):
     """Six sequences of different lengths, one of them without a prompt (as in pretraining)."""
     responses = [["Boil the water.", ""], ["No.", "Rub the pan with soda and wait."], ["It depends on many different things.", "Yes!"]]
-    flat = [sequence for group in encode(tokenizer, dialogues, responses, max_length=128) for sequence in group]
+    flat = [sequence for group in encode(tokenizer, dialogues, responses, max_length=128, max_prompt_length=1024) for sequence in group]
     flat[5] = TokenSequence(flat[5].ids, prompt_length=0)
     return flat
 
@@ -59,15 +59,15 @@ def test_gradient_reaches_the_model(new_model, tokenizer, sequences):
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
 
-def test_saved_model_loads_with_plain_transformers(model, tokenizer, sequences, tmp_path):
+def test_saved_model_loads_with_plain_transformers(model, tokenizer, compute, sequences, tmp_path):
     save_model(model, tokenizer, tmp_path)
     ids = torch.tensor([sequences[0].ids])
-    for loaded in (AutoModelForCausalLM.from_pretrained(tmp_path), load_language_model(tmp_path)):
+    for loaded in (AutoModelForCausalLM.from_pretrained(tmp_path), load_language_model(tmp_path, compute)):
         assert torch.equal(loaded.eval()(ids).logits, model(ids).logits)
     assert AutoTokenizer.from_pretrained(tmp_path)("Boil the water.").input_ids == tokenizer("Boil the water.").input_ids
     assert {file.suffix for file in tmp_path.iterdir()} <= {".safetensors", ".json", ".jinja"}
 
 
-def test_missing_model_is_named(tmp_path):
+def test_missing_model_is_named(compute, tmp_path):
     with pytest.raises(MissingInputError, match=str(tmp_path / "nowhere")):
-        load_language_model(tmp_path / "nowhere")
+        load_language_model(tmp_path / "nowhere", compute)

@@ -22,8 +22,8 @@ def base(model, tokenizer, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def reward_model(base):
-    return new_reward_model(base, seed=0).eval()
+def reward_model(base, compute):
+    return new_reward_model(base, 0, compute).eval()
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def sequences(tokenizer, dialogues):
     """Unfinished and finished responses of different lengths."""
     groups = [["Boil the water.", "No"], ["Rub the pan with soda and wait.", "Yes"], ["Go!", "It depends on many different things."]]
     finished = [[True, False]] * 3
-    return [sequence for group in encode(tokenizer, dialogues, groups, 128, finished) for sequence in group]
+    return [sequence for group in encode(tokenizer, dialogues, groups, 128, 1024, finished) for sequence in group]
 
 
 @torch.no_grad()
@@ -56,23 +56,23 @@ def test_order_and_batch_size_change_nothing(reward_model, tokenizer, sequences,
         assert backwards.flip(0).tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_starts_from_the_base_with_a_head_of_its_own_seed(base, model, reward_model):
+def test_starts_from_the_base_with_a_head_of_its_own_seed(base, model, compute, reward_model):
     assert torch.equal(reward_model.base_model.embed_tokens.weight, model.base_model.embed_tokens.weight)
-    assert torch.equal(new_reward_model(base, seed=0).score.weight, reward_model.score.weight)
-    assert not torch.equal(new_reward_model(base, seed=1).score.weight, reward_model.score.weight)
+    assert torch.equal(new_reward_model(base, 0, compute).score.weight, reward_model.score.weight)
+    assert not torch.equal(new_reward_model(base, 1, compute).score.weight, reward_model.score.weight)
 
 
-def test_saved_model_loads_with_plain_transformers(reward_model, tokenizer, sequences, tmp_path):
+def test_saved_model_loads_with_plain_transformers(reward_model, tokenizer, compute, sequences, tmp_path):
     save_model(reward_model, tokenizer, tmp_path)
     batch = pad(sequences, tokenizer.pad_token_id)
-    for loaded in (AutoModelForSequenceClassification.from_pretrained(tmp_path), load_reward_model(tmp_path)):
-        assert torch.equal(loaded.eval()(input_ids=batch.input_ids_NT).logits[:, 0], rewards(reward_model, batch))
+    for loaded in (AutoModelForSequenceClassification.from_pretrained(tmp_path), load_reward_model(tmp_path, compute)):
+        assert torch.allclose(loaded.eval()(input_ids=batch.input_ids_NT).logits[:, 0], rewards(reward_model, batch), atol=1e-6)
     assert {file.suffix for file in tmp_path.iterdir()} <= {".safetensors", ".json", ".jinja"}
     with safe_open(tmp_path / "model.safetensors", "pt") as weights:
         assert not [name for name in weights.keys() if "lm_head" in name]  # noqa: SIM118  (not a dict)
 
 
-def test_missing_model_is_named(tmp_path):
-    for load in (load_reward_model, lambda path: new_reward_model(path, seed=0)):
+def test_missing_model_is_named(compute, tmp_path):
+    for load in (lambda path: load_reward_model(path, compute), lambda path: new_reward_model(path, 0, compute)):
         with pytest.raises(MissingInputError, match=str(tmp_path / "nowhere")):
             load(tmp_path / "nowhere")

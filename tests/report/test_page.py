@@ -1,4 +1,4 @@
-"""The page: valid, alone, the same bytes twice, and nothing that a policy says can leave its box."""
+"""The page, with gold and without: valid, alone, the same bytes twice, and nothing that a policy says can leave its box."""
 
 import re
 from dataclasses import replace
@@ -6,54 +6,58 @@ from html.parser import HTMLParser
 
 import pytest
 
-from apo_bench.comparison import METRICS, Comparison, Difference, Policy
+from apo_bench.comparison import METRICS, NEEDS_GOLD, Comparison, Difference, Policy
+from apo_bench.core.config import HHData
 from apo_bench.evaluation.statistics import Estimate
-from apo_bench.report.charts import charts
-from apo_bench.report.glossary import POLICY_METRICS, REWARD_MODEL_METRICS
+from apo_bench.report.charts import COLOURS, charts
+from apo_bench.report.glossary import GOLD_UNKNOWN, GOLDEN_RESPONSES, POLICY_METRICS, REWARD_MODEL_METRICS
 from apo_bench.report.page import render_page
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 HOSTILE = '<script>alert(1)</script><img src=http://evil.example/x.png> & "quoted"'
 ON_PAIRS = dict.fromkeys(REWARD_MODEL_METRICS, 0.5) | {"human_accuracy_standard_error": 0.02}
+HH = {
+    **{"source": "hh", "folder": "hh", "seed": 0, "subsets": ["helpful-base", "harmless-base"], "validation_fraction": 0.1},
+    **{"num_rm_prompts": 2, "num_lm_prompts": 2, "num_game_prompts": 1, "num_validation_prompts": 1, "num_test_prompts": 6},
+    "hub": {"name": "Anthropic/hh-rlhf", "revision": "0" * 40},
+    "golden": {"source": "chosen"},
+}
 
 
-def estimates(value):
-    return {metric.name: Estimate(value, value - 0.5, value + 0.5, 0.25) for metric in METRICS}
-
-
-def policy(name, rounds, *arm, response="Yes."):
+def policy(name, rounds, estimates, *arm, response="Yes.", scores):
     rows = [
-        {
-            "id": str(n),
-            "subset": subset,
-            "dialogue": f"\n\nHuman: Q{n} <b>?\n\nAssistant:",
-            "response": response,
-            "gold": -1.0,
-            "reward_all": 2.0,
-        }
+        {"id": str(n), "subset": subset, "dialogue": f"\n\nHuman: Q{n} <b>?\n\nAssistant:", "response": response, **scores}
         for n, subset in enumerate(["helpful", "harmless"] * 3)
     ]
     return Policy(name, dict.fromkeys(rounds, rows), {r: estimates(float(n)) for n, r in enumerate(rounds)}, *arm)
 
 
-@pytest.fixture(scope="module")
-def comparison():
-    """Two methods with both reward models, two rounds, six prompts; the SFT policy is hostile."""
+@pytest.fixture(scope="module", params=[True, False], ids=["gold", "gold unknown"])
+def comparison(request, params):
+    """Two methods with both reward models, two rounds, six prompts; the SFT policy is hostile. Without gold nothing carries it."""
     rounds = ["r1", "r2"]
     arms = [(m, k, 0) for m in ("rjs", "dpo") for k in ("base", "adversarial")]
+    metrics = [metric for metric in METRICS if request.param or metric.key not in NEEDS_GOLD]
+    on_pairs = {name: value for name, value in ON_PAIRS.items() if request.param or name not in NEEDS_GOLD}
+    scores = {"reward_all": 2.0} | ({"gold": -1.0} if request.param else {})
+
+    def estimates(value):
+        return {metric.name: Estimate(value, value - 0.5, value + 0.5, 0.25) for metric in metrics}
+
     return Comparison(
         profile="tiny",
         confidence=0.95,
         rounds=rounds,
-        metrics=list(METRICS),
+        metrics=metrics,
         num_prompts={"helpful": 3, "harmless": 3},
+        data=params.prepare if request.param else HHData.model_validate(HH),
         sizes={"pairs_rm": 10},
         policies={
-            **{name: policy(name, ["r0"], response=HOSTILE) for name in ("sft", "golden", "human")},
-            **{f"{m}-{k}-s0": policy(f"{m}-{k}-s0", rounds, m, k, s) for m, k, s in arms},
+            **{name: policy(name, ["r0"], estimates, response=HOSTILE, scores=scores) for name in ("sft", "golden", "human")},
+            **{f"{m}-{k}-s0": policy(f"{m}-{k}-s0", rounds, estimates, m, k, s, scores=scores) for m, k, s in arms},
         },
-        fixed_reward_models={"base": {n: v for n, v in ON_PAIRS.items() if n != "golden_accuracy"}, "all": ON_PAIRS},
-        reward_models={f"{m}-{k}-s0": dict.fromkeys(rounds, ON_PAIRS) for m, k, s in arms},
+        fixed_reward_models={"base": {n: v for n, v in on_pairs.items() if n != "golden_accuracy"}, "all": on_pairs},
+        reward_models={f"{m}-{k}-s0": dict.fromkeys(rounds, on_pairs) for m, k, s in arms},
         differences={
             f"{m}-{k}-s0": Difference(f"{m}-{k}-s0", m, k, s, {"r1": estimates(0.25), "r2": estimates(1.0)})
             for m, k, s in arms
@@ -128,9 +132,9 @@ def test_same_bytes_twice(comparison, params, page):
     assert render_page(comparison, params.compare, charts(comparison)) == page
 
 
-def test_charts_and_tables_are_described(page, checked):
+def test_charts_and_tables_are_described(page, checked, comparison):
     svgs = [element for element in re.findall(r"<svg[^>]*>", page) if "aria-hidden" not in element]
-    assert len(svgs) == 3 * 2 + 4 + 2  # three charts with a panel a method, reward models, costs
+    assert len(svgs) == (3 * 2 + 4 + 2 if comparison.has_gold else 2 + 3 + 1)  # a panel a method and chart, reward models, costs
     assert all('role="img" aria-label="' in element for element in svgs)
     assert checked.tags.count("caption") == checked.tags.count("table") == 3
 
@@ -144,21 +148,44 @@ def test_shows_as_many_prompts_of_both_kinds_as_params_say(comparison, params):
     assert (page.count('class="subset helpful"'), page.count('class="subset harmless"')) == (2, 2)
 
 
-def test_every_metric_is_explained(page):
+def test_every_metric_is_explained(page, comparison):
     assert set(POLICY_METRICS) == {metric.name for metric in METRICS}
-    assert all(f"<dt>{metric.title}</dt>" in page for metric in METRICS)
+    assert all(f"<dt>{metric.title}</dt>" in page for metric in comparison.metrics)
+
+
+def test_every_panel_shows_arms(comparison):
+    for chart in charts(comparison):
+        assert chart.panels
+        assert all(any(colour.lower() in panel for colour in COLOURS) for panel in chart.panels), chart.title
+
+
+def test_gold_is_nowhere_where_it_is_unknown_and_the_page_says_so(page, comparison):
+    words = re.findall(r"\bgold\b", page, flags=re.IGNORECASE)
+    assert (bool(words), page.count(GOLD_UNKNOWN)) == ((True, 0) if comparison.has_gold else (False, 1))
+    titles = {REWARD_MODEL_METRICS[name][0] for name in NEEDS_GOLD.intersection(REWARD_MODEL_METRICS)}
+    assert all((title in page) == comparison.has_gold for title in titles)
+    assert "RM_all <b>2.00</b>" in page and ("gold <b>−1.00</b> · " in page) == comparison.has_gold
+    costs = [title for title in ("Gold", "RM_all") if f"{title} against the divergence from SFT" in page]
+    assert costs == (["Gold"] if comparison.has_gold else ["RM_all"])
+
+
+def test_the_words_are_those_of_the_data(page, comparison):
+    embedded = ("3 harmless questions and 3 harmful requests", "embedded corpus", GOLDEN_RESPONSES["embedded"].replace("'", "&#39;"))
+    hh = ("3 requests for help and 3 red-team dialogues", GOLDEN_RESPONSES["chosen"].replace("'", "&#39;"))
+    mine, others = (embedded, hh) if comparison.has_gold else (hh, embedded)
+    assert all(text in page for text in mine) and not any(text in page for text in others)
 
 
 def test_a_policy_that_always_says_the_same_is_drawn(comparison, params):
     """All prompts score alike: rounding may then put the mean a hair outside its interval."""
-    always = {metric.name: Estimate(0.3, 0.3 + 2e-16, 0.3 + 2e-16, 0.0) for metric in METRICS}
+    always = {metric.name: Estimate(0.3, 0.3 + 2e-16, 0.3 + 2e-16, 0.0) for metric in comparison.metrics}
     sft = replace(comparison.policies["sft"], rounds={"r0": always})
     changed = replace(comparison, policies=comparison.policies | {"sft": sft})
     assert render_page(changed, params.compare, charts(changed))
 
 
 def test_a_run_without_harmful_prompts_or_retrained_reward_models_has_a_page_too(comparison, params):
-    helpful = [metric for metric in METRICS if metric.subset != "harmless"]
+    helpful = [metric for metric in comparison.metrics if metric.subset != "harmless"]
     changed = replace(comparison, metrics=helpful, num_prompts={"helpful": 3}, differences={})
     page = render_page(changed, params.compare, charts(changed))
-    assert "Complies with harmful" not in page and "minus the fixed one" not in page
+    assert "Complies with harmful" not in page and "minus the fixed one" not in page and "of both kinds" not in page

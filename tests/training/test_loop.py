@@ -5,10 +5,12 @@ import math
 import pytest
 import torch
 
+from apo_bench.core.config import Compute
 from apo_bench.core.errors import ModelError
 from apo_bench.training.loop import train
 
 INPUTS = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+COMPUTE = Compute(num_threads=1, device="cpu", dtype="float32", max_prompt_length=64, gradient_checkpointing=False, lora=None)
 TARGETS = INPUTS @ torch.tensor([1.0, -2.0, 0.5]) + 0.3
 
 
@@ -29,7 +31,7 @@ def run(settings, seed=0, lengths=None, spoil_step=None):
         value = errors.mean() * (math.nan if len(batches) == spoil_step else 1)
         return value, {"worst": errors.max().detach()}
 
-    history = train(model, loss, lengths or list(range(1, 41)), settings, seed, "toy")
+    history = train(model, loss, lengths or list(range(1, 41)), settings, COMPUTE, seed, "toy")
     return model, history, batches
 
 
@@ -79,7 +81,7 @@ def test_frozen_parameters_stay(settings):
     model = torch.nn.Linear(3, 1)
     model.bias.requires_grad_(False)
     bias, weight = model.bias.clone(), model.weight.clone()
-    train(model, lambda indices: (model(INPUTS[indices]).square().mean(), {}), [1] * 40, settings, 0, "toy")
+    train(model, lambda indices: (model(INPUTS[indices]).square().mean(), {}), [1] * 40, settings, COMPUTE, 0, "toy")
     assert torch.equal(model.bias, bias) and not torch.equal(model.weight, weight)
 
 
@@ -87,7 +89,7 @@ def test_no_weight_decay(settings):
     """A parameter with a gradient of zero stays where it is."""
     model = torch.nn.Linear(3, 1)
     weight = model.weight.clone()
-    train(model, lambda indices: (0 * model(INPUTS[indices]).sum(), {}), [1] * 40, settings, 0, "toy")
+    train(model, lambda indices: (0 * model(INPUTS[indices]).sum(), {}), [1] * 40, settings, COMPUTE, 0, "toy")
     assert torch.equal(model.weight, weight)
 
 

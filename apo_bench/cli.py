@@ -1,0 +1,133 @@
+"""The command line, `apo-bench`. What a command does is one call of a library function, imported when it runs: --help stays fast."""
+
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from apo_bench.core.errors import ApoBenchError
+
+FILE = click.Path(path_type=Path)
+SUBSET = click.option(
+    "--subset", type=click.Choice(["helpful", "harmless"]), help="The subset of items without one; needed if there are any."
+)
+
+
+class _Failure(click.ClickException):
+    """An error of ours in one line, with exit status 1."""
+
+    def __init__(self, command: str, error: ApoBenchError) -> None:
+        super().__init__(f"{command}: {error}")
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(self.message, file=file, err=True)
+
+
+class _Command(click.Command):
+    """A command that shows an ApoBenchError as `apo-bench NAME: message`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ApoBenchError as error:
+            raise _Failure(ctx.command_path, error) from error
+
+
+class _Group(click.Group):
+    command_class = _Command
+    group_class = type
+
+
+@click.group(name="apo-bench", cls=_Group)
+def main() -> None:
+    """Compares preference-alignment methods, with fixed and with adversarially retrained reward models."""
+
+
+@main.command("fetch")
+@click.option("--hh", type=FILE, help="A folder in the layout of HH-RLHF, linked in the place of a download.")
+def fetch(hh: Path | None) -> None:
+    """Gets the data and the model that the profile in the current folder starts from, where they are not there yet."""
+    from apo_bench.core.config import PARAMS, load_params
+    from apo_bench.fetch import fetch_inputs
+
+    for line in fetch_inputs(load_params(PARAMS), hh):
+        click.echo(line)
+
+
+@main.command("export")
+@click.argument("kind", type=click.Choice(["pairs", "samples", "golden", "scores", "rejection-sampled"]))
+@click.argument("input", type=FILE)
+@click.argument("output", type=FILE)
+@click.option("--plain", is_flag=True, help="Leave out subset and finished, which the authors' code has no use for.")
+def export(kind: str, input: Path, output: Path, plain: bool) -> None:
+    """Writes our records INPUT as a file of the authors' code: a JSON list (OUTPUT ends in .json) or JSONL (.jsonl).
+
+    INPUT is of the kind pairs, samples, responses (golden) or scores (scores, rejection-sampled).
+    """
+    from apo_bench.exchange.exports import export_records
+
+    click.echo(export_records(kind, input, output, plain))
+
+
+@main.group("import")
+def import_() -> None:
+    """Writes a file of the authors' code INPUT, JSON list or JSONL, as our records OUTPUT (.jsonl)."""
+
+
+@import_.command("pairs")
+@click.argument("input", type=FILE)
+@click.argument("output", type=FILE)
+@SUBSET
+def import_pairs(input: Path, output: Path, subset: str | None) -> None:
+    """Human or adversarial pairs; an item of more responses becomes all pairs of different scores."""
+    from apo_bench.exchange import imports
+
+    click.echo(imports.import_pairs(input, output, subset))
+
+
+@import_.command("samples")
+@click.argument("input", type=FILE)
+@click.argument("output", type=FILE)
+@SUBSET
+def import_samples(input: Path, output: Path, subset: str | None) -> None:
+    """A policy's samples."""
+    from apo_bench.exchange import imports
+
+    click.echo(imports.import_samples(input, output, subset))
+
+
+@import_.command("golden")
+@click.argument("input", type=FILE)
+@click.argument("output", type=FILE)
+@click.option("--prompts", type=FILE, required=True, help="Our prompts or pairs, with the dialogues and subsets.")
+def import_golden(input: Path, output: Path, prompts: Path) -> None:
+    """Golden responses."""
+    from apo_bench.exchange import imports
+
+    click.echo(imports.import_golden(input, output, prompts))
+
+
+@import_.command("scores")
+@click.argument("input", type=FILE)
+@click.argument("output", type=FILE)
+@click.option("--samples", type=FILE, required=True, help="Our samples that were scored.")
+def import_scores(input: Path, output: Path, samples: Path) -> None:
+    """The scores a reward model gave to samples."""
+    from apo_bench.exchange import imports
+
+    click.echo(imports.import_scores(input, output, samples))
+
+
+@import_.command("rejection-sampled")
+@click.argument("input", type=FILE)
+@click.argument("output", type=FILE)
+@SUBSET
+def import_rejection_sampled(input: Path, output: Path, subset: str | None) -> None:
+    """Samples with their scores and the best of them as target."""
+    from apo_bench.exchange import imports
+
+    click.echo(imports.import_rejection_sampled(input, output, subset))
+
+
+if __name__ == "__main__":
+    main(prog_name="apo-bench")

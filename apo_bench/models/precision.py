@@ -1,0 +1,38 @@
+"""Where models run and with how many bits."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from apo_bench.core.config import Compute
+from apo_bench.core.errors import ModelError
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; where it is emulated it is slower than float32."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+
+
+def check_device(compute: Compute) -> None:
+    """Checks that the device is there.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if compute.device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("compute.device: found cuda, but PyTorch sees no GPU here; install a CUDA build of PyTorch or write cpu")
+
+
+def reduced_dtype(compute: Compute) -> torch.dtype:
+    """The type of matrix products in training and of whole models in sampling and scoring."""
+    wanted = compute.dtype == "bfloat16" or (compute.dtype == "auto" and has_bfloat16(compute.device))
+    return torch.bfloat16 if wanted else torch.float32
+
+
+def mixed_precision(compute: Compute) -> AbstractContextManager:
+    """Matrix products in the reduced type while weights, sums and optimiser stay float32 (does nothing for float32)."""
+    dtype = reduced_dtype(compute)
+    return torch.autocast(compute.device, dtype=dtype, enabled=dtype is not torch.float32)

@@ -1,0 +1,80 @@
+"""Instruction-tuned models from elsewhere: made ready for the pipeline, as a plain model with a tokenizer that is safe to train with."""
+
+from pathlib import Path
+from typing import cast
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from apo_bench.core.config import PretrainedModel
+from apo_bench.core.errors import MissingInputError, ModelError
+from apo_bench.models.tokenizer import check_tokenizer
+
+HH_CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ ('\n\nHuman: ' if message['role'] == 'user' else '\n\nAssistant: ') + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\n\nAssistant:' }}{% endif %}"
+)
+"""The dialogue as HH writes it (PAPER: prompt form), for base models, which have no template of their own."""
+
+
+def load_pretrained(settings: PretrainedModel) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """The model of `settings.folder` in float32, and its tokenizer with a chat template and a pad token of its own.
+
+    Raises:
+        MissingInputError: there is no model in the folder.
+        ModelError: the tokenizer cannot be made safe; it says why.
+    """
+    tokenizer = load_pretrained_tokenizer(settings)
+    model = AutoModelForCausalLM.from_pretrained(settings.folder, use_safetensors=True, dtype=torch.float32)
+    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
+    return model, tokenizer
+
+
+def load_pretrained_tokenizer(settings: PretrainedModel) -> PreTrainedTokenizerFast:
+    """The tokenizer of `settings.folder`, made safe; errors as those of `load_pretrained`."""
+    folder = Path(settings.folder)
+    if not (folder / "config.json").is_file():
+        raise MissingInputError(f"{folder}: no model there; `apo-bench fetch` gets it")
+    tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(folder))
+    if settings.chat_template == "hh":
+        tokenizer.chat_template = HH_CHAT_TEMPLATE
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+        tokenizer.pad_token = _spare_token(tokenizer, folder)
+    check_tokenizer(tokenizer, folder)
+    return tokenizer
+
+
+def convert_gguf(file: Path, folder: Path) -> None:
+    """Saves the Llama of a GGUF file as plain safetensors with its tokenizer.
+
+    Raises:
+        ModelError: the file is no GGUF file of a model that `transformers` knows.
+    """
+    place = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**place)
+        quantized = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+    except (ImportError, OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{file}: cannot be read as a GGUF model ({' '.join(str(error).split())})") from error
+    config = quantized.config.to_dict()
+    for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):  # the weights are plain now
+        config.pop(key, None)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=torch.float32)
+    model.load_state_dict(quantized.state_dict())
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _spare_token(tokenizer: PreTrainedTokenizerFast, folder: Path) -> str:
+    """A special token that no dialogue uses, to pad with: were it the end token, a reward would be read off the wrong place."""
+    used = {tokenizer.bos_token, tokenizer.eos_token}
+    named = [token for token in tokenizer.all_special_tokens if token not in used]
+    reserved = [token.content for token in tokenizer.added_tokens_decoder.values() if "pad" in token.content or "reserved" in token.content]
+    spare = [tokenizer.unk_token, *reserved, *named]
+    for token in spare:
+        if token is not None and token not in used:
+            return str(token)
+    raise ModelError(f"{folder}: no pad token but the end token {tokenizer.eos_token!r} and no spare token; add one to the tokenizer")

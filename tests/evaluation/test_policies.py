@@ -1,0 +1,46 @@
+"""A row a test prompt: what gold says of the response if it is known, and else nothing of it."""
+
+from itertools import islice
+
+import pytest
+
+from apo_bench.data.corpus import load_corpus
+from apo_bench.data.gold import gold_score
+from apo_bench.data.records import format_dialogue
+from apo_bench.data.writer import all_prompts
+from apo_bench.evaluation.policies import evaluate_policy
+from apo_bench.models.language_model import save_model
+from apo_bench.models.reward_model import new_reward_model
+
+GOLD = {"gold", "refused", "complied"}
+
+
+@pytest.fixture(scope="module")
+def evaluated(new_model, tokenizer, params, compute, tmp_path_factory):
+    """Evaluates a policy on dialogues."""
+    folder = tmp_path_factory.mktemp("base")
+    save_model(new_model(), tokenizer, folder)
+    reward_all = new_reward_model(folder, seed=0, compute=compute).eval()
+    settings = params.sampling.test.model_copy(update={"max_new_tokens": 8})
+
+    def evaluate(dialogues, has_gold):
+        prompts = [{"id": str(number), "subset": "helpful", "dialogue": text} for number, text in enumerate(dialogues)]
+        return evaluate_policy(new_model(1), new_model(), reward_all, tokenizer, prompts, settings, compute, 0, 128, has_gold)
+
+    return evaluate
+
+
+def test_with_and_without_gold_all_else_is_the_same(evaluated):
+    dialogues = [format_dialogue(question) for question, _ in islice(all_prompts(load_corpus()), 3)]
+    with_gold, without = evaluated(dialogues, True), evaluated(dialogues, False)
+    assert [{key: value for key, value in row.items() if key not in GOLD} for row in with_gold] == without
+    for row in with_gold:
+        verdict = gold_score(row["dialogue"], row["response"])
+        assert (row["gold"], row["refused"], row["complied"]) == (verdict.score, verdict.refused, verdict.complied)
+
+
+def test_dialogues_that_gold_does_not_know_are_evaluated_without_it(evaluated, dialogues):
+    rows = evaluated(dialogues, False)
+    assert [row["dialogue"] for row in rows] == dialogues
+    assert all(set(row) == {"id", "subset", "dialogue", "response", "finished", "reward_all", "length", "kl"} for row in rows)
+    assert all(row["kl"] > 0 and row["length"] > 0 for row in rows)

@@ -1,0 +1,84 @@
+"""Metrics of a reward model whose rewards are given: worked by hand, with gold and without.
+
+Of a prompt of the corpus gold says -3 to an empty response and -0.6 to one unknown sentence.
+"""
+
+import numpy as np
+import pytest
+
+from apo_bench.data.corpus import load_corpus
+from apo_bench.data.gold import gold_rewards
+from apo_bench.data.records import format_dialogue
+from apo_bench.data.writer import all_prompts
+from apo_bench.evaluation import reward_models
+from apo_bench.evaluation.reward_models import evaluate_on_pairs, score_samples
+
+EMPTY, RUBBISH = "", "Zip zap zup."
+ON_PAIRS = {"num_pairs", "human_accuracy", "human_accuracy_standard_error", "ece", "ace", "mce"}
+
+
+@pytest.fixture
+def give(monkeypatch):
+    """Fixes the rewards, a row a group of responses."""
+    return lambda rewards: monkeypatch.setattr(reward_models, "_group_rewards", lambda *_: np.array(rewards))
+
+
+@pytest.fixture(scope="module")
+def known():
+    """Three dialogues that gold knows."""
+    found = [format_dialogue(question) for question, situation in all_prompts(load_corpus()) if situation.subset == "helpful"][:3]
+    assert gold_rewards(found[0], [EMPTY, RUBBISH]) == [-3.0, -0.6]
+    return found
+
+
+def pairs(texts):
+    """Gold agrees with the first and the third human label, disagrees with the second, and ties on the last."""
+    responses = [(RUBBISH, EMPTY), (EMPTY, RUBBISH), (RUBBISH, EMPTY), (EMPTY, EMPTY)]
+    return [
+        {"dialogue": text, "chosen": chosen, "rejected": rejected}
+        for text, (chosen, rejected) in zip([*texts, texts[0]], responses, strict=True)
+    ]
+
+
+def samples(texts):
+    return [{"dialogue": text, "responses": [EMPTY, RUBBISH], "finished": [True, True]} for text in texts]
+
+
+def test_pairs_with_gold(give, tokenizer, compute, known):
+    """The human's order is kept on pairs 1, 2 and 4; of the three pairs that gold orders, gold's is kept on the first alone."""
+    give([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    metrics = evaluate_on_pairs(None, tokenizer, pairs(known), 128, compute, has_gold=True)
+    assert set(metrics) == {*ON_PAIRS, "gold_accuracy"}
+    assert (metrics["human_accuracy"], metrics["gold_accuracy"]) == (pytest.approx(3 / 4), pytest.approx(1 / 3))
+    assert metrics["human_accuracy_standard_error"] == pytest.approx((3 / 4 * 1 / 4 / 4) ** 0.5)
+
+
+def test_pairs_without_gold(give, tokenizer, compute, dialogues):
+    """Dialogues that gold would refuse."""
+    give([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    metrics = evaluate_on_pairs(None, tokenizer, pairs(dialogues), 128, compute, has_gold=False)
+    assert set(metrics) == ON_PAIRS and metrics["human_accuracy"] == pytest.approx(3 / 4)
+
+
+def test_samples_with_gold(give, tokenizer, compute, known):
+    """The rubbish, better by 2.4, is picked on prompts 2 and 3: gains over the mean are -1.2, 1.2 and 1.2."""
+    give([[3.0, 2.0, 1.0], [0.5, 0.0, 1.0], [2.0, 0.0, 1.0]])
+    golden = [{"response": "Yes."}] * 3
+    scored, metrics = score_samples(None, tokenizer, samples(known), golden, 128, compute, has_gold=True)
+    assert [row["rewards"] for row in scored] == [[2.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    expected = {"mean_reward": 5 / 6, "golden_accuracy": 5 / 6, "best_of_n_gain": 0.4, "mean_gold": -1.8, "sample_accuracy": 2 / 3}
+    assert metrics == pytest.approx(expected)
+
+
+def test_samples_without_gold(give, tokenizer, compute, dialogues):
+    give([[3.0, 2.0, 1.0], [0.5, 0.0, 1.0], [2.0, 0.0, 1.0]])
+    scored, metrics = score_samples(None, tokenizer, samples(dialogues), [{"response": "Yes."}] * 3, 128, compute, has_gold=False)
+    assert [row["rewards"] for row in scored] == [[2.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    assert metrics == pytest.approx({"mean_reward": 5 / 6, "golden_accuracy": 5 / 6})
+
+
+def test_samples_that_gold_calls_equal_have_no_order(give, tokenizer, compute, known):
+    give([[3.0, 2.0, 1.0]])
+    rows = [{"dialogue": known[0], "responses": [EMPTY, EMPTY], "finished": [True, True]}]
+    _, metrics = score_samples(None, tokenizer, rows, [{"response": "Yes."}], 128, compute, has_gold=True)
+    assert "sample_accuracy" not in metrics and metrics["best_of_n_gain"] == 0.0
