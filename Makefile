@@ -1,4 +1,4 @@
-# make repro | test | ui | report | track | check | lock        PROFILE=tiny (default) or a folder of profiles/
+# make repro | plan | test | ui | report | track | check | lock      PROFILE=tiny (default) or a folder of profiles/; HH=folder of HH-RLHF
 PROFILE ?= tiny
 PYTHON ?= python3
 VENV := .venv
@@ -13,11 +13,17 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export PATH := $(BIN):$(PATH)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: repro test ui report track check lock
+# The default starts from nothing that would have to be fetched.
+FETCH = $(if $(filter tiny,$(PROFILE)),,apo-bench fetch $(if $(HH),--hh $(abspath $(HH))) &&)
+
+.PHONY: repro plan test ui report track check lock
 .DELETE_ON_ERROR:
 
 repro: $(VENV)/.repro
-	cd $(FOLDER) && python -m pipeline.repro
+	cd $(FOLDER) && $(FETCH) python -m pipeline.repro
+
+plan: $(VENV)/.repro
+	cd $(FOLDER) && $(FETCH) apo-bench plan
 
 test: $(VENV)/.test
 	python -m pytest

@@ -54,6 +54,22 @@ def fetch(hh: Path | None) -> None:
         click.echo(line)
 
 
+@main.command("plan")
+@click.pass_context
+def plan(context: click.Context) -> None:
+    """Says what the profile in the current folder will take, and what would spoil it; exit status 1 if a check fails."""
+    from rich.console import Console
+
+    from apo_bench.core.config import PARAMS, load_params
+    from apo_bench.plan.report import check_table, make_plan, stage_table, summary
+
+    found = make_plan(load_params(PARAMS))
+    console = Console(highlight=False)
+    console.print(stage_table(found), check_table(found))
+    click.echo(f"plan: {summary(found)}")
+    context.exit(0 if found.passed else 1)
+
+
 @main.command("export")
 @click.argument("kind", type=click.Choice(["pairs", "samples", "golden", "scores", "rejection-sampled"]))
 @click.argument("input", type=FILE)

@@ -9,13 +9,13 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from apo_bench.core.config import load_params
 from apo_bench.core.errors import ApoBenchError
+from apo_bench.stages import depths, next_stages, stage_graph
 from pipeline.server import die_with_parent, stage_server
 from pipeline.stage import BAR_LINE_VARIABLE
 
@@ -53,13 +53,14 @@ def main() -> int:
 
 def _schedule(pool: ProcessPoolExecutor, num_workers: int, order: list[str], parents: dict[str, set[str]]) -> int:
     """Runs every stage after its parents, longest chain of dependants first; returns how many had to run."""
-    depth = _depths(order, parents)
+    depth = depths(order, parents)
     waiting = {name: set(parents[name]) for name in order}
     running: dict[Future[bool], str] = {}
     num_run = 0
     while waiting or running:
-        ready = sorted((name for name, missing in waiting.items() if not missing), key=lambda name: (-depth[name], order.index(name)))
-        for name in ready[: num_workers - len(running)]:  # the others wait, as a longer chain may become ready before a worker is free
+        for name in next_stages(waiting, depth, order)[
+            : num_workers - len(running)
+        ]:  # the others wait, as a longer chain may become ready before a worker is free
             del waiting[name]
             running[pool.submit(_reproduce, name)] = name
         done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -69,15 +70,6 @@ def _schedule(pool: ProcessPoolExecutor, num_workers: int, order: list[str], par
             for missing in waiting.values():
                 missing.discard(name)
     return num_run
-
-
-def _depths(order: Iterable[str], parents: dict[str, set[str]]) -> dict[str, int]:
-    """How many stages follow one another after each stage, at most."""
-    depth = dict.fromkeys(order, 0)
-    for name in reversed(list(order)):  # children come after their parents in `order`
-        for parent in parents[name]:
-            depth[parent] = max(depth[parent], depth[name] + 1)
-    return depth
 
 
 def _open_repo(numbers: Any) -> None:
@@ -94,19 +86,7 @@ def _open_repo(numbers: Any) -> None:
 
 
 def _graph() -> tuple[list[str], dict[str, set[str]]]:
-    """The stages of this folder's dvc.yaml in an order that respects their dependencies, and the parents of each."""
-    import networkx
-
-    graph = _repo.index.graph
-    folder = Path("dvc.yaml").absolute()
-    mine = {stage: stage.addressing for stage in graph if Path(stage.path).absolute() == folder}
-    order = [
-        mine[stage]
-        for stage in reversed(list(networkx.lexicographical_topological_sort(graph, key=lambda s: s.addressing)))
-        if stage in mine
-    ]
-    parents = {name: {mine[parent] for parent in graph.successors(stage) if parent in mine} for stage, name in mine.items()}
-    return order, parents
+    return stage_graph(_repo)
 
 
 def _reproduce(name: str) -> bool:

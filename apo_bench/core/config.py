@@ -156,6 +156,8 @@ class HHData(Data):
     hub: HubRevision
     """Where `apo-bench fetch` gets the folder if it is not there."""
     subsets: Annotated[list[Literal["helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base"]], Field(min_length=1)]
+    num_test_pairs: Count
+    """Pairs of the test files that reward models are tested on; policies answer `num_test_prompts` of their prompts."""
     validation_fraction: Rate
     """Share of the train files' conversations, by the hash of the first human turn; the halves share the rest equally."""
     golden: Annotated[GoldenChosen | GoldenFile | GoldenAPI, Field(discriminator="source")]
@@ -218,6 +220,8 @@ class PretrainedModel(Section):
     """Where `apo-bench fetch` gets it if it is not there."""
     wheel: WheelModel | None
     """Where it can be had without the hub."""
+    num_parameters: Count
+    """As published: `apo-bench plan` counts with it."""
 
 
 class LoRA(Section):

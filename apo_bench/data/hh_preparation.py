@@ -12,6 +12,7 @@ from apo_bench.data.hh import clean_pairs, conversation, read_raw_pairs
 from apo_bench.data.preparation import Rows, assert_disjoint
 from apo_bench.data.records import COLUMNS
 
+SIZE_KEYS = {"rm": "num_rm_prompts", "lm": "num_lm_prompts", "validation": "num_validation_prompts", "test": "num_test_pairs"}
 IN_TEST_FILES = "conversation of the test files"
 SEED_RANGE = 2**63
 """`derive_seed` gives whole numbers below it."""
@@ -29,12 +30,12 @@ def prepare_hh(settings: HHData) -> tuple[dict[str, Rows], dict[str, Any]]:
         ApoBenchError: other children of it, if the golden responses cannot be had.
     """
     splits, report = _read_splits(settings)
-    pairs = {name: _take(rows, f"num_{name}_prompts", f"pairs of split {name}", settings) for name, rows in splits.items()}
+    pairs = {name: _take(rows, SIZE_KEYS[name], f"pairs of split {name}", settings) for name, rows in splits.items()}
     assert_disjoint({name: sorted({conversation(row["dialogue"]) for row in rows}) for name, rows in pairs.items()})
     unique = {name: _unique_dialogues(pairs[name]) for name in ("rm", "lm", "test")}
     game = {name: _take(unique[name], "num_game_prompts", f"different prompts of half {name}", settings) for name in ("rm", "lm")}
     files = {f"pairs_{name}": rows for name, rows in pairs.items()}
-    files["prompts_test"] = _prompts(unique["test"])
+    files["prompts_test"] = _prompts(_take(unique["test"], "num_test_prompts", "different test prompts", settings))
     files["prompts_lm"] = _prompts(game["lm"])
     files["golden_rm"] = _responses(game["rm"], golden_responses(settings.golden, game["rm"]))
     # Golden responses of the LM half are never trained on, only compared with: the human choice will do, and costs no request.

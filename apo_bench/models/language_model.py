@@ -17,7 +17,7 @@ from apo_bench.core.config import Compute, ScratchModel
 from apo_bench.core.errors import MissingInputError
 from apo_bench.data.batching import TokenBatch, inference_batches, pad
 from apo_bench.losses.sequence import sum_by_sequence, token_logps
-from apo_bench.models.precision import check_device, reduced_dtype
+from apo_bench.models.precision import attention, check_device, reduced_dtype
 from apo_bench.models.tokenizer import TokenSequence
 
 TOKENS_A_BATCH = 8192
@@ -54,7 +54,9 @@ def load_language_model(path: Path, compute: Compute, for_training: bool = False
     check_model_there(path)
     check_device(compute)
     dtype = torch.float32 if for_training else reduced_dtype(compute)
-    model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(path, use_safetensors=True, dtype=dtype)
+    model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(
+        path, use_safetensors=True, dtype=dtype, attn_implementation=attention(compute)
+    )
     return cast(PreTrainedModel, model.to(compute.device))
 
 

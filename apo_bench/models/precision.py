@@ -32,6 +32,11 @@ def reduced_dtype(compute: Compute) -> torch.dtype:
     return torch.bfloat16 if wanted else torch.float32
 
 
+def attention(compute: Compute) -> str:
+    """Which of transformers' attentions: on CPUs the plain one is 1.6 times as fast in bfloat16, and no slower in float32."""
+    return "eager" if compute.device == "cpu" else "sdpa"
+
+
 def mixed_precision(compute: Compute) -> AbstractContextManager:
     """Matrix products in the reduced type while weights, sums and optimiser stay float32 (does nothing for float32)."""
     dtype = reduced_dtype(compute)

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from apo_bench.core.config import Compute
 from apo_bench.data.batching import TokenBatch
 from apo_bench.models.language_model import check_model_there, inference
-from apo_bench.models.precision import check_device, reduced_dtype
+from apo_bench.models.precision import attention, check_device, reduced_dtype
 from apo_bench.models.tokenizer import TokenSequence
 
 
@@ -61,5 +61,7 @@ def all_rewards(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_
 def _load(path: Path, dtype: torch.dtype, compute: Compute, **settings: Any) -> PreTrainedModel:
     check_model_there(path)
     check_device(compute)
-    model = AutoModelForSequenceClassification.from_pretrained(path, use_safetensors=True, dtype=dtype, **settings)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        path, use_safetensors=True, dtype=dtype, attn_implementation=attention(compute), **settings
+    )
     return model.to(compute.device)

@@ -25,10 +25,12 @@ from pipeline import prepare
 
 SUBSETS = ("helpful-base", "harmless-base")
 SIZES = {
-    "num_rm_prompts": 10, "num_lm_prompts": 12, "num_game_prompts": 6, "num_validation_prompts": 6, "num_test_prompts": 16,
+    "num_rm_prompts": 10, "num_lm_prompts": 12, "num_game_prompts": 6, "num_validation_prompts": 6,
+    "num_test_pairs": 16, "num_test_prompts": 9,
 }  # fmt: skip
 EVERYTHING = {
-    "num_rm_prompts": 12, "num_lm_prompts": 15, "num_game_prompts": 11, "num_validation_prompts": 8, "num_test_prompts": 21,
+    "num_rm_prompts": 12, "num_lm_prompts": 15, "num_game_prompts": 11, "num_validation_prompts": 8,
+    "num_test_pairs": 21, "num_test_prompts": 20,
 }  # fmt: skip
 
 
@@ -141,7 +143,9 @@ def test_subsets_keep_their_share(settings):
     whole, _ = prepare_hh(settings.model_copy(update=EVERYTHING))
     assert [row["subset"] for row in whole["pairs_test"]].count("harmless") == 10
     for seed in range(5):
-        files, _ = prepare_hh(settings.model_copy(update={"seed": seed, **dict.fromkeys(SIZES, 2), "num_test_prompts": 4}))
+        files, _ = prepare_hh(
+            settings.model_copy(update={"seed": seed, **dict.fromkeys(SIZES, 2), "num_test_pairs": 4, "num_test_prompts": 4})
+        )
         assert [row["subset"] for row in files["pairs_test"]].count("harmless") == 2
 
 
@@ -151,7 +155,7 @@ def test_subsets_keep_their_share(settings):
         ("num_rm_prompts", "99 pairs of split rm wanted, 12 found"),
         ("num_lm_prompts", "99 pairs of split lm wanted, 15 found"),
         ("num_validation_prompts", "99 pairs of split validation wanted, 8 found"),
-        ("num_test_prompts", "99 pairs of split test wanted, 21 found"),
+        ("num_test_pairs", "99 pairs of split test wanted, 21 found"),
         ("num_game_prompts", "99 different prompts of half rm wanted, 11 found"),  # two of the 12 pairs share a dialogue
     ],
 )

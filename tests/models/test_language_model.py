@@ -63,7 +63,7 @@ def test_saved_model_loads_with_plain_transformers(model, tokenizer, compute, se
     save_model(model, tokenizer, tmp_path)
     ids = torch.tensor([sequences[0].ids])
     for loaded in (AutoModelForCausalLM.from_pretrained(tmp_path), load_language_model(tmp_path, compute)):
-        assert torch.equal(loaded.eval()(ids).logits, model(ids).logits)
+        assert torch.allclose(loaded.eval()(ids).logits, model(ids).logits, atol=1e-5)
     assert AutoTokenizer.from_pretrained(tmp_path)("Boil the water.").input_ids == tokenizer("Boil the water.").input_ids
     assert {file.suffix for file in tmp_path.iterdir()} <= {".safetensors", ".json", ".jinja"}
 

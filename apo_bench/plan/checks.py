@@ -1,0 +1,149 @@
+"""What would stop a run or spoil its numbers: each check says what it looked at and whether that is well."""
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerFast
+
+from apo_bench.core.config import GoldenAPI, Params, PretrainedModel
+from apo_bench.core.errors import ApoBenchError
+from apo_bench.data.hh import conversation
+from apo_bench.models.precision import check_device, has_bfloat16
+from apo_bench.models.tokenizer import encode, encode_prompts
+from apo_bench.plan import Records
+
+SPLITS = ("pairs_rm", "pairs_lm", "pairs_validation", "pairs_test")
+NEAR_JACCARD = 0.9
+"""Shared share of word triples from which two prompts count as the same text with a word changed."""
+MAX_NEAR_FRACTION = 0.05
+"""Test prompts with a near-duplicate in training that a check lets pass: a few change no conclusion."""
+MAX_CUT_FRACTION = 0.05
+"""Responses that are cut which a check lets pass."""
+BYTES_TRAINING, BYTES_READING = 16, 4
+"""Bytes a parameter: float32 weights, gradients and AdamW's two moments; weights alone."""
+BYTES_ACTIVATIONS = 2 * 2**30
+"""What a batch takes beside the weights, more or less."""
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was looked at, what was found, and whether the run may begin."""
+
+    name: str
+    passed: bool
+    found: str
+
+
+def check_packages(params: Params) -> Iterator[Check]:
+    """Packages that the params ask for, and the device."""
+    needed = {
+        "peft": ("lora", params.compute.lora is not None),
+        "openai": ("", isinstance(getattr(params.prepare, "golden", None), GoldenAPI)),
+    }
+    for package, (extra, is_needed) in needed.items():
+        if is_needed:
+            there = importlib.util.find_spec(package) is not None
+            cure = f"pip install 'apo-bench[{extra}]'" if extra else f"pip install {package}"
+            yield Check(f"package {package}", there, "installed" if there else f"missing: {cure}")
+    try:
+        check_device(params.compute)
+    except ApoBenchError as error:
+        yield Check("device", False, str(error))
+        return
+    if params.compute.dtype == "bfloat16" and not has_bfloat16(params.compute.device):
+        yield Check("device", False, f"{params.compute.device} has no bfloat16 and would emulate it, slower than float32: write auto")
+    else:
+        yield Check("device", True, params.compute.device)
+
+
+def check_inputs(params: Params) -> Iterator[Check]:
+    """The folders that the profile starts from."""
+    folders = {"data": params.prepare.folder}
+    if isinstance(params.base_model, PretrainedModel):
+        folders["model"] = params.base_model.folder
+    for name, folder in folders.items():
+        there = Path(folder).is_dir()
+        yield Check(f"input {name}", there, folder if there else f"{folder}: not there; `apo-bench fetch` gets it")
+
+
+def check_splits(records: Records, by_conversation: bool) -> Check:
+    """No prompt, or with HH no conversation (first human turn), stands in two splits."""
+    owner: dict[str, str] = {}
+    shared = []
+    for split in SPLITS:
+        for key in {conversation(row["dialogue"]) if by_conversation else row["dialogue"] for row in records[split]}:
+            if owner.setdefault(key, split) != split:
+                shared.append(f"{key.strip()[:60]!r} in {owner[key]} and {split}")
+    what = "conversations" if by_conversation else "prompts"
+    found = f"{len(shared)} {what} in two splits, e.g. {shared[0]}" if shared else f"{len(owner)} {what}, each in one split"
+    return Check("split leakage", not shared, found)
+
+
+def check_near_duplicates(records: Records) -> Check:
+    """Test prompts that are nearly the text of a training prompt, by MinHash of their word triples."""
+    from datasketch import MinHash, MinHashLSH
+
+    index = MinHashLSH(threshold=NEAR_JACCARD, num_perm=128)
+    trained = {row["dialogue"] for split in SPLITS[:2] for row in records[split]}
+    test = {row["dialogue"] for row in records["pairs_test"]}
+
+    def sketch(text: str) -> MinHash:
+        words = text.lower().split()
+        hashes = MinHash(num_perm=128)
+        hashes.update_batch([" ".join(words[first : first + 3]).encode() for first in range(max(1, len(words) - 2))])
+        return hashes
+
+    for number, text in enumerate(sorted(trained)):
+        index.insert(number, sketch(text))
+    near = sum(bool(index.query(sketch(text))) for text in test)
+    fraction = near / len(test)
+    found = f"{near} of {len(test)} test prompts ({fraction:.1%}) nearly a training prompt; up to {MAX_NEAR_FRACTION:.0%} pass"
+    return Check("near-duplicates", fraction <= MAX_NEAR_FRACTION, found)
+
+
+def check_lengths(params: Params, records: Records, tokenizer: PreTrainedTokenizerFast) -> Iterator[Check]:
+    """What truncation takes away, and whether prompt and response fit the model's positions."""
+    rows, limit = records["pairs_rm"], params.compute.max_prompt_length
+    whole = encode_prompts(tokenizer, [row["dialogue"] for row in rows], 1_000_000)
+    long = sum(len(ids) > limit for ids in whole) / len(whole)
+    yield Check("prompt lengths", True, f"{long:.1%} of prompts longer than {limit} tokens lose their oldest turns")
+    responses = [[row["chosen"], row["rejected"]] for row in rows]
+    max_length = params.fixed_reward("base").max_length
+    groups = encode(tokenizer, [row["dialogue"] for row in rows], responses, max_length, limit)
+    flat = [item for group in groups for item in group]
+    cut = sum(item.prompt_length == 0 for item in flat) / len(flat)
+    found = f"{cut:.1%} of responses longer than max_length {max_length} lose their beginning; up to {MAX_CUT_FRACTION:.0%} pass"
+    yield Check("response lengths", cut <= MAX_CUT_FRACTION, found)
+    for name in ("train", "test"):
+        needed = limit + getattr(params.sampling, name).max_new_tokens
+        if needed > params.sft.max_length:
+            found = f"prompt and response take up to {needed} tokens, sft.max_length keeps {params.sft.max_length}: raise it"
+            yield Check(f"sampling.{name}", False, found)
+
+
+def check_resources(params: Params, num_parameters: float, stages: list[str], num_workers: int) -> Iterator[Check]:
+    """Disk for the models that stages write, and the memory of the largest stage."""
+    models = sum(stage.partition("@")[0].removesuffix("_first") in MODEL_STAGES for stage in stages)
+    disk = models * num_parameters * 4 * 2  # in the workspace and in DVC's cache
+    free = shutil.disk_usage(".").free
+    yield Check("disk", disk < free, f"{models} models take {disk / GIB:.1f} GiB with DVC's cache, {free / GIB:.0f} GiB are free")
+    trained = num_parameters if params.compute.lora is None else num_parameters * BYTES_READING / BYTES_TRAINING
+    memory = trained * BYTES_TRAINING + BYTES_ACTIVATIONS * min(1.0, num_parameters / 1e8)
+    device = params.compute.device
+    total = num_workers * memory
+    if device == "cpu":
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        import torch
+
+        there = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 80 * GIB
+    found = f"training takes about {memory / GIB:.1f} GiB a stage, {num_workers} side by side; {device} has {there / GIB:.0f} GiB"
+    yield Check("memory", total < there, found)
+
+
+MODEL_STAGES = {"base_model", "sft", "reward", "reference", "adversarial_reward", "align"}

@@ -1,0 +1,151 @@
+"""Seconds a token, measured by a short calibration on this machine or, for a device that is not here, assumed; and the whole run's time."""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from apo_bench.core.config import Params, PretrainedModel
+from apo_bench.core.seeds import use_threads
+from apo_bench.data.batching import pad
+from apo_bench.engines.sampling import sample
+from apo_bench.models.language_model import load_language_model, new_llama, response_logps, save_model
+from apo_bench.models.precision import mixed_precision
+from apo_bench.models.pretrained import load_pretrained
+from apo_bench.models.reward_model import load_reward_model, new_reward_model, rewards
+from apo_bench.models.tokenizer import TokenSequence, encode
+from apo_bench.plan import Records
+from apo_bench.plan.work import Work
+from apo_bench.stages import depths, next_stages
+
+CALIBRATED_PROMPTS = 32
+"""Prompts that a calibration samples from; trained on and read are as many pairs."""
+ASSUMED_FLOPS = 312e12
+"""bfloat16 operations a second of the GPU that is assumed where none is at hand (NVIDIA A100 data sheet, dense)."""
+ASSUMED_UTILISATION = {"train": 0.35, "read": 0.4, "sample": 0.05}
+"""Shares of it that training, reading and sampling reach; sampling waits for memory."""
+SECONDS_WITHOUT_MODEL = 5.0
+"""`prepare`, `compare` and `track`, more or less."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds a token of each kind of work, with all workers busy; seconds to load a model; tokens of a sampled response."""
+
+    train_policy: float
+    train_reward: float
+    read_policy: float
+    read_reward: float
+    sample: float
+    start: float
+    sampled: float
+    is_measured: bool
+
+    def seconds(self, work: Work) -> float:
+        """How long a stage takes."""
+        if not work.is_model:
+            return SECONDS_WITHOUT_MODEL
+        kinds = ("train_policy", "train_reward", "read_policy", "read_reward", "sample")
+        return self.start + sum(getattr(self, kind) * getattr(work, kind) for kind in kinds)
+
+
+def assumed_rates(num_parameters: float, params: Params) -> Rates:
+    """2 operations a parameter and token forward, 6 in training (Kaplan et al. 2020, Section 2.1), on the assumed GPU."""
+    train, read, sampling = (ASSUMED_UTILISATION[kind] * ASSUMED_FLOPS for kind in ("train", "read", "sample"))
+    forward = 2 * num_parameters
+    start = num_parameters * 4 / 1e9  # bytes from a disk of 1 GB/s
+    mean = params.sampling.train.max_new_tokens / 2
+    return Rates(3 * forward / train, 3 * forward / train, forward / read, forward / read, forward / sampling, start, mean, False)
+
+
+def calibrate(params: Params, records: Records, tokenizer: PreTrainedTokenizerFast, num_workers: int) -> Rates:
+    """Measures the rates in as many processes as will run side by side, as they share the memory's bandwidth."""
+    rows = records["pairs_rm"][: 2 * CALIBRATED_PROMPTS]
+    with TemporaryDirectory() as folder:
+        if isinstance(params.base_model, PretrainedModel):
+            model, tokenizer = load_pretrained(params.base_model)
+        else:
+            model = new_llama(params.base_model, tokenizer, seed=0)
+        save_model(model, tokenizer, Path(folder) / "model")
+        del model
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+            measured = list(pool.map(_measure, *zip(*[(params, rows, tokenizer, Path(folder) / "model")] * num_workers, strict=True)))
+    return Rates(**{name: sum(values[name] for values in measured) / num_workers for name in measured[0]}, is_measured=True)
+
+
+def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerFast, folder: Path) -> dict[str, float]:
+    """One process's seconds a token."""
+    use_threads(params.compute.num_threads)
+    compute, settings = params.compute, params.fixed_reward("base")
+    dialogues, responses = [row["dialogue"] for row in rows], [[row["chosen"], row["rejected"]] for row in rows]
+    flat = [item for group in encode(tokenizer, dialogues, responses, settings.max_length, compute.max_prompt_length) for item in group]
+    batch = flat[: 2 * settings.batch_size]
+    started = time.perf_counter()
+    policy = load_language_model(folder, compute, for_training=True)
+    start = time.perf_counter() - started
+    times = {"start": start, "train_policy": _train(policy, batch, tokenizer, params, response_logps)}
+    del policy
+    reward_model = new_reward_model(folder, 0, compute)
+    times["train_reward"] = _train(reward_model, batch, tokenizer, params, rewards)
+    del reward_model
+    policy, reward_model = load_language_model(folder, compute), load_reward_model(folder, compute)
+    times["read_policy"] = _read(policy, flat, tokenizer, response_logps)
+    times["read_reward"] = _read(reward_model, flat, tokenizer, rewards)
+    prompts = dialogues[:CALIBRATED_PROMPTS]
+    started = time.perf_counter()
+    groups = sample(policy, tokenizer, prompts, params.sampling.train, compute.max_prompt_length, 0, "calibration")
+    tokens = sum(len(tokenizer(text).input_ids) for group in groups for text in group.responses)
+    times["sample"] = (time.perf_counter() - started) / max(1, tokens)
+    times["sampled"] = tokens / (len(prompts) * params.sampling.train.num_samples)
+    return times
+
+
+def _train(
+    model: PreTrainedModel, batch: list[TokenSequence], tokenizer: PreTrainedTokenizerFast, params: Params, value: Callable[..., Any]
+) -> float:
+    """Seconds a token of a step of the optimiser, the first one, which allocates, left out."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+    padded = pad(batch, tokenizer.pad_token_id)
+    for _ in range(2):
+        started = time.perf_counter()
+        with mixed_precision(params.compute):
+            loss = value(model, padded).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        seconds = time.perf_counter() - started
+    return seconds / sum(len(item.ids) for item in batch)
+
+
+@torch.no_grad()
+def _read(model: PreTrainedModel, flat: list[TokenSequence], tokenizer: PreTrainedTokenizerFast, value: Callable[..., Any]) -> float:
+    for _ in range(2):
+        started = time.perf_counter()
+        value(model, pad(flat, tokenizer.pad_token_id))
+        seconds = time.perf_counter() - started
+    return seconds / sum(len(item.ids) for item in flat)
+
+
+def simulate(seconds: dict[str, float], order: list[str], parents: dict[str, set[str]], num_workers: int) -> float:
+    """Seconds of the whole run, scheduled as `make repro` schedules: the longest chain of dependants first."""
+    depth = depths(order, parents)
+    waiting = {name: set(parents[name]) for name in order}
+    running: dict[str, float] = {}
+    now = 0.0
+    while waiting or running:
+        for name in next_stages(waiting, depth, order)[: num_workers - len(running)]:
+            del waiting[name]
+            running[name] = now + seconds[name]
+        done = min(running, key=lambda name: running[name])
+        now = running.pop(done)
+        for missing in waiting.values():
+            missing.discard(done)
+    return now

@@ -1,0 +1,127 @@
+"""The plan of a profile: its checks, what its stages cost, and how long the whole takes."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+
+from rich.markup import escape
+from rich.table import Table
+
+from apo_bench.core.config import EmbeddedData, Params, PretrainedModel, ScratchModel
+from apo_bench.core.errors import ApoBenchError, ConfigError
+from apo_bench.core.seeds import use_threads
+from apo_bench.models.language_model import new_llama
+from apo_bench.plan import Records
+from apo_bench.plan.checks import Check, check_inputs, check_lengths, check_near_duplicates, check_packages, check_resources, check_splits
+from apo_bench.plan.costs import Rates, assumed_rates, calibrate, simulate
+from apo_bench.plan.inputs import read_or_prepare, read_or_train_tokenizer
+from apo_bench.plan.work import Sizes, Work, assume, measure, work_of
+from apo_bench.stages import stage_graph
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was found."""
+
+    checks: list[Check]
+    works: dict[str, Work]
+    """Stage -> its work."""
+    seconds: dict[str, float]
+    """Stage -> how long it takes."""
+    total_seconds: float
+    num_workers: int
+    rates: Rates
+    device: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the run may begin."""
+        return all(check.passed for check in self.checks)
+
+
+def make_plan(params: Params) -> Plan:
+    """Plans the profile in the current folder.
+
+    Raises:
+        ConfigError: dvc.yaml cannot be read.
+    """
+    use_threads(params.compute.num_threads)
+    num_workers = max(1, (os.cpu_count() or 1) // params.compute.num_threads) if params.compute.device == "cpu" else 1
+    order, parents = _graph()
+    checks = [*check_packages(params), *check_inputs(params)]
+    records, tokenizer = None, None
+    if all(check.passed for check in checks):
+        try:
+            records = read_or_prepare(params)
+            tokenizer = read_or_train_tokenizer(params, records)
+        except ApoBenchError as error:
+            checks.append(Check("data" if records is None else "tokenizer", False, str(error)))
+    num_parameters = _num_parameters(params, tokenizer)
+    if records is not None:
+        checks += _data_checks(params, records)
+    if records is not None and tokenizer is not None:
+        checks += [
+            Check("tokenizer", True, "chat template, one beginning token, pad and end token of their own"),
+            *check_lengths(params, records, tokenizer),
+        ]
+        rates = calibrate(params, records, tokenizer, num_workers)
+        sizes: Sizes = measure(params, records, tokenizer, rates.sampled)
+    else:
+        rates, sizes = assumed_rates(num_parameters, params), assume(params)
+    checks += check_resources(params, num_parameters, order, num_workers)
+    works = {stage: work_of(stage, params, sizes) for stage in order}
+    seconds = {stage: rates.seconds(work) for stage, work in works.items()}
+    return Plan(checks, works, seconds, simulate(seconds, order, parents, num_workers), num_workers, rates, params.compute.device)
+
+
+def _data_checks(params: Params, records: Records) -> list[Check]:
+    is_embedded = isinstance(params.prepare, EmbeddedData)
+    return [check_splits(records, by_conversation=not is_embedded), check_near_duplicates(records)]
+
+
+def _num_parameters(params: Params, tokenizer: object) -> float:
+    """Of the model: as published if it is pretrained, else counted."""
+    if isinstance(params.base_model, PretrainedModel):
+        return params.base_model.num_parameters
+    model: ScratchModel = params.base_model
+    return new_llama(model, tokenizer, 0).num_parameters() if tokenizer else 0  # type: ignore[arg-type]
+
+
+def _graph() -> tuple[list[str], dict[str, set[str]]]:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        return stage_graph(Repo())
+    except DvcException as error:
+        raise ConfigError(f"dvc.yaml: {error}; run from the folder of a profile") from error
+
+
+def stage_table(plan: Plan) -> Table:
+    """A row a kind of stage: how many, tokens, processor hours."""
+    table = Table(title="Stages")
+    for column in ("stages", "number", "tokens", "hours each", f"{plan.device}-hours"):
+        table.add_column(column, justify="left" if column == "stages" else "right")
+    kinds = Counter(stage.partition("@")[0].removesuffix("_first") for stage in plan.works)
+    for kind, number in kinds.items():
+        mine = [stage for stage in plan.works if stage.partition("@")[0].removesuffix("_first") == kind]
+        tokens, seconds = sum(plan.works[stage].tokens for stage in mine), sum(plan.seconds[stage] for stage in mine)
+        table.add_row(kind, str(number), f"{tokens:,.0f}", f"{seconds / number / 3600:.3f}", f"{seconds / 3600:.2f}")
+    return table
+
+
+def check_table(plan: Plan) -> Table:
+    """A row a check."""
+    table = Table("check", "", "found", title="Checks")
+    for check in plan.checks:
+        table.add_row(check.name, "ok" if check.passed else "[bold red]FAILS[/]", escape(check.found))
+    return table
+
+
+def summary(plan: Plan) -> str:
+    """The plan in a line."""
+    source = "measured on this machine" if plan.rates.is_measured else "assumed: an NVIDIA A100 at usual utilisation, nothing was measured"
+    work = sum(plan.seconds.values()) / 3600
+    verdict = "the run may begin" if plan.passed else f"{sum(not check.passed for check in plan.checks)} checks fail"
+    side = f"{plan.num_workers} side by side" if plan.num_workers > 1 else "one after another"
+    return f"{len(plan.works)} stages, {work:.2f} {plan.device}-hours, {plan.total_seconds / 60:.1f} minutes {side} ({source}); {verdict}"

@@ -1,0 +1,131 @@
+"""How many tokens each stage trains on, reads and writes."""
+
+from dataclasses import dataclass, fields
+
+from transformers import PreTrainedTokenizerFast
+
+from apo_bench.core.config import Params, Sampling
+from apo_bench.models.tokenizer import encode
+from apo_bench.plan import Records
+
+ASSUMED_PROMPT_TOKENS, ASSUMED_RESPONSE_TOKENS = 128, 52
+"""Means of HH, at 3.9 characters a token, for a plan without the data."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage does, in tokens."""
+
+    train_policy: float = 0
+    """Prompt and response tokens that a language model is trained on."""
+    train_reward: float = 0
+    read_policy: float = 0
+    """Tokens that a language model gives log-probabilities for."""
+    read_reward: float = 0
+    sample: float = 0
+    """Response tokens that are sampled."""
+    is_model: bool = True
+    """Whether the stage loads a model at all."""
+
+    @property
+    def tokens(self) -> float:
+        """All of them."""
+        return sum(getattr(self, field.name) for field in fields(self) if field.name != "is_model")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sequences by file: how many, and their mean tokens; a pair is two."""
+
+    count: dict[str, int]
+    prompt: dict[str, float]
+    sequence: dict[str, float]
+    """Prompt and response, cut to the longest allowed."""
+    sampled: float
+    """Tokens of a sampled response."""
+
+
+def measure(params: Params, records: Records, tokenizer: PreTrainedTokenizerFast, sampled: float) -> Sizes:
+    """Encodes the records as the stages will."""
+    count, prompt, sequence = {}, {}, {}
+    for name, rows in records.items():
+        responses = [[row[key] for key in ("chosen", "rejected", "response") if key in row] or [""] for row in rows]
+        groups = encode(
+            tokenizer, [row["dialogue"] for row in rows], responses, _max_length(params, name), params.compute.max_prompt_length
+        )
+        flat = [item for group in groups for item in group]
+        count[name] = len(rows)
+        prompt[name] = _mean([item.prompt_length for item in flat])
+        sequence[name] = _mean([len(item.ids) for item in flat])
+    return Sizes(count, prompt, sequence, sampled)
+
+
+def assume(params: Params) -> Sizes:
+    """What HH has on average, where the data or the model is not there yet."""
+    data = params.prepare
+    count = {
+        "pairs_rm": data.num_rm_prompts,
+        "pairs_lm": data.num_lm_prompts,
+        "pairs_test": getattr(data, "num_test_pairs", data.num_test_prompts),
+        "prompts_test": data.num_test_prompts,
+        "prompts_lm": data.num_game_prompts,
+        "golden_rm": data.num_game_prompts,
+        "golden_lm": data.num_game_prompts,
+        "demonstrations": data.num_rm_prompts,
+    }
+    prompt = dict.fromkeys(count, float(min(ASSUMED_PROMPT_TOKENS, params.compute.max_prompt_length)))
+    sequence = {name: tokens + ASSUMED_RESPONSE_TOKENS for name, tokens in prompt.items()}
+    return Sizes(count, prompt, sequence, params.sampling.train.max_new_tokens / 2)
+
+
+def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
+    """The work of a stage by its name in DVC, `align@dpo-base-0-...`."""
+    group, _, item = stage.partition("@")
+    kind, part = group.removesuffix("_first"), item.split("-")[0]
+    pairs = {name: 2 * sizes.count[name] * sizes.sequence[name] for name in ("pairs_rm", "pairs_lm", "pairs_test")}
+    samples = {half: _sample_tokens(sizes, name, params.sampling.train) for half, name in (("lm", "prompts_lm"), ("rm", "golden_rm"))}
+    golden = {half: sizes.count[f"golden_{half}"] * sizes.sequence[f"golden_{half}"] for half in ("rm", "lm")}
+    if kind in ("sample", "sample_golden"):
+        name = "prompts_lm" if kind == "sample" else "golden_rm"
+        return Work(sample=sizes.count[name] * params.sampling.train.num_samples * sizes.sampled)
+    if kind in ("score", "score_base"):
+        return Work(read_reward=samples["lm"] + golden["lm"])
+    if kind == "align":
+        method = params.method(part)
+        used = len(method.select([float(rank) for rank in range(params.sampling.train.num_samples)])) / params.sampling.train.num_samples
+        trained = used * samples["lm"]
+        return Work(train_policy=trained * method.hyperparameters.epochs, read_policy=trained * method.needs_reference)
+    if kind.startswith("evaluate"):
+        read = _sample_tokens(sizes, "prompts_test", params.sampling.test)
+        written = sizes.count["prompts_test"] * min(sizes.sampled, params.sampling.test.max_new_tokens)
+        return Work(sample=written, read_reward=read, read_policy=2 * read)
+    if kind == "reward":
+        trained = pairs["pairs_rm"] + (pairs["pairs_lm"] if part == "all" else 0)
+        return Work(train_reward=trained * params.fixed_reward(part).epochs, read_reward=pairs["pairs_test"])
+    if kind == "adversarial_reward":
+        epochs = params.retrained_reward(params.run.retrained_reward_models[0]).epochs
+        return Work(train_reward=(pairs["pairs_rm"] + golden["rm"] + samples["rm"]) * epochs, read_reward=pairs["pairs_test"])
+    if kind == "reference":
+        if part == "human":
+            return Work(train_policy=pairs["pairs_rm"] * params.references.human.epochs, read_policy=pairs["pairs_rm"])
+        return Work(train_policy=golden["rm"] * params.references.golden.epochs)
+    if kind == "sft":
+        return Work(train_policy=sizes.count["demonstrations"] * sizes.sequence["demonstrations"] * params.sft.epochs)
+    if kind == "base_model" and params.base_model.source == "scratch":
+        return Work(train_policy=sizes.count["pretraining"] * sizes.sequence["pretraining"] * params.base_model.epochs)
+    return Work(is_model=kind == "base_model")
+
+
+def _sample_tokens(sizes: Sizes, name: str, settings: Sampling) -> float:
+    """Tokens of all samples to the prompts of a file, with their prompts."""
+    return sizes.count[name] * settings.num_samples * (sizes.prompt[name] + min(sizes.sampled, settings.max_new_tokens))
+
+
+def _max_length(params: Params, name: str) -> int:
+    if name == "pretraining" and params.base_model.source == "scratch":
+        return params.base_model.max_length
+    return params.fixed_reward("base").max_length if name.startswith("pairs") else params.sft.max_length
+
+
+def _mean(values: list[int]) -> float:
+    return sum(values) / len(values)

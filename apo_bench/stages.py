@@ -1,0 +1,39 @@
+"""The stages of a profile as a graph, as DVC reads them from dvc.yaml."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def stage_graph(repo: Any) -> tuple[list[str], dict[str, set[str]]]:
+    """The stages of the current folder's dvc.yaml in an order that respects their dependencies, and the parents of each.
+
+    Args:
+        repo: a `dvc.repo.Repo`.
+    """
+    import networkx
+
+    graph = repo.index.graph
+    folder = Path("dvc.yaml").absolute()
+    mine = {stage: stage.addressing for stage in graph if Path(stage.path).absolute() == folder}
+    order = [
+        mine[stage]
+        for stage in reversed(list(networkx.lexicographical_topological_sort(graph, key=lambda s: s.addressing)))
+        if stage in mine
+    ]
+    parents = {name: {mine[parent] for parent in graph.successors(stage) if parent in mine} for stage, name in mine.items()}
+    return order, parents
+
+
+def depths(order: Iterable[str], parents: dict[str, set[str]]) -> dict[str, int]:
+    """How many stages follow one another after each stage, at most."""
+    depth = dict.fromkeys(order, 0)
+    for name in reversed(list(order)):  # children come after their parents in `order`
+        for parent in parents[name]:
+            depth[parent] = max(depth[parent], depth[name] + 1)
+    return depth
+
+
+def next_stages(waiting: dict[str, set[str]], depth: dict[str, int], order: list[str]) -> list[str]:
+    """The stages that wait for none, the longest chain of dependants first."""
+    return sorted((name for name, missing in waiting.items() if not missing), key=lambda name: (-depth[name], order.index(name)))

@@ -1,0 +1,90 @@
+"""The real-data path on dialogues in HH's form with a tiny random Llama: as `small`, but minutes shorter."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from apo_bench.models.language_model import save_model
+
+ROOT = Path(__file__).parents[2]
+FIXTURE = ROOT / "tests/fixtures/hh-rlhf"
+SHARED = ROOT.parent / "shared/data/hh-rlhf-mini"
+"""Real records, where they are at hand."""
+SIZES = {
+    "num_rm_prompts": 10, "num_lm_prompts": 10, "num_game_prompts": 6, "num_validation_prompts": 4,
+    "num_test_pairs": 14, "num_test_prompts": 9,
+}  # fmt: skip
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False)
+
+
+@pytest.fixture(scope="module")
+def profile(new_model, tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The profile `small` at very small sizes, fetched by a link and reproduced."""
+    folder = tmp_path_factory.mktemp("hh") / "profiles" / "small"
+    folder.mkdir(parents=True)
+    text = (ROOT / "dvc.yaml").read_text()
+    (folder / "dvc.yaml").write_text(text)
+    params = yaml.safe_load((ROOT / "profiles/small/params.yaml").read_text())
+    params["root"] = os.path.relpath(ROOT, folder)
+    params["prepare"] |= SIZES
+    params["run"]["methods"] = ["dpo", "rjs"]
+    params["compute"] |= {"max_prompt_length": 64, "dtype": "bfloat16"}
+    for name in ("train", "test"):
+        params["sampling"][name] |= {"max_new_tokens": 12}
+    params["compare"] |= {"num_bootstrap_draws": 1000, "num_shown_prompts": 2}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    save_model(new_model(), tokenizer, folder / params["base_model"]["folder"])
+    assert run(folder, "dvc", "init", "--no-scm", "--quiet").returncode == 0
+    done = run(folder, "apo-bench", "fetch", "--hh", str(SHARED if SHARED.is_dir() else FIXTURE))
+    assert done.returncode == 0, done.stderr
+    done = run(folder, sys.executable, "-m", "pipeline.repro")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder
+
+
+def test_arms_are_compared_without_gold(profile: Path) -> None:
+    summary = json.loads((profile / "report/summary.json").read_text())
+    arms = {f"{method}-{kind}-s0" for method in ("dpo", "rjs") for kind in ("base", "adversarial")}
+    assert set(summary["policies"]) == {"sft", "golden", "human", *arms}
+    metrics = summary["policies"]["dpo-base-s0"]["rounds"]["r1"]
+    assert {"reward_all", "win_rate_reward_all", "kl_to_sft", "length"} <= set(metrics) and "gold" not in metrics
+    assert summary["num_test_prompts"] == SIZES["num_test_prompts"]
+    assert "unknown" in (profile / "report/index.html").read_text()
+
+
+def test_records_are_of_the_folder_and_nothing_is_lost_unsaid(profile: Path) -> None:
+    report = json.loads((profile / "out/results/prepare/metrics.json").read_text())
+    kept = sum(count for name, count in report["num_records"].items() if name.startswith("pairs_"))
+    dropped = sum(count for reasons in report["dropped"].values() for count in reasons.values())
+    assert sum(report["num_read"].values()) == kept + dropped + sum(report["num_beyond_size"].values())
+    assert report["num_records"]["prompts_test"] == SIZES["num_test_prompts"]
+
+
+def test_samples_are_plain_text(profile: Path) -> None:
+    """No token of the chat template, no turn of the human's."""
+    files = [*profile.glob("out/samples/**/*.jsonl"), *profile.glob("out/results/**/prompts.jsonl")]
+    assert len(files) >= 8
+    for file in files:
+        for line in file.read_text().splitlines():
+            row = json.loads(line)
+            for response in row.get("responses", [row.get("response")]):
+                assert "<|" not in response and "\n\nHuman:" not in response
+
+
+def test_a_changed_record_of_the_folder_is_seen(profile: Path) -> None:
+    copy = profile / "changed"
+    shutil.copytree(FIXTURE, copy)
+    (copy / "helpful-base/train.jsonl").write_text((FIXTURE / "helpful-base/train.jsonl").read_text().replace("the", "a", 1))
+    assert run(profile, "apo-bench", "fetch", "--hh", str(copy)).returncode == 0
+    stale = json.loads(run(profile, "dvc", "status", "--json").stdout)
+    assert any(stage.endswith("prepare") for stage in stale)

@@ -1,0 +1,184 @@
+"""The plan of each profile: its checks catch planted faults, its counts are those of the stages, its schedule is right."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from apo_bench.cli import main
+from apo_bench.core.config import load_params
+from apo_bench.models.language_model import save_model
+from apo_bench.models.tokenizer import train_tokenizer
+from apo_bench.plan import checks
+from apo_bench.plan.checks import check_near_duplicates, check_splits
+from apo_bench.plan.costs import simulate
+from apo_bench.plan.work import Sizes, Work, work_of
+
+ROOT = Path(__file__).parents[2]
+HH_SIZES = {
+    "num_rm_prompts": 10, "num_lm_prompts": 12, "num_game_prompts": 6, "num_validation_prompts": 4,
+    "num_test_pairs": 16, "num_test_prompts": 9,
+}  # fmt: skip
+
+
+def tokenizer_without_spare_token():
+    """Its only special token is the end token, which pads as well."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend.train_from_iterator(["Boil the water."], trainers.BpeTrainer(special_tokens=["<|end|>"], initial_alphabet=alphabet))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<|end|>", eos_token="<|end|>")
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] + eos_token }}{% endfor %}"
+    return tokenizer
+
+
+@pytest.fixture
+def profile(model, tokenizer, tmp_path, monkeypatch):
+    """Makes a copy of the profile `small` with the fixture's dialogues and the tiny model, changed as asked; the folder is entered."""
+    folder = tmp_path / "profiles" / "small"
+    shutil.copytree(ROOT / "tests/fixtures/hh-rlhf", folder / "inputs/hh-rlhf")
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text("[core]\n    no_scm = true\n    analytics = false\n")
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    monkeypatch.chdir(folder)
+
+    def make(compute=(), prepare=(), tokenizer_used=tokenizer, **sections):
+        raw = yaml.safe_load((ROOT / "profiles/small/params.yaml").read_text())
+        raw["prepare"] |= HH_SIZES | dict(prepare)
+        raw["compute"] |= {"max_prompt_length": 48, "dtype": "float32"} | dict(compute)
+        raw["sampling"]["train"]["max_new_tokens"] = raw["sampling"]["test"]["max_new_tokens"] = 8
+        raw["base_model"]["num_parameters"] = 30000
+        for key, value in sections.items():
+            raw[key] |= value
+        Path("params.yaml").write_text(yaml.safe_dump(raw))
+        save_model(model, tokenizer_used, Path(raw["base_model"]["folder"]))
+        return raw
+
+    return make
+
+
+def run():
+    """The exit status and what was printed, on one line."""
+    result = CliRunner().invoke(main, ["plan"], terminal_width=200, env={"COLUMNS": "200"})
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_sound_profile_passes_and_is_measured(profile):
+    profile()
+    status, printed = run()
+    assert "measured on this machine" in printed and "the run may begin" in printed and "FAILS" not in printed
+    assert status == 0
+    assert not Path("out").exists(), "a plan leaves nothing behind"
+
+
+def test_planted_leak_is_caught(profile):
+    """A test pair that also stands in the RM half of a run that began."""
+    profile()
+    from pipeline.prepare import main as prepare
+
+    prepare(Path("out/data"), Path("out/results/prepare"))
+    leaked = Path("out/data/pairs_test.jsonl").read_text().splitlines()[0]
+    with Path("out/data/pairs_rm.jsonl").open("a") as file:
+        file.write(leaked + "\n")
+    status, printed = run()
+    assert status == 1 and "1 conversations in two splits" in printed
+
+
+def test_pad_that_is_the_end_token_is_caught(profile):
+    profile(tokenizer_used=tokenizer_without_spare_token())
+    status, printed = run()
+    assert status == 1 and "no pad token but the end token" in printed
+
+
+def test_two_beginning_tokens_are_caught(profile):
+    changed = train_tokenizer(["Boil the water. Hi. Bye. Hello. Yes, I am."] * 3, 400)
+    changed.bos_token = "<|user|>"
+    changed.chat_template = "{{ bos_token }}{{ bos_token }}{% for message in messages %}{{ message['content'] + eos_token }}{% endfor %}"
+    profile(tokenizer_used=changed)
+    status, printed = run()
+    assert status == 1 and "begin with '<|user|>' twice" in printed
+
+
+def test_missing_extra_is_caught(profile, monkeypatch):
+    profile(compute={"lora": {"rank": 2, "alpha": 4, "target_modules": ["q_proj"]}})
+    find_spec = checks.importlib.util.find_spec
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None if name == "peft" else find_spec(name))
+    status, printed = run()
+    assert status == 1 and "missing: pip install 'apo-bench[lora]'" in printed
+
+
+def test_missing_inputs_device_and_room_are_caught(profile):
+    """Without data and model the plan still counts, with what HH and an A100 are known for, and says so."""
+    profile(compute={"device": "cuda", "dtype": "bfloat16"}, base_model={"num_parameters": 7_000_000_000_000})
+    shutil.rmtree("inputs")
+    status, printed = run()
+    assert status == 1 and "assumed: an NVIDIA A100" in printed
+    for fault in ("inputs/hh-rlhf: not there; `apo-bench fetch` gets it", "PyTorch sees no GPU"):
+        assert fault in printed
+    assert printed.count("FAILS") == 5  # device, both inputs, disk, memory
+
+
+def test_cut_responses_are_caught(profile):
+    profile(reward={"base": {**yaml.safe_load((ROOT / "profiles/small/params.yaml").read_text())["reward"]["base"], "max_length": 12}})
+    status, printed = run()
+    assert status == 1 and "of responses longer than max_length 12 lose their beginning" in printed
+
+
+def test_every_profile_has_the_keys_of_the_default():
+    default = load_params(ROOT / "params.yaml")
+    for path in sorted((ROOT / "profiles").glob("*/params.yaml")):
+        other = load_params(path)
+        assert list(yaml.safe_load(path.read_text())) == list(yaml.safe_load((ROOT / "params.yaml").read_text()))
+        assert other.profile == path.parent.name and set(other.methods) >= set(default.methods)
+        assert (path.parent / "dvc.yaml").resolve() == ROOT / "dvc.yaml"
+        assert (path.parent / other.root).resolve() == ROOT
+
+
+def test_conversations_and_prompts_are_told_apart():
+    def rows(*texts):
+        return [{"dialogue": f"\n\nHuman: {text}\n\nAssistant:"} for text in texts]
+
+    splits = dict.fromkeys(("pairs_rm", "pairs_lm", "pairs_validation", "pairs_test"), rows("Only here."))
+    same_start = {"pairs_rm": rows("Hi."), "pairs_lm": rows("Hi.\n\nAssistant: Yes?\n\nHuman: Go on.")}
+    same_start |= {"pairs_validation": rows("A?"), "pairs_test": rows("B?")}
+    assert not check_splits(splits, by_conversation=False).passed
+    assert check_splits(same_start, by_conversation=False).passed
+    assert not check_splits(same_start, by_conversation=True).passed
+
+
+def test_near_duplicates_are_counted():
+    """One word in forty changed leaves a Jaccard overlap of 35 to 41 triples, 0.85; a name at the end 37 to 39, 0.95."""
+    text = " ".join(f"word{number}" for number in range(40))
+    near, far = f"{text} thanks", text.replace("word20", "other")
+    train = {"pairs_rm": [{"dialogue": text}], "pairs_lm": []}
+    caught = check_near_duplicates(train | {"pairs_test": [{"dialogue": near}, {"dialogue": "quite another thing here"}]})
+    assert not caught.passed and caught.found.startswith("1 of 2")
+    assert check_near_duplicates(train | {"pairs_test": [{"dialogue": far}]}).found.startswith("0 of 1")
+
+
+def test_work_by_hand(params):
+    """Files of 10 sequences of 100 tokens, 60 of them the prompt's, and samples of 20 tokens; n = 4."""
+    names = ("pairs_rm", "pairs_lm", "pairs_test", "prompts_test", "prompts_lm", "golden_rm", "golden_lm", "demonstrations", "pretraining")
+    sizes = Sizes(dict.fromkeys(names, 10), dict.fromkeys(names, 60.0), dict.fromkeys(names, 100.0), 20.0)
+    assert work_of("sample@dpo-base-0-round0", params, sizes) == Work(sample=10 * 4 * 20)
+    assert work_of("align_first@dpo-base-0", params, sizes) == Work(train_policy=10 * 2 * 80, read_policy=10 * 2 * 80)
+    assert work_of("align@rrhf-base-0-round0", params, sizes) == Work(train_policy=10 * 4 * 80)
+    assert work_of("align@rjs-base-0-round0", params, sizes) == Work(train_policy=10 * 80)
+    assert work_of("reward@all", params, sizes) == Work(train_reward=2 * 2 * 1000, read_reward=2 * 1000)
+    adversarial = Work(train_reward=2 * 1000 + 1000 + 10 * 4 * 80, read_reward=2 * 1000)
+    assert work_of("adversarial_reward_first@adversarial-0", params, sizes) == adversarial
+    assert work_of("evaluate_sft", params, sizes) == Work(sample=200, read_reward=800, read_policy=1600)
+    assert work_of("track", params, sizes) == Work(is_model=False)
+
+
+def test_schedule_by_hand():
+    """a (1 s) before b (4 s); c and d (2 s each) alone. Two workers: a and c to 1 and 2 s, b from 1 to 5 s, d from 2 to 4 s."""
+    parents = {"a": set(), "b": {"a"}, "c": set(), "d": set()}
+    seconds = {"a": 1.0, "b": 4.0, "c": 2.0, "d": 2.0}
+    assert simulate(seconds, ["a", "b", "c", "d"], parents, 2) == 5.0
+    assert simulate(seconds, ["a", "b", "c", "d"], parents, 1) == 9.0
