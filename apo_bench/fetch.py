@@ -75,10 +75,11 @@ def _fetch_model(settings: PretrainedModel) -> str:
 def _download(source: HubRevision, kind: str, folder: Path, patterns: list[str], hint: str) -> None:
     """Files of a repository of the hub at its commit."""
     os.environ["HF_HUB_OFFLINE"] = "0"  # everything else of this project runs offline
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import constants, logging, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     constants.HF_HUB_OFFLINE = False
+    logging.set_verbosity_error()  # a warning for each of its tries
     try:
         snapshot_download(source.name, repo_type=kind, revision=source.revision, local_dir=folder, allow_patterns=patterns)
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
