@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from apo_bench.core.config import FIRST_ROUND, EmbeddedData, HHData, Params
+from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.results import read_metrics
+from apo_bench.core.sections import FIRST_ROUND, EmbeddedData, HHData
 from apo_bench.evaluation.statistics import Estimate, PromptBootstrap
 
 Rows = list[dict[str, Any]]

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from apo_bench.core.config import HHData, HubRevision, Params, PretrainedModel, WheelModel
+from apo_bench.core.config import Params
 from apo_bench.core.errors import MissingInputError, OutputError
 from apo_bench.core.files import complete_directory
+from apo_bench.core.sections import HHData, HubRevision, PretrainedModel, WheelModel
 
 MODEL_FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.safetensors"]
 

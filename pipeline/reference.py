@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, HumanPreferenceTraining, Params, load_params
+from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.results import write_training
+from apo_bench.core.sections import HumanPreferenceTraining
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.methods.dpo import METHOD as DPO

@@ -13,9 +13,9 @@ import yaml
 from scipy import stats
 
 from apo_bench.comparison import NEEDS_GOLD, read_comparison
-from apo_bench.core.config import HHData
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import write_json, write_jsonl
+from apo_bench.core.sections import HHData
 from apo_bench.metrics import compute_metric
 from apo_bench.report.glossary import GOLD_UNKNOWN
 from apo_bench.report.tables import claims, markdown

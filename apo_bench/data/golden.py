@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from apo_bench.core.config import GoldenAPI, GoldenChosen, GoldenFile
 from apo_bench.core.errors import ConfigError, DataError, ServerError
 from apo_bench.core.files import read_json, read_jsonl
+from apo_bench.core.sections import GoldenAPI, GoldenChosen, GoldenFile
 from apo_bench.data.ledger import Failure, Ledger, Prompt, open_ledger
 from apo_bench.data.records import parse_dialogue
 

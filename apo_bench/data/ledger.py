@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from apo_bench.core.config import GoldenAPI
 from apo_bench.core.errors import DataError, OutputError
 from apo_bench.core.files import read_jsonl
+from apo_bench.core.sections import GoldenAPI
 
 CHARACTERS_A_TOKEN = 3
 """English has about four, so that this overestimates what a prompt costs. Counted in UTF-8 bytes, as other scripts have fewer."""

@@ -17,8 +17,8 @@ from transformers.generation import (
     TopPLogitsWarper,
 )
 
-from apo_bench.core.config import Sampling
 from apo_bench.core.errors import ModelError
+from apo_bench.core.sections import Sampling
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.records import HUMAN
 from apo_bench.models.tokenizer import encode_prompts

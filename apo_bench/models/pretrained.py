@@ -6,8 +6,8 @@ from typing import cast
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.config import PretrainedModel
 from apo_bench.core.errors import MissingInputError, ModelError
+from apo_bench.core.sections import PretrainedModel
 from apo_bench.models.tokenizer import check_tokenizer
 
 HH_CHAT_TEMPLATE = (

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from apo_bench.core.config import GoldenAPI, Params, PretrainedModel
+from apo_bench.core.config import Params
 from apo_bench.core.errors import ApoBenchError
+from apo_bench.core.sections import GoldenAPI, PretrainedModel
 from apo_bench.data.hh import conversation
 from apo_bench.models.precision import check_device, has_bfloat16
 from apo_bench.models.tokenizer import encode, encode_prompts

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.config import Params, PretrainedModel
+from apo_bench.core.config import Params
+from apo_bench.core.sections import PretrainedModel
 from apo_bench.core.seeds import use_threads
 from apo_bench.data.batching import pad
 from apo_bench.engines.sampling import sample

@@ -4,7 +4,8 @@ from dataclasses import dataclass, fields
 
 from transformers import PreTrainedTokenizerFast
 
-from apo_bench.core.config import Params, Sampling
+from apo_bench.core.config import Params
+from apo_bench.core.sections import Sampling
 from apo_bench.models.tokenizer import encode
 from apo_bench.plan import Records
 

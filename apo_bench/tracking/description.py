@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from apo_bench.core.config import FIRST_ROUND
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import read_json
 from apo_bench.core.results import read_curves, read_metrics
+from apo_bench.core.sections import FIRST_ROUND
 from apo_bench.tracking.lock import Lock, flat_params, sha256
 
 FIXED_REWARD_MODEL = "base"

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from apo_bench.core.config import Compute, Training
 from apo_bench.core.errors import ModelError
+from apo_bench.core.sections import Compute, Training
 from apo_bench.data.batching import training_batches
 from apo_bench.models.precision import mixed_precision
 from apo_bench.training.adapters import add_adapters, merge_adapters

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.config import Compute, Training
 from apo_bench.core.errors import DataError
+from apo_bench.core.sections import Compute, Training
 from apo_bench.data.batching import pad
 from apo_bench.methods.base import Method, ResponseGroups, cross_entropy
 from apo_bench.models.language_model import all_response_logps, response_logps

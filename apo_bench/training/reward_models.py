@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.config import Compute, RetrainedReward, Training
 from apo_bench.core.errors import DataError
+from apo_bench.core.sections import Compute, RetrainedReward, Training
 from apo_bench.data.batching import pad
 from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss
 from apo_bench.models.reward_model import rewards

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from apo_bench.core.config import GoldenAPI, GoldenChosen, GoldenFile
 from apo_bench.core.errors import ConfigError, DataError, OutputError, ServerError
+from apo_bench.core.sections import GoldenAPI, GoldenChosen, GoldenFile
 from apo_bench.data import golden
 from apo_bench.data.golden import golden_responses
 from apo_bench.data.records import format_dialogue
@@ -325,7 +325,7 @@ class TestCache:
         released = threading.Event()
         server.delay = lambda question: 0.0 if question.split()[1] in ("a?", "b?") else float(not released.wait(20))
         code = (
-            "import json, sys; from apo_bench.core.config import GoldenAPI; from apo_bench.data.golden import golden_responses;"
+            "import json, sys; from apo_bench.core.sections import GoldenAPI; from apo_bench.data.golden import golden_responses;"
             "golden_responses(GoldenAPI(**json.loads(sys.argv[1])), json.loads(sys.argv[2]))"
         )
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

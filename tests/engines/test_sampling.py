@@ -5,8 +5,8 @@ import pytest
 import scipy.stats
 import torch
 
-from apo_bench.core.config import Sampling
 from apo_bench.core.errors import ModelError
+from apo_bench.core.sections import Sampling
 from apo_bench.engines import sampling
 from apo_bench.engines.sampling import sample
 from apo_bench.models.tokenizer import encode_prompts

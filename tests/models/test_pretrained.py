@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from apo_bench.core.config import PretrainedModel
 from apo_bench.core.errors import MissingInputError, ModelError
+from apo_bench.core.sections import PretrainedModel
 from apo_bench.models.language_model import save_model
 from apo_bench.models.pretrained import convert_gguf, load_pretrained
 from apo_bench.models.tokenizer import END, PAD, encode, encode_prompts, train_tokenizer

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from apo_bench.comparison import METRICS, NEEDS_GOLD, Comparison, Difference, Policy
-from apo_bench.core.config import HHData
+from apo_bench.core.sections import HHData
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report.charts import COLOURS, charts
 from apo_bench.report.glossary import GOLD_UNKNOWN, GOLDEN_RESPONSES, POLICY_METRICS, REWARD_MODEL_METRICS

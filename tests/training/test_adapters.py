@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from apo_bench.core.config import LoRA
 from apo_bench.core.errors import ModelError
+from apo_bench.core.sections import LoRA
 from apo_bench.data.batching import pad
 from apo_bench.models import language_model
 from apo_bench.models.language_model import response_logps, save_model

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from apo_bench.core.config import Compute
 from apo_bench.core.errors import ModelError
+from apo_bench.core.sections import Compute
 from apo_bench.training.loop import train
 
 INPUTS = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))

