@@ -113,6 +113,9 @@ def _train(
     model: PreTrainedModel, batch: list[TokenSequence], tokenizer: PreTrainedTokenizerFast, params: Params, value: Callable[..., Any]
 ) -> float:
     """Seconds a token of a step of the optimiser, the first one, which allocates, left out."""
+    model.train()
+    if params.compute.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
     padded = pad(batch, tokenizer.pad_token_id)
     for _ in range(2):

@@ -121,7 +121,7 @@ def check_table(plan: Plan) -> Table:
 
 def summary(plan: Plan) -> str:
     """The plan in a line."""
-    source = "measured on this machine" if plan.rates.is_measured else "assumed: an NVIDIA A100 at usual utilisation, nothing was measured"
+    source = "timed on this machine" if plan.rates.is_measured else "assumed: an NVIDIA A100 at usual utilisation, nothing was measured"
     work = sum(plan.seconds.values()) / 3600
     verdict = "the run may begin" if plan.passed else f"{sum(not check.passed for check in plan.checks)} checks fail"
     side = f"{plan.num_workers} side by side" if plan.num_workers > 1 else "one after another"

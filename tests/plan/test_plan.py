@@ -71,7 +71,7 @@ def run():
 def test_sound_profile_passes_and_is_measured(profile):
     profile()
     status, printed = run()
-    assert "measured on this machine" in printed and "the run may begin" in printed and "FAILS" not in printed
+    assert "timed on this machine" in printed and "the run may begin" in printed and "FAILS" not in printed
     assert status == 0
     assert not Path("out").exists(), "a plan leaves nothing behind"
 
