@@ -36,7 +36,8 @@ ON_SAMPLES = {"golden_accuracy": 0.9, "best_of_n_gain": 0.5, "sample_accuracy": 
 
 HH = {
     **{"source": "hh", "folder": "hh", "seed": 0, "subsets": ["helpful-base", "harmless-base"], "validation_fraction": 0.1},
-    **{"num_rm_prompts": 2, "num_lm_prompts": 2, "num_game_prompts": 1, "num_validation_prompts": 1, "num_test_prompts": 4},
+    **{"num_rm_prompts": 2, "num_lm_prompts": 2, "num_game_prompts": 1, "num_validation_prompts": 1},
+    **{"num_test_pairs": 6, "num_test_prompts": 4},
     "hub": {"name": "Anthropic/hh-rlhf", "revision": "0" * 40},
     "golden": {"source": "chosen"},
 }
@@ -284,7 +285,7 @@ def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tm
     sections = yaml.safe_load((root / "params.yaml").read_text())
     sections["run"] |= {"methods": ["rjs"], "later_rounds": sections["run"]["later_rounds"][:1]}
     if not has_gold:
-        model = {"source": "pretrained", "folder": "model", "chat_template": "own", "hub": HH["hub"], "wheel": None}
+        model = {"source": "pretrained", "folder": "model", "chat_template": "own", "hub": HH["hub"], "wheel": None, "num_parameters": 1}
         sections |= {"prepare": HH, "base_model": model}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
     monkeypatch.chdir(tmp_path)

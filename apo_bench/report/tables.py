@@ -24,10 +24,10 @@ def method_title(arm: Policy | Difference) -> str:
     return f"{str(arm.method).upper()} {arm.reward_model}{seed}"
 
 
-def number(metric: Metric, value: float, signed: bool = False) -> str:
+def number(metric: Metric, value: float, signed: bool = False, more_places: int = 0) -> str:
     """A value in the metric's unit, shares in percent; with a true minus sign."""
     scaled = 100 * value if metric.unit == "share" else value
-    places = 2 if metric.unit == "score" else 1
+    places = (2 if metric.unit == "score" else 1) + more_places
     text = f"{scaled:+.{places}f}" if signed else f"{scaled:.{places}f}"
     if float(text) == 0:
         text = f"{0:.{places}f}"
@@ -35,8 +35,12 @@ def number(metric: Metric, value: float, signed: bool = False) -> str:
 
 
 def interval(metric: Metric, estimate: Estimate, signed: bool = False) -> str:
-    """`[low, high]` in the metric's unit."""
-    return f"[{number(metric, estimate.low, signed)}, {number(metric, estimate.high, signed)}]"
+    """`[low, high]` in the metric's unit; with more places where it takes them to see that it lies on one side of zero."""
+    for more_places in range(4):
+        bounds = [number(metric, bound, signed, more_places) for bound in (estimate.low, estimate.high)]
+        if not signed or estimate.low <= 0 <= estimate.high or not any(float(bound.replace(MINUS, "-")) == 0 for bound in bounds):
+            break
+    return f"[{', '.join(bounds)}]"
 
 
 def table_policies(comparison: Comparison) -> list[Policy]:

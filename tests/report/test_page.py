@@ -18,7 +18,8 @@ HOSTILE = '<script>alert(1)</script><img src=http://evil.example/x.png> & "quote
 ON_PAIRS = dict.fromkeys(REWARD_MODEL_METRICS, 0.5) | {"human_accuracy_standard_error": 0.02}
 HH = {
     **{"source": "hh", "folder": "hh", "seed": 0, "subsets": ["helpful-base", "harmless-base"], "validation_fraction": 0.1},
-    **{"num_rm_prompts": 2, "num_lm_prompts": 2, "num_game_prompts": 1, "num_validation_prompts": 1, "num_test_prompts": 6},
+    **{"num_rm_prompts": 2, "num_lm_prompts": 2, "num_game_prompts": 1, "num_validation_prompts": 1},
+    **{"num_test_pairs": 6, "num_test_prompts": 6},
     "hub": {"name": "Anthropic/hh-rlhf", "revision": "0" * 40},
     "golden": {"source": "chosen"},
 }
