@@ -28,6 +28,7 @@ from apo_bench.stages import depths, next_stages
 
 CALIBRATED_PROMPTS = 32
 """Prompts that a calibration samples from; trained on and read are as many pairs."""
+SETTLING_STEPS, TIMED_STEPS = 2, 2
 ASSUMED_FLOPS = 312e12
 """bfloat16 operations a second of the GPU that is assumed where none is at hand (NVIDIA A100 data sheet, dense)."""
 ASSUMED_UTILISATION = {"train": 0.35, "read": 0.4, "sample": 0.05}
@@ -112,21 +113,21 @@ def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTo
 def _train(
     model: PreTrainedModel, batch: list[TokenSequence], tokenizer: PreTrainedTokenizerFast, params: Params, value: Callable[..., Any]
 ) -> float:
-    """Seconds a token of a step of the optimiser, the first one, which allocates, left out."""
+    """Seconds a token of a step of the optimiser; the first ones, which have to get their memory from the system, are left out."""
     model.train()
     if params.compute.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
     padded = pad(batch, tokenizer.pad_token_id)
-    for _ in range(2):
-        started = time.perf_counter()
+    for step in range(SETTLING_STEPS + TIMED_STEPS):
+        if step == SETTLING_STEPS:
+            started = time.perf_counter()
         with mixed_precision(params.compute):
             loss = value(model, padded).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seconds = time.perf_counter() - started
-    return seconds / sum(len(item.ids) for item in batch)
+    return (time.perf_counter() - started) / (TIMED_STEPS * sum(len(item.ids) for item in batch))
 
 
 @torch.no_grad()
