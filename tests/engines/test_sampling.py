@@ -8,7 +8,7 @@ import torch
 from apo_bench.core.errors import ModelError
 from apo_bench.core.sections import Sampling
 from apo_bench.engines import sampling
-from apo_bench.engines.sampling import sample
+from apo_bench.engines.sampling import _own_turn, sample
 from apo_bench.models.tokenizer import encode_prompts
 
 PLAIN = {"num_samples": 3, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "max_new_tokens": 24}
@@ -144,3 +144,10 @@ def test_no_dialogues_give_no_responses(model, tokenizer):
 def test_too_long_for_the_model_is_an_error(model, tokenizer, dialogues):
     with pytest.raises(ModelError, match="the model has 128; lower max_new_tokens"):
         sample(model, tokenizer, dialogues, settings(max_new_tokens=128), 1024, 0, "test")
+
+
+def test_what_is_said_in_the_humans_place_is_cut():
+    """Such a response had said all it had to say; one that merely names a human goes on."""
+    texts = ["Yes.\n\nHuman: And now?\n\nAssistant: No.", " Human: is a word. ", "Cut off"]
+    samples = _own_turn(texts, [False, True, False])
+    assert samples.responses == ["Yes.", "Human: is a word.", "Cut off"] and samples.finished == [True, True, False]
