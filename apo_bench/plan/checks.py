@@ -24,11 +24,8 @@ MAX_NEAR_FRACTION = 0.05
 """Test prompts with a near-duplicate in training that a check lets pass: a few change no conclusion."""
 MAX_CUT_FRACTION = 0.05
 """Responses that are cut which a check lets pass."""
-BYTES_TRAINING, BYTES_READING = 16, 4
-"""Bytes a parameter: float32 weights, gradients and AdamW's two moments; weights alone."""
-BYTES_ACTIVATIONS = 2 * 2**30
-"""What a batch takes beside the weights, more or less."""
 GIB = 2**30
+MODEL_STAGES = {"base_model", "sft", "reward", "reference", "adversarial_reward", "align"}
 
 
 @dataclass(frozen=True)
@@ -127,24 +124,18 @@ def check_lengths(params: Params, records: Records, tokenizer: PreTrainedTokeniz
             yield Check(f"sampling.{name}", False, found)
 
 
-def check_resources(params: Params, num_parameters: float, stages: list[str], num_workers: int) -> Iterator[Check]:
+def check_resources(params: Params, num_parameters: float, memory: float, stages: list[str], num_workers: int) -> Iterator[Check]:
     """Disk for the models that stages write, and the memory of the largest stage."""
     models = sum(stage.partition("@")[0].removesuffix("_first") in MODEL_STAGES for stage in stages)
     disk = models * num_parameters * 4 * 2  # in the workspace and in DVC's cache
     free = shutil.disk_usage(".").free
     yield Check("disk", disk < free, f"{models} models take {disk / GIB:.1f} GiB with DVC's cache, {free / GIB:.0f} GiB are free")
-    trained = num_parameters if params.compute.lora is None else num_parameters * BYTES_READING / BYTES_TRAINING
-    memory = trained * BYTES_TRAINING + BYTES_ACTIVATIONS * min(1.0, num_parameters / 1e8)
     device = params.compute.device
-    total = num_workers * memory
     if device == "cpu":
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     else:
         import torch
 
         there = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 80 * GIB
-    found = f"training takes about {memory / GIB:.1f} GiB a stage, {num_workers} side by side; {device} has {there / GIB:.0f} GiB"
-    yield Check("memory", total < there, found)
-
-
-MODEL_STAGES = {"base_model", "sft", "reward", "reference", "adversarial_reward", "align"}
+    found = f"a stage takes up to {memory / GIB:.1f} GiB, {num_workers} side by side; {device} has {there / GIB:.0f} GiB"
+    yield Check("memory", num_workers * memory < there, found)

@@ -1,6 +1,7 @@
 """Seconds a token, measured by a short calibration on this machine or, for a device that is not here, assumed; and the whole run's time."""
 
 import multiprocessing
+import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -33,13 +34,19 @@ ASSUMED_FLOPS = 312e12
 """bfloat16 operations a second of the GPU that is assumed where none is at hand (NVIDIA A100 data sheet, dense)."""
 ASSUMED_UTILISATION = {"train": 0.35, "read": 0.4, "sample": 0.05}
 """Shares of it that training, reading and sampling reach; sampling waits for memory."""
+BYTES_TRAINING, BYTES_READING = 16, 4
+"""Bytes a parameter: float32 weights, gradients and AdamW's two moments; weights alone."""
+ASSUMED_ACTIVATIONS = 2 * 2**30
+"""Bytes of a batch beside the weights, where nothing was measured."""
+HEAP_GROWTH = 1.6
+"""How much more a long stage takes on a CPU than a few steps, as batches of different lengths break the heap up (`small`: 10 for 6 GiB)."""
 SECONDS_WITHOUT_MODEL = 5.0
 """`prepare`, `compare` and `track`, more or less."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds a token of each kind of work, with all workers busy; seconds to load a model; tokens of a sampled response."""
+    """Seconds a token of each kind of work, with all workers busy; seconds to load a model; tokens of a sampled response; memory."""
 
     train_policy: float
     train_reward: float
@@ -48,6 +55,8 @@ class Rates:
     sample: float
     start: float
     sampled: float
+    memory: float
+    """Bytes that a stage takes at most."""
     is_measured: bool
 
     def seconds(self, work: Work) -> float:
@@ -64,7 +73,9 @@ def assumed_rates(num_parameters: float, params: Params) -> Rates:
     forward = 2 * num_parameters
     start = num_parameters * 4 / 1e9  # bytes from a disk of 1 GB/s
     mean = params.sampling.train.max_new_tokens / 2
-    return Rates(3 * forward / train, 3 * forward / train, forward / read, forward / read, forward / sampling, start, mean, False)
+    weights = num_parameters * (BYTES_TRAINING if params.compute.lora is None else BYTES_READING)
+    memory = weights + ASSUMED_ACTIVATIONS
+    return Rates(3 * forward / train, 3 * forward / train, forward / read, forward / read, forward / sampling, start, mean, memory, False)
 
 
 def calibrate(params: Params, records: Records, tokenizer: PreTrainedTokenizerFast, num_workers: int) -> Rates:
@@ -107,6 +118,10 @@ def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTo
     tokens = sum(len(tokenizer(text).input_ids) for group in groups for text in group.responses)
     times["sample"] = (time.perf_counter() - started) / max(1, tokens)
     times["sampled"] = tokens / (len(prompts) * params.sampling.train.num_samples)
+    on_gpu = compute.device == "cuda"
+    times["memory"] = (
+        torch.cuda.max_memory_allocated() if on_gpu else HEAP_GROWTH * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
     return times
 
 

@@ -69,7 +69,7 @@ def make_plan(params: Params) -> Plan:
         sizes: Sizes = measure(params, records, tokenizer, rates.sampled)
     else:
         rates, sizes = assumed_rates(num_parameters, params), assume(params)
-    checks += check_resources(params, num_parameters, order, num_workers)
+    checks += check_resources(params, num_parameters, rates.memory, order, num_workers)
     works = {stage: work_of(stage, params, sizes) for stage in order}
     seconds = {stage: rates.seconds(work) for stage, work in works.items()}
     return Plan(checks, works, seconds, simulate(seconds, order, parents, num_workers), num_workers, rates, params.compute.device)

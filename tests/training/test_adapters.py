@@ -9,6 +9,7 @@ from apo_bench.data.batching import pad
 from apo_bench.models import language_model
 from apo_bench.models.language_model import response_logps, save_model
 from apo_bench.models.reward_model import new_reward_model
+from apo_bench.models.tokenizer import encode
 from apo_bench.training.policies import fine_tune
 from apo_bench.training.reward_models import train_reward
 
@@ -31,7 +32,7 @@ def train(model, tokenizer, rows, settings, compute, **changes):
 LORA = LoRA(rank=2, alpha=4, target_modules=["q_proj", "down_proj"])
 
 
-def test_adapters_change_only_their_modules_and_leave_a_plain_model(new_model, tokenizer, rows, settings, compute, tmp_path):
+def test_adapters_change_only_their_modules_and_leave_a_plain_model(new_model, tokenizer, rows, settings, compute):
     model, before = new_model(), new_model().state_dict()
     history = train(model, tokenizer, rows, settings, compute, lora=LORA)
     assert history[-1]["loss"] < history[0]["loss"]
@@ -74,8 +75,6 @@ def test_reduced_precision_keeps_float32_weights_and_stays_close(new_model, toke
 
 def test_logits_by_chunks_change_no_gradient(new_model, tokenizer, rows, monkeypatch, compute):
     """Seven tokens at a time against all at once."""
-    from apo_bench.models.tokenizer import encode
-
     groups = encode(tokenizer, [row["dialogue"] for row in rows], [[row["response"]] for row in rows], 128, 1024)
     batch = pad([group[0] for group in groups], tokenizer.pad_token_id)
     results = []
