@@ -38,8 +38,8 @@ BYTES_TRAINING, BYTES_READING = 16, 4
 """Bytes a parameter: float32 weights, gradients and AdamW's two moments; weights alone."""
 ASSUMED_ACTIVATIONS = 2 * 2**30
 """Bytes of a batch beside the weights, where nothing was measured."""
-HEAP_GROWTH = 1.6
-"""How much more a long stage takes on a CPU than a few steps, as batches of different lengths break the heap up (`small`: 10 for 6 GiB)."""
+HEAP_GROWTH = 1.2
+"""How much more a long stage takes on a CPU than a few steps, as batches of different lengths break the heap up (`small`: about 10 for 8.8 GiB)."""
 SECONDS_WITHOUT_MODEL = 5.0
 """`prepare`, `compare` and `track`, more or less."""
 
