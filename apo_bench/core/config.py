@@ -15,6 +15,7 @@ from apo_bench.core.sections import (
     Compare,
     Compute,
     EmbeddedData,
+    Engines,
     Evaluate,
     HHData,
     Name,
@@ -40,6 +41,7 @@ class Params(Section):
     profile: Name
     root: str
     compute: Compute
+    engines: Engines
     run: Run
     prepare: Annotated[EmbeddedData | HHData, Field(discriminator="source")]
     base_model: Annotated[ScratchModel | PretrainedModel, Field(discriminator="source")]

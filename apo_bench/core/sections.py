@@ -235,6 +235,41 @@ class Compute(Section):
     lora: LoRA | None
 
 
+class VllmEngine(Section):
+    """How vLLM spreads a policy over devices."""
+
+    tensor_parallel: Count
+    """Devices that share each layer; must divide the attention heads."""
+    data_parallel: Count
+    """Copies of the policy, each with its share of the prompts."""
+    memory_fraction: Rate
+    """Share of a device's memory for weights and keys and values."""
+
+
+class DeepspeedEngine(Section):
+    """How DeepSpeed shards a training run."""
+
+    zero_stage: Literal[2, 3]
+    """2 shards gradients and optimiser states, 3 the weights too (Rajbhandari et al. 2020, ZeRO)."""
+    cpu_offload: bool
+    """Optimiser states, and with stage 3 weights, in the memory of the host."""
+    num_processes: Count
+    """Ranks on each host, one a device."""
+    hostfile: str | None
+    """File with a line `HOST slots=N` a host, for several hosts that share this folder; null: this host alone."""
+    checkpoint_steps: Count
+    """Steps between checkpoints, from which a run that was cut off goes on."""
+
+
+class Engines(Section):
+    """Where work runs: in the stage's own process, or by vLLM (sampling) and DeepSpeed (training, and scoring over its ranks)."""
+
+    sampling: Literal["in_process", "vllm"]
+    training: Literal["in_process", "deepspeed"]
+    vllm: VllmEngine
+    deepspeed: DeepspeedEngine
+
+
 class RetrainedReward(Training):
     """The reward-model step of the game, L_APO-RM (PAPER: Cheng et al. 2024, Eq. 9)."""
 
