@@ -7,6 +7,7 @@ from apo_bench.core.files import complete_directory
 from apo_bench.core.results import write_training
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
+from apo_bench.engines.training import training_engine
 from apo_bench.evaluation.reward_models import evaluate_on_pairs
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
@@ -31,6 +32,7 @@ def main(
         read_records(samples, "samples"),
         settings,
         params.compute,
+        training_engine(params),
         derive_seed(seed, "adversarial_reward", arm, round, "order"),
         f"{arm} {round}: reward model",
     )

@@ -7,6 +7,7 @@ from apo_bench.core.files import complete_directory
 from apo_bench.core.results import write_training
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
+from apo_bench.engines.training import training_engine
 from apo_bench.models.language_model import load_language_model, save_model
 from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.training.policies import align
@@ -23,6 +24,7 @@ def main(method: str, policy: Path, scores: Path, seed: int, arm: str, round: st
         read_records(scores, "scores"),
         params.method(method),
         params.compute,
+        training_engine(params),
         int(round.removeprefix("r")),
         derive_seed(seed, "align", arm, round),
         f"{arm} {round}: {method}",

@@ -10,6 +10,7 @@ from apo_bench.core.results import write_training
 from apo_bench.core.sections import Compute, PretrainedModel, ScratchModel
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import parse_dialogue, read_records
+from apo_bench.engines.training import Engine, training_engine
 from apo_bench.models.language_model import new_llama, save_model
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.tokenizer import train_tokenizer
@@ -24,19 +25,18 @@ def main(output: Path, results: Path) -> tuple[str, Path]:
     if isinstance(params.base_model, PretrainedModel):
         model, tokenizer = load_pretrained(params.base_model)
     else:
-        model, tokenizer, history = _train(params.base_model, params.compute)
+        model, tokenizer, history = _train(params.base_model, params.compute, training_engine(params))
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder)
     return write_training(results, history, {"num_parameters": model.num_parameters()}), output
 
 
-def _train(settings: ScratchModel, compute: Compute) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, list[dict[str, float]]]:
+def _train(
+    settings: ScratchModel, compute: Compute, engine: Engine
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, list[dict[str, float]]]:
     rows = read_records(Path(settings.folder) / "pretraining.jsonl", "responses")
     texts = [message["content"] for row in rows for message in parse_dialogue(row["dialogue"])] + [row["response"] for row in rows]
     tokenizer = train_tokenizer(texts, settings.vocab_size)
     model = new_llama(settings, tokenizer, derive_seed(settings.seed, "base_model", "weights"))
-    return (
-        model,
-        tokenizer,
-        pretrain(model, tokenizer, rows, settings, compute, derive_seed(settings.seed, "base_model", "order"), "base model"),
-    )
+    order = derive_seed(settings.seed, "base_model", "order")
+    return model, tokenizer, pretrain(model, tokenizer, rows, settings, compute, engine, order, "base model")

@@ -8,6 +8,7 @@ from apo_bench.core.results import write_training
 from apo_bench.core.sections import HumanPreferenceTraining
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
+from apo_bench.engines.training import training_engine
 from apo_bench.methods.dpo import METHOD as DPO
 from apo_bench.models.language_model import load_language_model, save_model
 from apo_bench.models.tokenizer import load_tokenizer
@@ -20,7 +21,7 @@ def main(name: str, policy: Path, data: Path, output: Path, results: Path) -> tu
     use_threads(params.compute.num_threads)
     model, tokenizer = load_language_model(policy, params.compute, for_training=True), load_tokenizer(policy)
     settings = getattr(params.references, name)
-    seed = derive_seed(settings.seed, "reference", name)
+    engine, seed = training_engine(params), derive_seed(settings.seed, "reference", name)
     if isinstance(settings, HumanPreferenceTraining):
         # A human pair is a group of two responses whose rewards say which was preferred.
         rows = [
@@ -29,10 +30,10 @@ def main(name: str, policy: Path, data: Path, output: Path, results: Path) -> tu
         ]
         shared = settings.model_dump(exclude={"seed", "learning_rate"})
         method = DPO(DPO.Hyperparameters(learning_rates=[settings.learning_rate], **shared))
-        history, _ = align(model, tokenizer, rows, method, params.compute, 1, seed, "DPO on human pairs")
+        history, _ = align(model, tokenizer, rows, method, params.compute, engine, 1, seed, "DPO on human pairs")
     else:
         rows = read_records(data / "golden_rm.jsonl", "responses")
-        history = fine_tune(model, tokenizer, rows, settings, params.compute, seed, "SFT on golden responses")
+        history = fine_tune(model, tokenizer, rows, settings, params.compute, engine, seed, "SFT on golden responses")
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder)
     return write_training(results, history, {"num_examples": len(rows)}), output

@@ -7,6 +7,7 @@ from apo_bench.core.files import complete_directory
 from apo_bench.core.results import write_training
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
+from apo_bench.engines.training import training_engine
 from apo_bench.evaluation.reward_models import evaluate_on_pairs
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
@@ -25,7 +26,7 @@ def main(name: str, base: Path, data: Path, output: Path, results: Path) -> tupl
     tokenizer = load_tokenizer(base)
     model = new_reward_model(base, derive_seed(settings.seed, "reward", name, "head"), params.compute)
     order = derive_seed(settings.seed, "reward", name, "order")
-    history = train_reward(model, tokenizer, pairs, settings, params.compute, order, f"RM_{name}")
+    history = train_reward(model, tokenizer, pairs, settings, params.compute, training_engine(params), order, f"RM_{name}")
     pairs_test = read_records(data / "pairs_test.jsonl", "pairs")
     metrics = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
     with complete_directory(output) as folder:

@@ -7,6 +7,7 @@ from apo_bench.core.files import complete_directory
 from apo_bench.core.results import write_training
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
+from apo_bench.engines.training import training_engine
 from apo_bench.models.language_model import load_language_model, save_model
 from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.training.policies import fine_tune
@@ -19,7 +20,11 @@ def main(base: Path, data: Path, output: Path, results: Path) -> tuple[str, Path
     settings, compute = params.sft, params.compute
     rows = read_records(data / "demonstrations.jsonl", "responses") if settings.epochs else []
     model, tokenizer = load_language_model(base, compute, for_training=True), load_tokenizer(base)
-    history = fine_tune(model, tokenizer, rows, settings, compute, derive_seed(settings.seed, "sft"), "SFT") if rows else []
+    history = (
+        fine_tune(model, tokenizer, rows, settings, compute, training_engine(params), derive_seed(settings.seed, "sft"), "SFT")
+        if rows
+        else []
+    )
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder)
     return write_training(results, history, {"num_examples": len(rows)}), output

@@ -30,3 +30,11 @@ class OutputError(ApoBenchError):
 
 class ServerError(ApoBenchError):
     """A model behind a server cannot be asked: it refuses, gives answers that cannot be used, or would cost more than the budget."""
+
+
+class EngineError(ApoBenchError):
+    """An engine cannot be used: not installed, too few devices, a broken hostfile, a host that died."""
+
+
+class NotTheWriter(Exception):
+    """Raised where a rank that must not write begins to: its part of the stage is done. No error."""

@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from apo_bench.core.errors import DataError, MissingInputError, OutputError
+from apo_bench.core.errors import DataError, MissingInputError, NotTheWriter, OutputError
+from apo_bench.core.ranks import rank
 
 WRITE_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What the system answers when bytes do not fit; of these errors alone many name no file."""
@@ -24,7 +25,9 @@ def complete_directory(path: Path) -> Iterator[Path]:
 
     Raises:
         OutputError: the disk is full or the place cannot be written; other errors of the block pass unchanged.
+        NotTheWriter: in all ranks but the first.
     """
+    _check_writer()
     path = Path(path)
     scratch = path.with_name(f".{path.name}.partial")
     try:
@@ -50,7 +53,9 @@ def write_text(path: Path, text: str) -> None:
 
     Raises:
         OutputError: the disk is full or the place cannot be written.
+        NotTheWriter: in all ranks but the first.
     """
+    _check_writer()
     path = Path(path)
     scratch = path.with_name(f".{path.name}.partial")
     try:
@@ -133,6 +138,11 @@ def _existing(path: Path) -> Path:
     if not path.is_file():
         raise MissingInputError(f"{path}: no such file; run the stage that writes it (dvc repro) first")
     return path
+
+
+def _check_writer() -> None:
+    if rank() != 0:
+        raise NotTheWriter
 
 
 @contextmanager

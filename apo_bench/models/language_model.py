@@ -14,6 +14,7 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.core.errors import MissingInputError
+from apo_bench.core.ranks import add_up, num_ranks, rank
 from apo_bench.core.sections import Compute, ScratchModel
 from apo_bench.data.batching import TokenBatch, inference_batches, pad
 from apo_bench.losses.sequence import sum_by_sequence, token_logps
@@ -105,18 +106,20 @@ def response_logps(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
 
 @torch.no_grad()
 def all_response_logps(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_token_id: int, title: str) -> Tensor:
-    """`response_logps` of any number of sequences, in their order: [N]."""
+    """`response_logps` of any number of sequences, in their order, computed by all ranks: [N]."""
     model.eval()
-    logps_N = torch.empty(len(sequences))
+    logps_N = torch.zeros(len(sequences))
     for indices, batch in inference(sequences, pad_token_id, title):
         logps_N[indices] = response_logps(model, batch).cpu()
-    return logps_N
+    return add_up(logps_N)
 
 
 def inference(sequences: Sequence[TokenSequence], pad_token_id: int, title: str) -> Iterator[tuple[list[int], TokenBatch]]:
-    """Batches of like length with the indices of their sequences, behind a progress bar."""
+    """This rank's batches of like length with the indices of their sequences, behind a progress bar."""
     lengths = [len(sequence.ids) for sequence in sequences]
-    with tqdm(total=len(sequences), desc=title, unit="sequence") as progress:
-        for indices in inference_batches(lengths, TOKENS_A_BATCH):
+    at_once = TOKENS_A_BATCH if num_ranks() == 1 else min(TOKENS_A_BATCH, -(-sum(lengths) // num_ranks()))  # work for every rank
+    batches = list(inference_batches(lengths, at_once))[rank() :: num_ranks()]
+    with tqdm(total=sum(map(len, batches)), desc=title, unit="sequence") as progress:
+        for indices in batches:
             yield indices, pad([sequences[index] for index in indices], pad_token_id)
             progress.update(len(indices))

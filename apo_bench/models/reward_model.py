@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from apo_bench.core.ranks import add_up
 from apo_bench.core.sections import Compute
 from apo_bench.data.batching import TokenBatch
 from apo_bench.models.language_model import check_model_there, inference
@@ -50,12 +51,12 @@ def rewards(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
 
 @torch.no_grad()
 def all_rewards(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_token_id: int, title: str) -> Tensor:
-    """`rewards` of any number of sequences, in their order: [N]."""
+    """`rewards` of any number of sequences, in their order, computed by all ranks: [N]."""
     model.eval()
-    rewards_N = torch.empty(len(sequences))
+    rewards_N = torch.zeros(len(sequences))
     for indices, batch in inference(sequences, pad_token_id, title):
         rewards_N[indices] = rewards(model, batch).cpu()
-    return rewards_N
+    return add_up(rewards_N)
 
 
 def _load(path: Path, dtype: torch.dtype, compute: Compute, **settings: Any) -> PreTrainedModel:

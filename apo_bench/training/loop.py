@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from apo_bench.core.errors import ModelError
 from apo_bench.core.sections import Compute, Training
 from apo_bench.data.batching import training_batches
+from apo_bench.engines.training import Curves, Engine, Loss
 from apo_bench.models.precision import mixed_precision
 from apo_bench.training.adapters import add_adapters, merge_adapters
 
@@ -21,9 +21,6 @@ MAX_GRADIENT_NORM = 1.0
 BETAS = (0.9, 0.95)
 """As GPT-3 (Brown et al. 2020) and Llama: runs of a few hundred steps are over before a second moment of 0.999 has settled."""
 
-Loss = Callable[[list[int]], tuple[Tensor, dict[str, Tensor]]]
-"""Maps the indices of a batch's examples to the mean loss over them (scalar) and to metrics (scalars) for the curves."""
-
 
 def train(
     model: PreTrainedModel,
@@ -31,17 +28,19 @@ def train(
     lengths: Sequence[int],
     settings: Training,
     compute: Compute,
+    engine: Engine,
     seed: int,
     title: str,
-) -> list[dict[str, Any]]:
+) -> Curves:
     """Trains `model` in place: AdamW, warm-up then cosine, gradients clipped to norm 1, no weight decay.
 
     Args:
         model: the model that `loss` uses.
-        loss: see `Loss`.
+        loss: see `apo_bench.engines.training.Loss`.
         lengths: tokens of each example, by which batches are made of like lengths.
         settings: epochs, batch size, rate.
         compute: precision, checkpointing, adapters.
+        engine: where the optimiser works.
         seed: of the order of the examples, and of adapters.
         title: what the progress bar says.
 
@@ -59,28 +58,25 @@ def train(
     batches = list(_epochs(lengths, settings, seed))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=BETAS, weight_decay=0.0, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _rate_factor(len(batches)))
-    history: list[dict[str, Any]] = []
-    for step, (epoch, indices) in enumerate(tqdm(batches, desc=title, unit="step"), start=1):
+    rate_factor = _rate_factor(len(batches))
+
+    def loss_in_precision(batch: list[int], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         with mixed_precision(compute):
-            value, metrics = loss(indices)
-        if not math.isfinite(value.item()):
-            raise ModelError(f"{title}: the loss became {value.item()} at step {step}; lower learning_rate {settings.learning_rate}")
-        value.backward()
-        norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
-        history.append(
-            {
-                "step": step,
-                "epoch": epoch,
-                "loss": value.item(),
-                "learning_rate": schedule.get_last_lr()[0],
-                "gradient_norm": norm.item(),
-                **{name: metric.item() for name, metric in metrics.items()},
-            }
-        )
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
+            return loss(batch, step)
+
+    run = engine.prepare(model, loss_in_precision, optimizer, MAX_GRADIENT_NORM)
+    history = run.resume()
+    done = len(history)
+    for step, (epoch, batch) in enumerate(tqdm(batches[done:], desc=title, unit="step", initial=done, total=len(batches)), start=done):
+        value, metrics = run.forward(batch, step)
+        if not math.isfinite(value):
+            raise ModelError(f"{title}: the loss became {value} at step {step + 1}; lower learning_rate {settings.learning_rate}")
+        run.backward()
+        rate = settings.learning_rate * rate_factor(step)
+        norm = run.step(rate)
+        history.append({"step": step + 1, "epoch": epoch, "loss": value, "learning_rate": rate, "gradient_norm": norm, **metrics})
+        run.checkpoint(history)
+    run.finish()
     if compute.gradient_checkpointing:
         model.gradient_checkpointing_disable()
         model.disable_input_require_grads()

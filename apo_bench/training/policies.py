@@ -10,8 +10,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.core.errors import DataError
+from apo_bench.core.ranks import share
 from apo_bench.core.sections import Compute, Training
 from apo_bench.data.batching import pad
+from apo_bench.engines.training import Engine
 from apo_bench.methods.base import Method, ResponseGroups, cross_entropy
 from apo_bench.models.language_model import all_response_logps, response_logps
 from apo_bench.models.precision import mixed_precision
@@ -28,6 +30,7 @@ def align(
     scored: Rows,
     method: Method,
     compute: Compute,
+    engine: Engine,
     round_number: int,
     seed: int,
     title: str,
@@ -40,6 +43,7 @@ def align(
         scored: records of kind `scores`.
         method: the method with its hyperparameters.
         compute: how the model is run.
+        engine: where it is trained.
         round_number: counted from 1; picks the learning rate.
         seed: of the order of the prompts.
         title: what the progress bars say.
@@ -71,12 +75,13 @@ def align(
         with mixed_precision(compute):  # as the policy, so that they agree before the first step
             reference_NK = all_response_logps(model, flat, tokenizer.pad_token_id, f"{title}: reference").view(rewards_NK.shape)
 
-    def loss(indices: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        logps_BK, lengths_BK = _group_logps(model, [groups[index] for index in indices], tokenizer.pad_token_id)
-        reference_BK = None if reference_NK is None else reference_NK[indices].to(logps_BK.device)
-        rewards_BK = rewards_NK[indices].to(logps_BK.device)
+    def loss(batch: list[int], _step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        mine = share(batch)
+        logps_BK, lengths_BK = _group_logps(model, [groups[index] for index in mine.indices], tokenizer.pad_token_id)
+        reference_BK = None if reference_NK is None else reference_NK[mine.indices].to(logps_BK.device)
+        rewards_BK = rewards_NK[mine.indices].to(logps_BK.device)
         losses_B, metrics = method.loss(ResponseGroups(logps_BK, lengths_BK, rewards_BK, reference_BK))
-        return losses_B.mean(), {name: values_B.mean() for name, values_B in metrics.items()}
+        return mine.fraction * losses_B.mean(), {name: mine.fraction * values_B.mean() for name, values_B in metrics.items()}
 
     settings = Training(
         epochs=hyper.epochs,
@@ -85,7 +90,7 @@ def align(
         max_length=hyper.max_length,
     )
     lengths = [max(len(sequence.ids) for sequence in group) for group in groups]
-    return train(model, loss, lengths, settings, compute, seed, title), counts
+    return train(model, loss, lengths, settings, compute, engine, seed, title), counts
 
 
 def fine_tune(
@@ -94,17 +99,19 @@ def fine_tune(
     rows: Rows,
     settings: Training,
     compute: Compute,
+    engine: Engine,
     seed: int,
     title: str,
 ) -> History:
     """Supervised fine-tuning in place on records of kind `responses`, by cross-entropy on the response."""
     groups = _encode_rows(tokenizer, rows, settings, compute)
 
-    def loss(indices: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        logps_BK, lengths_BK = _group_logps(model, [groups[index] for index in indices], tokenizer.pad_token_id)
-        return cross_entropy(logps_BK[:, 0], lengths_BK[:, 0]).mean(), {}
+    def loss(batch: list[int], _step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        mine = share(batch)
+        logps_BK, lengths_BK = _group_logps(model, [groups[index] for index in mine.indices], tokenizer.pad_token_id)
+        return mine.fraction * cross_entropy(logps_BK[:, 0], lengths_BK[:, 0]).mean(), {}
 
-    return train(model, loss, [len(group[0].ids) for group in groups], settings, compute, seed, title)
+    return train(model, loss, [len(group[0].ids) for group in groups], settings, compute, engine, seed, title)
 
 
 def pretrain(
@@ -113,6 +120,7 @@ def pretrain(
     rows: Rows,
     settings: Training,
     compute: Compute,
+    engine: Engine,
     seed: int,
     title: str,
 ) -> History:
@@ -120,11 +128,15 @@ def pretrain(
     groups = _encode_rows(tokenizer, rows, settings, compute)
     sequences = [TokenSequence(group[0].ids, prompt_length=0) for group in groups]
 
-    def loss(indices: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        batch = pad([sequences[index] for index in indices], tokenizer.pad_token_id)
-        return -response_logps(model, batch).sum() / (batch.lengths_N - 1).sum().item(), {}
+    lengths = [len(sequence.ids) for sequence in sequences]
+    num_predicted = [length - 1 for length in lengths]
 
-    return train(model, loss, [len(sequence.ids) for sequence in sequences], settings, compute, seed, title)
+    def loss(batch: list[int], _step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        mine = share(batch, num_predicted)
+        padded = pad([sequences[index] for index in mine.indices], tokenizer.pad_token_id)
+        return mine.fraction * (-response_logps(model, padded).sum() / (padded.lengths_N - 1).sum().item()), {}
+
+    return train(model, loss, lengths, settings, compute, engine, seed, title)
 
 
 def _encode_rows(tokenizer: PreTrainedTokenizerFast, rows: Rows, settings: Training, compute: Compute) -> list[list[TokenSequence]]:

@@ -12,8 +12,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.core.errors import DataError
+from apo_bench.core.ranks import share
 from apo_bench.core.sections import Compute, RetrainedReward, Training
 from apo_bench.data.batching import pad
+from apo_bench.engines.training import Engine
 from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss
 from apo_bench.models.reward_model import rewards
 from apo_bench.models.tokenizer import TokenSequence, encode
@@ -23,16 +25,24 @@ Rows = list[dict[str, Any]]
 
 
 def train_reward(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: Rows, settings: Training, compute: Compute, seed: int, title: str
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    pairs: Rows,
+    settings: Training,
+    compute: Compute,
+    engine: Engine,
+    seed: int,
+    title: str,
 ) -> list[dict[str, Any]]:
     """Trains a reward model in place on human pairs; returns the curves."""
     encoded = encode_pairs(tokenizer, pairs, settings.max_length, compute.max_prompt_length)
 
-    def loss(indices: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        chosen_P, rejected_P = _group_rewards(model, [encoded[index] for index in indices], tokenizer.pad_token_id).unbind(1)
-        return bradley_terry_loss(chosen_P, rejected_P), _pair_metrics(chosen_P, rejected_P)
+    def loss(batch: list[int], _step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        mine = share(batch)
+        chosen_P, rejected_P = _group_rewards(model, [encoded[index] for index in mine.indices], tokenizer.pad_token_id).unbind(1)
+        return mine.fraction * bradley_terry_loss(chosen_P, rejected_P), _pair_metrics(chosen_P, rejected_P, mine.fraction)
 
-    return train(model, loss, _longest(encoded), settings, compute, seed, title)
+    return train(model, loss, _longest(encoded), settings, compute, engine, seed, title)
 
 
 def train_adversarial_reward(
@@ -43,6 +53,7 @@ def train_adversarial_reward(
     samples: Rows,
     settings: RetrainedReward,
     compute: Compute,
+    engine: Engine,
     seed: int,
     title: str,
 ) -> list[dict[str, Any]]:
@@ -57,24 +68,25 @@ def train_adversarial_reward(
     encoded = encode_pairs(tokenizer, pairs, settings.max_length, compute.max_prompt_length)
     groups = encode_golden_groups(tokenizer, golden, samples, settings.max_length, compute.max_prompt_length)
     num_steps = -(-len(encoded) // settings.batch_size) * settings.epochs
-    turns = _spread(len(groups), num_steps, settings.epochs, seed)
+    turns = list(_spread(len(groups), num_steps, settings.epochs, seed))
 
-    def loss(indices: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        chosen_P, rejected_P = _group_rewards(model, [encoded[index] for index in indices], tokenizer.pad_token_id).unbind(1)
-        metrics = _pair_metrics(chosen_P, rejected_P)
-        turn = next(turns)
+    def loss(batch: list[int], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        mine, turn = share(batch), turns[step]
+        chosen_P, rejected_P = _group_rewards(model, [encoded[index] for index in mine.indices], tokenizer.pad_token_id).unbind(1)
+        metrics = _pair_metrics(chosen_P, rejected_P, mine.fraction)
+        human_weight = settings.human_weight * mine.fraction
         if not turn:
-            return settings.human_weight * bradley_terry_loss(chosen_P, rejected_P), metrics
-        rewards_G1K = _group_rewards(model, [groups[index] for index in turn], tokenizer.pad_token_id)
+            return human_weight * bradley_terry_loss(chosen_P, rejected_P), metrics
+        my_turn = share(turn)
+        rewards_G1K = _group_rewards(model, [groups[index] for index in my_turn.indices], tokenizer.pad_token_id)
         golden_G, samples_GK = rewards_G1K[:, 0], rewards_G1K[:, 1:]
         # Steps differ by one group in how many they get; weighing by the count makes the epoch's sum the mean over all groups.
-        share = len(turn) * num_steps / (len(groups) * settings.epochs)
-        value = adversarial_reward_loss(
-            chosen_P, rejected_P, golden_G, samples_GK, settings.human_weight, settings.adversarial_weight * share
-        )
-        return value, {**metrics, "golden_accuracy": (golden_G[:, None] > samples_GK).float().mean()}
+        weight = settings.adversarial_weight * (len(turn) * num_steps / (len(groups) * settings.epochs)) * my_turn.fraction
+        value = adversarial_reward_loss(chosen_P, rejected_P, golden_G, samples_GK, human_weight, weight)
+        golden_accuracy = (golden_G[:, None] > samples_GK).float().mean()
+        return value, {**metrics, "golden_accuracy": my_turn.fraction * golden_accuracy}
 
-    return train(model, loss, _longest(encoded), settings, compute, seed, title)
+    return train(model, loss, _longest(encoded), settings, compute, engine, seed, title)
 
 
 def encode_pairs(tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int, max_prompt_length: int) -> list[list[TokenSequence]]:
@@ -110,9 +122,9 @@ def _group_rewards(model: PreTrainedModel, groups: list[list[TokenSequence]], pa
     return rewards(model, batch).view(len(groups), -1)
 
 
-def _pair_metrics(chosen_P: Tensor, rejected_P: Tensor) -> dict[str, Tensor]:
+def _pair_metrics(chosen_P: Tensor, rejected_P: Tensor, fraction: float) -> dict[str, Tensor]:
     margins_P = (chosen_P - rejected_P).detach()
-    return {"accuracy": (margins_P > 0).float().mean(), "reward_margin": margins_P.mean()}
+    return {"accuracy": fraction * (margins_P > 0).float().mean(), "reward_margin": fraction * margins_P.mean()}
 
 
 def _longest(groups: list[list[TokenSequence]]) -> list[int]:
