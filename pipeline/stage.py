@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_bench.core.errors import ApoBenchError
+from pipeline.ranks import is_rank, launched, run_rank
 
 BAR_LINE_VARIABLE = "APO_BENCH_BAR_LINE"
 
@@ -27,8 +28,13 @@ def run_stage(name: str, arguments: list[str]) -> int:
     started = time.perf_counter()
     _place_progress_bars()
     stage = importlib.import_module(f"pipeline.{name}").main
+    options = _parse(name, stage, arguments)
+    if is_rank():
+        return run_rank(name, stage, options)
     try:
-        did, where = stage(**_parse(name, stage, arguments))
+        if launched(name, arguments, options):
+            return 0
+        did, where = stage(**options)
     except ApoBenchError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1

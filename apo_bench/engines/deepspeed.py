@@ -6,7 +6,6 @@ whole in every rank before and after a run, and sharded during it.
 
 import os
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +16,7 @@ from transformers import PreTrainedModel
 from apo_bench.core.errors import EngineError, OutputError
 from apo_bench.core.ranks import CHECKPOINTS_VARIABLE, add_up, num_ranks, rank
 from apo_bench.core.sections import Compute, DeepspeedEngine
+from apo_bench.engines.checkpoints import COMPLETE, PARTIAL, last_step
 from apo_bench.engines.training import Curves, Loss, TrainingRun, set_learning_rate
 
 try:
@@ -25,9 +25,6 @@ except ImportError as error:
     raise EngineError(
         "engines.training: deepspeed is not installed here; pip install 'apo-bench[deepspeed]', or write in_process"
     ) from error
-
-COMPLETE, PARTIAL = "step-", "partial"
-"""Names of checkpoints: `step-100`; one that is still being written has the other name."""
 
 
 class DeepSpeed:
@@ -97,10 +94,10 @@ class DeepSpeedRun:
 
     def resume(self) -> Curves:
         """See `TrainingRun`."""
-        steps = [int(path.name.removeprefix(COMPLETE)) for path in self._folder.glob(f"{COMPLETE}*")]
-        if not steps:
+        step = last_step(self._folder)
+        if step == 0:
             return []
-        _, state = self._engine.load_checkpoint(str(self._folder), tag=f"{COMPLETE}{max(steps)}")
+        _, state = self._engine.load_checkpoint(str(self._folder), tag=f"{COMPLETE}{step}")
         return cast(Curves, state["curves"])
 
     def forward(self, batch: list[int], step: int) -> tuple[float, dict[str, float]]:

@@ -1,0 +1,132 @@
+"""What runs on each host of a launch: starts its ranks by torch's own launcher, watches them, and says what became of them.
+
+It reads one line of JSON, the request, from standard input, and ends with its ranks when that is closed, so that they outlive neither
+the launching process nor the connection to it. Reports go to standard output, each a line of JSON behind `REPORT`.
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+REPORT = "\x1eapo-bench "
+RENDEZVOUS_SECONDS = 120
+"""How long hosts wait for one another: they import torch meanwhile, from shared storage perhaps."""
+TAIL_LINES = 20
+
+
+def main() -> int:
+    """Runs a host's ranks; returns the exit status."""
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_die_with_input, daemon=True).start()
+    os.environ |= request["environment"]
+    os.chdir(request["folder"])
+    try:
+        port = request["port"] if request["node"] else _own_port(request["port"])
+    except OSError as error:
+        return _fail(kind="network", line=f"port {request['port']} of {request['master']} cannot be used ({error.strerror}); name another")
+    _report(port=port)
+    if request["device"] == "cuda" and (missing := _missing_devices(request["num_ranks"])):
+        return _fail(kind="known", line=missing)
+    if request["num_nodes"] > 1 and "GLOO_SOCKET_IFNAME" not in os.environ:
+        os.environ["GLOO_SOCKET_IFNAME"] = _interface_to(request["master"])
+    with TemporaryDirectory(prefix="apo-bench-ranks-") as logs:
+        failures = _run_ranks(request, port, logs)
+    return _fail(*failures) if failures else 0
+
+
+def _run_ranks(request: dict[str, Any], port: int, logs: str) -> list[dict[str, Any]]:
+    """Runs the ranks to their end; returns what failed."""
+    import torch.distributed
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.disable(logging.CRITICAL)  # what the launcher would log is reported
+    quiet = range(0 if request["node"] else 1, request["num_ranks"])  # all but the very first rank
+    config = LaunchConfig(
+        min_nodes=request["num_nodes"],
+        max_nodes=request["num_nodes"],
+        nproc_per_node=request["num_ranks"],
+        run_id="apo-bench",
+        rdzv_backend="static",
+        rdzv_endpoint=f"{request['master']}:{port}",
+        rdzv_configs={"rank": request["node"], "timeout": RENDEZVOUS_SECONDS},
+        local_addr=request["host"],
+        max_restarts=0,
+        shutdown_timeout=5,
+        logs_specs=DefaultLogsSpecs(log_dir=logs, redirects=dict.fromkeys(quiet, Std.ALL)),
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "pipeline", *request["command"])
+    except ChildFailedError as error:
+        return [_describe(rank, failure, Path(logs)) for rank, failure in error.failures.items()]
+    except (torch.distributed.DistError, TimeoutError) as error:
+        reason = " ".join(str(error).split())
+        return [{"kind": "network", "line": f"does not reach {request['master']}:{port}, where the ranks meet ({reason})"}]
+    return []
+
+
+def _describe(rank: int, failure: Any, logs: Path) -> dict[str, Any]:
+    """A failed rank: what it said of itself (`pipeline.ranks`), or the signal that ended it and the end of what it wrote."""
+    said = failure.error_file_data or {}
+    if "kind" in said:
+        return {"kind": said["kind"], "line": said["line"], "trace": said["trace"], "rank": rank}
+    if failure.exitcode < 0:
+        is_death = -failure.exitcode not in (signal.SIGTERM, signal.SIGABRT)  # which follow on another's death
+        return {"kind": "signal" if is_death else "lost", "line": f"was ended by {failure.signal_name()}", "rank": rank}
+    written = [
+        file.read_text(errors="replace").splitlines() for file in logs.rglob("stderr.log") if file.parent.name == str(failure.local_rank)
+    ]
+    tail = "\n".join(written[0][-TAIL_LINES:]) if written else ""
+    return {"kind": "unknown", "line": f"ended with status {failure.exitcode}", "trace": tail, "rank": rank}
+
+
+def _missing_devices(num_ranks: int) -> str | None:
+    import torch
+
+    found = torch.cuda.device_count()
+    where = "engines.deepspeed.num_processes, or the slots of the hostfile,"
+    return None if num_ranks <= found else f"{num_ranks} ranks, but {found} GPUs; {where} may be up to {found}"
+
+
+def _own_port(port: int | None) -> int:
+    """A free port, or the given one if it is."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("", port or 0))
+        return int(probe.getsockname()[1])
+
+
+def _interface_to(host: str) -> str:
+    """The network interface whose address other hosts see this one by: torch would take the one that this host's name happens to mean."""
+    import psutil
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, 9))  # sends nothing: it only picks the route
+        address = probe.getsockname()[0]
+    return next(name for name, addresses in psutil.net_if_addrs().items() if address in [entry.address for entry in addresses])
+
+
+def _die_with_input() -> None:
+    sys.stdin.read()
+    os._exit(1)  # the ranks asked the kernel to die with this process
+
+
+def _fail(*failures: dict[str, Any], **failure: Any) -> int:
+    _report(failures=[*failures, *([failure] if failure else [])])
+    return 1
+
+
+def _report(**content: Any) -> None:
+    print(REPORT + json.dumps(content), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Stages that train or score are launched as ranks if `engines.training` says so: fresh processes that run the same stage together."""
+
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from apo_bench.core.config import PARAMS, Params, load_params
+from apo_bench.core.errors import ApoBenchError, EngineError, NotTheWriter
+from apo_bench.core.ranks import CHECKPOINTS_VARIABLE, join, leave
+from pipeline.server import SOCKET_VARIABLE
+
+USE_RANKS: dict[str, Callable[[Params], bool]] = {
+    "base_model": lambda params: params.base_model.source == "scratch",
+    "sft": lambda params: params.sft.epochs > 0,
+    "reward": lambda params: True,
+    "reference": lambda params: True,
+    "adversarial_reward": lambda params: True,
+    "align": lambda params: True,
+    "score": lambda params: True,
+}
+"""Stages that train or score, and whether they do so with these params."""
+OUTPUTS = ("output", "results")
+"""Options of stages that name what is written; the other paths are read."""
+LOST_PEER = ("gloo", "nccl", "connection", "socket")
+"""Words in what PyTorch says where another rank has gone."""
+
+
+def is_rank() -> bool:
+    """Whether this process was launched as one."""
+    return CHECKPOINTS_VARIABLE in os.environ
+
+
+def launched(name: str, arguments: list[str], options: dict[str, Any]) -> bool:
+    """Runs a stage as ranks to their end, if its params ask for ranks; whether they do.
+
+    Raises:
+        ConfigError: params.yaml is broken.
+        EngineError: DeepSpeed is not installed, the hostfile is broken, or ranks failed.
+    """
+    if name not in USE_RANKS:
+        return False
+    params = load_params(PARAMS)
+    if params.engines.training == "in_process" or not USE_RANKS[name](params):
+        return False
+    from importlib.util import find_spec
+
+    from apo_bench.engines.checkpoints import last_step, remove, scratch_folder
+    from apo_bench.engines.hosts import hosts
+    from apo_bench.engines.launch import launch
+
+    settings = params.engines.deepspeed
+    if find_spec("deepspeed") is None:
+        raise EngineError("engines.training: deepspeed is not installed; pip install 'apo-bench[deepspeed]', or write in_process")
+    on = hosts(settings)
+    inputs = [value for option, value in options.items() if isinstance(value, Path) and option not in OUTPUTS]
+    inputs += [Path(params.base_model.folder)] if name == "base_model" else []
+    shaping = params.model_dump(
+        mode="json", exclude={"engines": {"sampling": True, "vllm": True, "deepspeed": {"hostfile", "checkpoint_steps"}}}
+    )
+    folder = scratch_folder([name, *arguments], shaping, inputs, sum(host.num_ranks for host in on))
+    environment = {variable: value for variable, value in os.environ.items() if variable != SOCKET_VARIABLE}
+    try:
+        launch([name, *arguments], on, params.compute.device, folder, environment)
+    except EngineError as error:
+        step = last_step(folder)
+        raise EngineError(f"{error} (run again, it goes on after step {step})" if step else str(error)) from None
+    remove(folder)
+    return True
+
+
+def run_rank(name: str, stage: Callable[..., tuple[str, Path]], options: dict[str, Any]) -> int:
+    """Runs a stage as one of its ranks; the first says what was done, and whichever fails says why to the launching process."""
+    started = time.perf_counter()
+    try:
+        join(load_params(PARAMS).compute.device)
+        did, where = stage(**options)
+        print(f"{name}: {did}, {time.perf_counter() - started:.1f} s -> {where}", flush=True)
+    except NotTheWriter:
+        pass
+    except Exception as error:
+        _tell(error)
+        return 1
+    leave()
+    return 0
+
+
+def _tell(error: Exception) -> None:
+    """Writes an error where torch's launcher looks for it (`apo_bench.engines.node` reads it)."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ApoBenchError):
+        kind = "known"
+    else:
+        kind = "lost" if any(word in text.lower() for word in LOST_PEER) else "unknown"
+        text = f"failed with {type(error).__name__}: {text}"
+    message = {"message": text, "extraInfo": {"timestamp": str(int(time.time()))}}
+    said = {"message": message, "kind": kind, "line": text, "trace": "" if kind == "known" else traceback.format_exc()}
+    Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(said), encoding="utf-8")
