@@ -58,9 +58,8 @@ def launched(name: str, arguments: list[str], options: dict[str, Any]) -> bool:
     on = hosts(settings)
     inputs = [value for option, value in options.items() if isinstance(value, Path) and option not in OUTPUTS]
     inputs += [Path(params.base_model.folder)] if name == "base_model" else []
-    shaping = params.model_dump(
-        mode="json", exclude={"engines": {"sampling": True, "vllm": True, "deepspeed": {"hostfile", "checkpoint_steps"}}}
-    )
+    shaping = params.model_dump(mode="json", exclude={"engines": {"sampling", "vllm", "deepspeed"}})
+    shaping["zero"] = settings.zero_stage, settings.cpu_offload  # of the engine's settings, these shape the checkpoints
     folder = scratch_folder([name, *arguments], shaping, inputs, sum(host.num_ranks for host in on))
     environment = {variable: value for variable, value in os.environ.items() if variable != SOCKET_VARIABLE}
     try:

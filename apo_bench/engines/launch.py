@@ -1,4 +1,4 @@
-"""Launches a stage as ranks, on this host or on those of a hostfile, and waits for them. One that fails ends all, in one line that says why."""
+"""Launches a stage as ranks, on this host or on those of a hostfile, and waits for them; one that fails ends all, with a line why."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,7 @@ from apo_bench.engines.node import REPORT
 
 PORT_VARIABLE = "APO_BENCH_PORT"
 """Environment variable: the port of the first host where ranks meet, for hosts with a firewall; else any that is free."""
-FORWARDED = (
-    "APO_BENCH_",
-    "CUDA_",
-    "DO_NOT_TRACK",
-    "DVC_",
-    "GLOO_",
-    "HF_",
-    "LD_LIBRARY_PATH",
-    "MLFLOW_",
-    "NCCL_",
-    "OMP_",
-    "PYTORCH_",
-    "TORCH",
-)
+FORWARDED = ("APO_BENCH_", "CUDA_", "DO_NOT_TRACK", "GLOO_", "HF_", "LD_LIBRARY_PATH", "NCCL_", "OMP_", "PYTORCH_", "TORCH")
 """Beginnings of the environment variables that ranks on other hosts get too."""
 GRACE_SECONDS = 3.0
 """After a first failure, for those that it caused or that caused it: the ranks of other hosts often notice a death before its own host."""
@@ -130,20 +118,17 @@ class _Launch:
                 text=True,
             )
         except OSError as error:
-            raise EngineError(
-                f"{shlex.split(remote_shell)[0]}: cannot be started ({error.strerror}); see {REMOTE_SHELL_VARIABLE}"
-            ) from error
+            name = shlex.split(remote_shell)[0]
+            raise EngineError(f"{name}: cannot be started ({error.strerror}); {REMOTE_SHELL_VARIABLE} may name another") from error
         self._processes.append(process)
         threading.Thread(target=self._listen, args=(number, process), daemon=True).start()
         if process.stderr is not None:
             threading.Thread(target=self._errors[number].extend, args=(process.stderr,), daemon=True).start()
         request = {**self._request, "node": number, "num_ranks": host.num_ranks, "host": host.name, "port": port}
         assert process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # it has ended, and `_listen` says so
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended, and `_listen` says so
 
     def _listen(self, number: int, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
@@ -162,10 +147,8 @@ class _Launch:
         """Ends what still runs: hosts end their ranks when their input is closed, and whoever does not hear is killed."""
         for process in self._processes:
             assert process.stdin is not None
-            try:
+            with suppress(BrokenPipeError):
                 process.stdin.close()
-            except BrokenPipeError:
-                pass
         deadline = time.monotonic() + GRACE_SECONDS
         for process in self._processes:
             try:

@@ -81,10 +81,9 @@ def _describe(rank: int, failure: Any, logs: Path) -> dict[str, Any]:
     if failure.exitcode < 0:
         is_death = -failure.exitcode not in (signal.SIGTERM, signal.SIGABRT)  # which follow on another's death
         return {"kind": "signal" if is_death else "lost", "line": f"was ended by {failure.signal_name()}", "rank": rank}
-    written = [
-        file.read_text(errors="replace").splitlines() for file in logs.rglob("stderr.log") if file.parent.name == str(failure.local_rank)
-    ]
-    tail = "\n".join(written[0][-TAIL_LINES:]) if written else ""
+    tail = ""
+    for file in logs.rglob(f"{failure.local_rank}/stderr.log"):
+        tail = "\n".join(file.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
     return {"kind": "unknown", "line": f"ended with status {failure.exitcode}", "trace": tail, "rank": rank}
 
 
