@@ -4,6 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from apo_bench.core.config import Params
+from apo_bench.engines.hosts import hosts
+
 
 def stage_graph(repo: Any) -> tuple[list[str], dict[str, set[str]]]:
     """The stages of the current folder's dvc.yaml in an order that respects their dependencies, and the parents of each.
@@ -37,3 +40,15 @@ def depths(order: Iterable[str], parents: dict[str, set[str]]) -> dict[str, int]
 def next_stages(waiting: dict[str, set[str]], depth: dict[str, int], order: list[str]) -> list[str]:
     """The stages that wait for none, the longest chain of dependants first."""
     return sorted((name for name, missing in waiting.items() if not missing), key=lambda name: (-depth[name], order.index(name)))
+
+
+def num_side_by_side(params: Params, num_cores: int) -> int:
+    """How many stages to run at a time: as many as their threads leave cores for, and one where ranks have the GPUs to themselves.
+
+    Raises:
+        EngineError: the hostfile is missing or broken.
+    """
+    ranks = hosts(params.engines.deepspeed)[0].num_ranks if params.engines.training == "deepspeed" else 1
+    if ranks > 1 and params.compute.device == "cuda":
+        return 1
+    return max(1, num_cores // (params.compute.num_threads * ranks))

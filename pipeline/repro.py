@@ -15,7 +15,7 @@ from typing import Any
 
 from apo_bench.core.config import load_params
 from apo_bench.core.errors import ApoBenchError
-from apo_bench.stages import depths, next_stages, stage_graph
+from apo_bench.stages import depths, next_stages, num_side_by_side, stage_graph
 from pipeline.server import die_with_parent, stage_server
 from pipeline.stage import BAR_LINE_VARIABLE
 
@@ -27,10 +27,10 @@ def main() -> int:
     """Reproduces the profile in the current folder; returns the exit status."""
     try:
         params = load_params(Path("params.yaml"))
+        num_workers = num_side_by_side(params, os.cpu_count() or 1)
     except ApoBenchError as error:
         print(f"repro: {error}", file=sys.stderr)
         return 1
-    num_workers = max(1, (os.cpu_count() or 1) // params.compute.num_threads)
     started = time.perf_counter()
     with stage_server():
         context = multiprocessing.get_context("spawn")

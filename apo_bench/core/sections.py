@@ -254,11 +254,11 @@ class DeepspeedEngine(Section):
     cpu_offload: bool
     """Optimiser states, and with stage 3 weights, in the memory of the host."""
     num_processes: Count
-    """Ranks on each host, one a device."""
+    """Ranks on this host, one a device; on the hosts of a hostfile its slots say."""
     hostfile: str | None
     """File with a line `HOST slots=N` a host, for several hosts that share this folder; null: this host alone."""
     checkpoint_steps: Count
-    """Steps between checkpoints, from which a run that was cut off goes on."""
+    """Steps between checkpoints, from which a stage that was cut off goes on."""
 
 
 class Engines(Section):

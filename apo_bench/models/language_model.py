@@ -3,6 +3,7 @@
 Shape suffixes: N sequences, T tokens, M predicted tokens of all sequences in a row, H hidden size, V vocabulary.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -69,6 +70,7 @@ def check_model_there(path: Path) -> None:
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
     """Saves weights (safetensors), configuration and tokenizer so that `from_pretrained` loads them."""
+    os.environ.setdefault("DS_ACCELERATOR", model.device.type)  # here DeepSpeed is imported, if installed, and would tell what it guesses
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
 

@@ -41,6 +41,7 @@ def check_packages(params: Params) -> Iterator[Check]:
     """Packages that the params ask for, and the device."""
     needed = {
         "peft": ("lora", params.compute.lora is not None),
+        "deepspeed": ("deepspeed", params.engines.training == "deepspeed"),
         "openai": ("", isinstance(getattr(params.prepare, "golden", None), GoldenAPI)),
     }
     for package, (extra, is_needed) in needed.items():
