@@ -5,12 +5,17 @@ import os
 import time
 import traceback
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError, EngineError, NotTheWriter
 from apo_bench.core.ranks import CHECKPOINTS_VARIABLE, join, leave
+from apo_bench.engines.checkpoints import last_step, remove, scratch_folder
+from apo_bench.engines.hosts import hosts
+from apo_bench.engines.launch import launch
+from apo_bench.engines.memory import is_out_of_memory, memory_error
 from pipeline.server import SOCKET_VARIABLE
 
 USE_RANKS: dict[str, Callable[[Params], bool]] = {
@@ -46,12 +51,6 @@ def launched(name: str, arguments: list[str], options: dict[str, Any]) -> bool:
     params = load_params(PARAMS)
     if params.engines.training == "in_process" or not USE_RANKS[name](params):
         return False
-    from importlib.util import find_spec
-
-    from apo_bench.engines.checkpoints import last_step, remove, scratch_folder
-    from apo_bench.engines.hosts import hosts
-    from apo_bench.engines.launch import launch
-
     settings = params.engines.deepspeed
     if find_spec("deepspeed") is None:
         raise EngineError("engines.training: deepspeed is not installed; pip install 'apo-bench[deepspeed]', or write in_process")
@@ -65,8 +64,10 @@ def launched(name: str, arguments: list[str], options: dict[str, Any]) -> bool:
     try:
         launch([name, *arguments], on, params.compute.device, folder, environment)
     except EngineError as error:
-        step = last_step(folder)
-        raise EngineError(f"{error} (run again, it goes on after step {step})" if step else str(error)) from None
+        if step := last_step(folder):
+            raise EngineError(f"{error} (run again, it goes on after step {step})") from None
+        remove(folder)
+        raise
     remove(folder)
     return True
 
@@ -74,14 +75,15 @@ def launched(name: str, arguments: list[str], options: dict[str, Any]) -> bool:
 def run_rank(name: str, stage: Callable[..., tuple[str, Path]], options: dict[str, Any]) -> int:
     """Runs a stage as one of its ranks; the first says what was done, and whichever fails says why to the launching process."""
     started = time.perf_counter()
+    params = load_params(PARAMS)
     try:
-        join(load_params(PARAMS).compute.device)
+        join(params.compute.device)
         did, where = stage(**options)
         print(f"{name}: {did}, {time.perf_counter() - started:.1f} s -> {where}", flush=True)
     except NotTheWriter:
         pass
     except Exception as error:
-        _tell(error)
+        _tell(memory_error(params) if is_out_of_memory(error) else error)
         return 1
     leave()
     return 0

@@ -12,7 +12,9 @@ from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
+from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.errors import ApoBenchError
+from apo_bench.engines.memory import is_out_of_memory, memory_error
 from pipeline.ranks import is_rank, launched, run_rank
 
 BAR_LINE_VARIABLE = "APO_BENCH_BAR_LINE"
@@ -37,6 +39,11 @@ def run_stage(name: str, arguments: list[str]) -> int:
         did, where = stage(**options)
     except ApoBenchError as error:
         print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"{name}: {memory_error(load_params(PARAMS))}", file=sys.stderr)
         return 1
     print(f"{name}: {did}, {time.perf_counter() - started:.1f} s -> {where}", flush=True)
     return 0

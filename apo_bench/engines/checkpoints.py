@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,9 @@ def last_step(folder: Path) -> int:
 
 
 def remove(folder: Path) -> None:
-    """Deletes a stage's checkpoints, and the scratch folder if it was the last to have any."""
+    """Deletes a stage's checkpoints, and the scratch folder if no other stage has any."""
     shutil.rmtree(folder.parent, ignore_errors=True)
-    if SCRATCH.is_dir() and not any(SCRATCH.iterdir()):
+    with suppress(OSError):  # another stage's are there
         SCRATCH.rmdir()
 
 

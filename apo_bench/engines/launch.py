@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -28,8 +29,8 @@ GRACE_SECONDS = 3.0
 """After a first failure, for those that it caused or that caused it: the ranks of other hosts often notice a death before its own host."""
 BLAME = ("host", "known", "signal", "unknown", "network", "lost")
 """Kinds of failure, from causes to consequences."""
-DEEPSPEED_ENVIRONMENT = {"PYTHONWARNINGS": "ignore::FutureWarning"}
-"""DeepSpeed calls functions of PyTorch by names of the past, and PyTorch says so at each step."""
+QUIET = {"PYTHONWARNINGS": "ignore::FutureWarning", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+"""DeepSpeed calls functions of PyTorch by names of the past, and PyTorch says so at each step; also where an address has no name."""
 
 
 def launch(command: list[str], hosts: list[Host], device: str, checkpoints: Path, environment: Mapping[str, str]) -> None:
@@ -57,7 +58,7 @@ def launch(command: list[str], hosts: list[Host], device: str, checkpoints: Path
         "device": device,
         "num_nodes": len(hosts),
         "master": hosts[0].name if len(hosts) > 1 else "127.0.0.1",
-        "environment": {**forwarded, **DEEPSPEED_ENVIRONMENT, **shared, CHECKPOINTS_VARIABLE: str(checkpoints)},
+        "environment": {**forwarded, **QUIET, **shared, CHECKPOINTS_VARIABLE: str(checkpoints)},
     }
     _Launch(hosts, request, environment).run(int(port) if port else None)
 
@@ -140,8 +141,10 @@ class _Launch:
         self._events.put((number, {"ended": process.wait()}))
 
     def _last_words(self, number: int, status: int) -> str:
+        if status < 0:
+            return f"was ended by {signal.Signals(-status).name}"
         written = "".join(self._errors[number]).strip()
-        return f"ended its ranks with status {status}{f' ({written})' if written else ''}"
+        return f"ended with status {status}{f' ({written})' if written else ''}"
 
     def _stop(self) -> None:
         """Ends what still runs: hosts end their ranks when their input is closed, and whoever does not hear is killed."""
@@ -168,8 +171,7 @@ def describe(failures: list[dict[str, Any]], hosts: list[str]) -> str:
     host, line = hosts[cause["host"]], cause["line"]
     if cause["kind"] == "known":
         return line if len(hosts) == 1 else f"host {host}: {line}"
-    if cause.get("trace"):
-        print(cause["trace"], file=sys.stderr)
+    print(cause.get("trace", ""), file=sys.stderr)  # on a line of its own: the first rank may have left a progress bar
     who = f"host {host}: rank {cause['rank']}" if "rank" in cause else f"host {host}"
     memory = "; the kernel does so where memory runs out: lower batch_size, or use more hosts" if line.endswith("SIGKILL") else ""
     return f"{who} {line}{memory}"

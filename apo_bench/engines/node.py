@@ -30,7 +30,7 @@ def main() -> int:
     try:
         port = request["port"] if request["node"] else _own_port(request["port"])
     except OSError as error:
-        return _fail(kind="network", line=f"port {request['port']} of {request['master']} cannot be used ({error.strerror}); name another")
+        return _fail(kind="known", line=f"port {request['port']} cannot be used ({error.strerror}); APO_BENCH_PORT may name another")
     _report(port=port)
     if request["device"] == "cuda" and (missing := _missing_devices(request["num_ranks"])):
         return _fail(kind="known", line=missing)
@@ -91,8 +91,10 @@ def _missing_devices(num_ranks: int) -> str | None:
     import torch
 
     found = torch.cuda.device_count()
-    where = "engines.deepspeed.num_processes, or the slots of the hostfile,"
-    return None if num_ranks <= found else f"{num_ranks} ranks, but {found} GPUs; {where} may be up to {found}"
+    if num_ranks <= found:
+        return None
+    cure = f"lower engines.deepspeed.num_processes or the slots of the hostfile to {found}" if found else "write compute.device: cpu"
+    return f"{num_ranks} ranks on cuda, but PyTorch sees {found} GPUs; {cure}"
 
 
 def _own_port(port: int | None) -> int:

@@ -1,0 +1,25 @@
+"""Running out of memory, as one line that says what to lower."""
+
+from apo_bench.core.config import Params
+from apo_bench.core.errors import EngineError
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of PyTorch or Python says that memory ran out."""
+    import torch  # imported by whatever ran out of memory, but not by every stage
+
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)  # the latter on CPUs
+
+
+def memory_error(params: Params) -> EngineError:
+    """What to do about it with these params."""
+    cures = ["batch_size or max_length lower"]
+    if not params.compute.gradient_checkpointing:
+        cures.append("compute.gradient_checkpointing: true")
+    if params.engines.training == "in_process":
+        cures.append("engines.training: deepspeed")
+    else:
+        if params.compute.device == "cuda" and not params.engines.deepspeed.cpu_offload:
+            cures.append("engines.deepspeed.cpu_offload: true")
+        cures.append("more ranks on more devices or hosts")
+    return EngineError(f"out of memory on {params.compute.device}; what helps: {', '.join(cures)}")
