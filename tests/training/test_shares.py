@@ -1,0 +1,101 @@
+"""The parts that ranks compute of a loss and of its metrics add up to what one process computes, for every kind of training."""
+
+import pytest
+import torch
+
+from apo_bench.core import ranks
+from apo_bench.core.config import load_method
+from apo_bench.engines.training import InProcess
+from apo_bench.models import language_model, reward_model
+from apo_bench.models.language_model import all_response_logps, save_model
+from apo_bench.models.reward_model import all_rewards, new_reward_model
+from apo_bench.models.tokenizer import encode
+from apo_bench.training.policies import align, fine_tune, pretrain
+from apo_bench.training.reward_models import train_adversarial_reward, train_reward
+
+ANSWERS = ["Boil the water.", "Rub the pan with soda and wait.", "It depends.", "No.", "Ask a friend who knows more about it than I do."]
+
+
+class Recorder(InProcess):
+    """Keeps the loss that it is given."""
+
+    def prepare(self, model, loss, optimizer, max_gradient_norm):
+        self.loss = loss
+        return super().prepare(model, loss, optimizer, max_gradient_norm)
+
+
+@pytest.fixture
+def rows(dialogues):
+    texts = [*dialogues, *dialogues][:5]
+    return [{"id": str(n), "dialogue": text, "response": answer} for n, (text, answer) in enumerate(zip(texts, ANSWERS, strict=True))]
+
+
+@pytest.fixture
+def scorer(new_model, tokenizer, compute, tmp_path):
+    save_model(new_model(), tokenizer, tmp_path)
+    return new_reward_model(tmp_path, 0, compute)
+
+
+@pytest.fixture
+def losses(rows, new_model, scorer, tokenizer, params, compute):
+    """The loss of each kind of training on five examples."""
+    settings = params.sft.model_copy(update={"batch_size": 5, "learning_rate": 1e-9})
+    retrained = params.retrained_reward("adversarial").model_copy(update={"batch_size": 5, "learning_rate": 1e-9})
+    pairs = [{**row, "chosen": row["response"], "rejected": "Maybe so."} for row in rows]
+    samples = [{**row, "responses": ["Well.", "I do not know."], "finished": [True, False]} for row in rows[:3]]
+    scored = [{**row, "responses": [row["response"], "Maybe so."], "finished": [True, True], "rewards": [1.0, 0.5]} for row in rows]
+    found = {}
+
+    def record(name, train, *arguments):
+        engine = Recorder()
+        train(*arguments, compute, engine, *([1] if train is align else []), 0, "test")
+        found[name] = engine.loss
+
+    record("fine_tune", fine_tune, new_model(), tokenizer, rows, settings)
+    record("pretrain", pretrain, new_model(), tokenizer, rows, settings)
+    record("reward", train_reward, scorer, tokenizer, pairs, settings)
+    record("adversarial_reward", train_adversarial_reward, scorer, tokenizer, pairs, rows[:3], samples, retrained)
+    for name in ("rjs", "rrhf", "dpo"):
+        record(name, align, new_model(), tokenizer, scored, load_method(name, params.methods))
+    return found
+
+
+KINDS = ("fine_tune", "pretrain", "reward", "adversarial_reward", "rjs", "rrhf", "dpo")
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3, 4])
+def test_parts_add_up_also_where_they_are_unequal(losses, monkeypatch, num_ranks):
+    """Five examples over 2, 3 and 4 ranks; three golden groups over 4 leave a rank none, one example leaves all but one none."""
+    for kind in KINDS:
+        for batch in ([0, 1, 2, 3, 4], [2]):
+            monkeypatch.setattr(ranks, "_num_ranks", 1)
+            monkeypatch.setattr(ranks, "_rank", 0)
+            whole, metrics = losses[kind](batch, 0)
+            monkeypatch.setattr(ranks, "_num_ranks", num_ranks)
+            parts = []
+            for rank in range(num_ranks):
+                monkeypatch.setattr(ranks, "_rank", rank)
+                parts.append(losses[kind](batch, 0))
+            assert sum(value.item() for value, _ in parts) == pytest.approx(whole.item(), rel=1e-5), (kind, batch)
+            assert all(set(mine) == set(metrics) for _, mine in parts)
+            for name, metric in metrics.items():
+                total = sum(mine[name].item() for _, mine in parts)
+                assert total == pytest.approx(metric.item(), rel=1e-5, abs=1e-6), (kind, batch, name)
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3, 11])
+def test_scores_are_in_order_of_input_and_each_is_one_ranks(rows, scorer, model, tokenizer, compute, monkeypatch, num_ranks):
+    groups = encode(tokenizer, [row["dialogue"] for row in rows], [[row["response"], "Maybe."] for row in rows], 128, 1024)
+    flat = [sequence for group in groups for sequence in group]
+    for module, values, with_model in ((language_model, all_response_logps, model), (reward_model, all_rewards, scorer)):
+        alone = values(with_model, flat, tokenizer.pad_token_id, "test")
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "add_up", lambda values: values)
+            patch.setattr(ranks, "_num_ranks", num_ranks)
+            parts = []
+            for rank in range(num_ranks):
+                patch.setattr(ranks, "_rank", rank)
+                parts.append(values(with_model, flat, tokenizer.pad_token_id, "test"))
+        assert torch.allclose(sum(parts), alone, atol=1e-5)
+        assert sum((part != 0).int() for part in parts).tolist() == [1] * len(flat)
+        assert sum(bool((part != 0).any()) for part in parts) >= min(num_ranks, 3)
