@@ -70,7 +70,9 @@ def test_host_that_cannot_be_reached_is_named_with_what_the_shell_said(tmp_path)
     """The first host reports a port, the second's remote shell fails as ssh does."""
     shell = tmp_path / "shell.py"
     report = "\x1eapo-bench " + json.dumps({"port": 1234})
-    shell.write_text(f"import sys, time\nif sys.argv[1] == 'a':\n    print({report!r}, flush=True)\n    time.sleep(60)\nsys.exit('no route')\n")
+    shell.write_text(
+        f"import sys, time\nif sys.argv[1] == 'a':\n    print({report!r}, flush=True)\n    time.sleep(60)\nsys.exit('no route')\n"
+    )
     with pytest.raises(EngineError, match=r"^host b ended with status 1 \(no route\)$"):
         run(tmp_path, [Host("a", 1), Host("b", 1)], **{REMOTE_SHELL_VARIABLE: f"{sys.executable} {shell}"})
 
@@ -87,7 +89,8 @@ def test_out_of_memory_says_what_helps(params):
         torch.empty(2**50)
     assert is_out_of_memory(caught.value) and not is_out_of_memory(RuntimeError("gloo"))
     assert str(memory_error(params)) == (
-        "out of memory on cpu; what helps: batch_size or max_length lower, compute.gradient_checkpointing: true, engines.training: deepspeed"
+        "out of memory on cpu; what helps: batch_size or max_length lower, compute.gradient_checkpointing: true, "
+        "engines.training: deepspeed"
     )
     engines = params.engines.model_copy(update={"training": "deepspeed"})
     compute = params.compute.model_copy(update={"device": "cuda", "gradient_checkpointing": True})

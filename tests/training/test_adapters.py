@@ -6,6 +6,7 @@ import torch
 from apo_bench.core.errors import ModelError
 from apo_bench.core.sections import LoRA
 from apo_bench.data.batching import pad
+from apo_bench.engines.training import InProcess
 from apo_bench.models import language_model
 from apo_bench.models.language_model import response_logps, save_model
 from apo_bench.models.reward_model import new_reward_model
@@ -26,7 +27,7 @@ def settings(params):
 
 
 def train(model, tokenizer, rows, settings, compute, **changes):
-    return fine_tune(model, tokenizer, rows, settings, compute.model_copy(update=changes), 0, "test")
+    return fine_tune(model, tokenizer, rows, settings, compute.model_copy(update=changes), InProcess(), 0, "test")
 
 
 LORA = LoRA(rank=2, alpha=4, target_modules=["q_proj", "down_proj"])
@@ -49,7 +50,7 @@ def test_the_head_of_a_reward_model_is_trained_beside_adapters(new_model, tokeni
     model = new_reward_model(tmp_path, 0, compute)
     head, body = model.score.weight.clone(), model.model.embed_tokens.weight.clone()
     pairs = [{"dialogue": text, "chosen": "Boil the water.", "rejected": "No."} for text in dialogues]
-    train_reward(model, tokenizer, pairs, settings, compute.model_copy(update={"lora": LORA}), 0, "test")
+    train_reward(model, tokenizer, pairs, settings, compute.model_copy(update={"lora": LORA}), InProcess(), 0, "test")
     assert not torch.equal(model.score.weight, head) and torch.equal(model.model.embed_tokens.weight, body)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from apo_bench.core.errors import ModelError
 from apo_bench.core.sections import Compute
+from apo_bench.engines.training import InProcess
 from apo_bench.training.loop import train
 
 INPUTS = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
@@ -25,13 +26,13 @@ def run(settings, seed=0, lengths=None, spoil_step=None):
     model = torch.nn.Linear(3, 1)
     batches = []
 
-    def loss(indices):
+    def loss(indices, step):
         batches.append(indices)
         errors = (model(INPUTS[indices])[:, 0] - TARGETS[indices]) ** 2
         value = errors.mean() * (math.nan if len(batches) == spoil_step else 1)
         return value, {"worst": errors.max().detach()}
 
-    history = train(model, loss, lengths or list(range(1, 41)), settings, COMPUTE, seed, "toy")
+    history = train(model, loss, lengths or list(range(1, 41)), settings, COMPUTE, InProcess(), seed, "toy")
     return model, history, batches
 
 
@@ -81,7 +82,7 @@ def test_frozen_parameters_stay(settings):
     model = torch.nn.Linear(3, 1)
     model.bias.requires_grad_(False)
     bias, weight = model.bias.clone(), model.weight.clone()
-    train(model, lambda indices: (model(INPUTS[indices]).square().mean(), {}), [1] * 40, settings, COMPUTE, 0, "toy")
+    train(model, lambda indices, step: (model(INPUTS[indices]).square().mean(), {}), [1] * 40, settings, COMPUTE, InProcess(), 0, "toy")
     assert torch.equal(model.bias, bias) and not torch.equal(model.weight, weight)
 
 
@@ -89,7 +90,7 @@ def test_no_weight_decay(settings):
     """A parameter with a gradient of zero stays where it is."""
     model = torch.nn.Linear(3, 1)
     weight = model.weight.clone()
-    train(model, lambda indices: (0 * model(INPUTS[indices]).sum(), {}), [1] * 40, settings, COMPUTE, 0, "toy")
+    train(model, lambda indices, step: (0 * model(INPUTS[indices]).sum(), {}), [1] * 40, settings, COMPUTE, InProcess(), 0, "toy")
     assert torch.equal(model.weight, weight)
 
 

@@ -1,0 +1,145 @@
+"""Stages under DeepSpeed: two ranks of ZeRO-3 on the CPU end as one process does; one that is killed ends both, and a new run goes on."""
+
+import csv
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+import yaml
+
+from apo_bench.core.config import load_params
+from apo_bench.core.sections import DeepspeedEngine
+from apo_bench.data.batching import pad
+from apo_bench.data.records import read_records
+from apo_bench.models.language_model import load_language_model, new_llama, save_model
+from apo_bench.models.reward_model import load_reward_model
+from apo_bench.models.tokenizer import encode
+from apo_bench.stages import num_side_by_side
+from pipeline.stage import run_stage
+
+ROOT = Path(__file__).parents[2]
+SIZES = {
+    "num_rm_prompts": 23, "num_lm_prompts": 16, "num_game_prompts": 15, "num_validation_prompts": 8, "num_test_prompts": 8,
+    "num_pretraining_examples": 8, "num_demonstrations": 8,
+}  # fmt: skip
+TOLERANCE = 1e-4
+STAGES = {"reward": ["--name", "base", "--base"], "golden": ["--name", "golden", "--policy"], "human": ["--name", "human", "--policy"]}
+"""A reward model, SFT, and DPO with its reference log-probabilities: 23 and 15 examples in batches of 4, which 2 ranks share unequally."""
+
+
+def write_params(folder: Path, engine: str) -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["prepare"] |= SIZES | {"folder": str(ROOT / "apo_bench/data/corpus")}
+    training = {"epochs": 2, "batch_size": 4}
+    params["reward"]["base"] |= training
+    params["references"]["golden"] |= training
+    params["references"]["human"] |= training
+    params["engines"] |= {"training": engine}
+    params["engines"]["deepspeed"] |= {"checkpoint_steps": 3}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tokenizer, params):
+    """A profile's folder with data and a model, and what one process trains from them."""
+    folder = tmp_path_factory.mktemp("profile")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_params(folder, "in_process")
+        sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "intermediate_size": 64}
+        save_model(new_llama(params.base_model.model_copy(update=sizes), tokenizer, seed=0), tokenizer, folder / "model")
+        assert run_stage("prepare", ["--output", "data", "--results", "results"]) == 0
+        for name in STAGES:
+            assert run(name, "one") == 0
+        write_params(folder, "deepspeed")
+        yield folder
+
+
+def run(name: str, where: str) -> int:
+    outputs = ["--output", f"{where}/{name}/model", "--results", f"{where}/{name}/results"]
+    return run_stage("reward" if name == "reward" else "reference", [*STAGES[name], "model", "--data", "data", *outputs])
+
+
+def curves(folder: Path) -> list[dict[str, float]]:
+    with (folder / "results/curves.csv").open() as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def logits(folder: Path, name: str, tokenizer) -> torch.Tensor:
+    """Of the saved model, on the test pairs."""
+    compute = load_params(Path("params.yaml")).compute
+    load = load_reward_model if name == "reward" else load_language_model
+    model = load(folder / "model", compute)
+    rows = read_records(Path("data/pairs_test.jsonl"), "pairs")
+    groups = encode(tokenizer, [row["dialogue"] for row in rows], [[row["chosen"]] for row in rows], 256, compute.max_prompt_length)
+    with torch.no_grad():
+        hidden = model.base_model(input_ids=pad([group[0] for group in groups], tokenizer.pad_token_id).input_ids_NT).last_hidden_state
+        return (model.score if name == "reward" else model.lm_head)(hidden)
+
+
+def assert_equal(one: Path, two: Path, name: str, tokenizer) -> None:
+    expected, found = curves(one), curves(two)
+    assert [row.keys() for row in found] == [row.keys() for row in expected] and len(found) > 6
+    for expected_row, row in zip(expected, found, strict=True):
+        assert row == pytest.approx(expected_row, abs=TOLERANCE)
+    assert (logits(two, name, tokenizer) - logits(one, name, tokenizer)).abs().max() < TOLERANCE
+    assert sorted(file.name for file in (two / "model").iterdir()) == sorted(file.name for file in (one / "model").iterdir())
+
+
+def kill_second_rank_after_a_checkpoint() -> None:
+    """Waits for the first checkpoint of the stage that this process runs."""
+    deadline = time.monotonic() + 120
+    while not list(Path("out/checkpoints").glob("*/*/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    ranks = [process for process in psutil.Process().children(recursive=True) if process.environ().get("RANK") == "1"]
+    ranks[0].kill()
+
+
+@pytest.mark.parametrize("name", ["reward", "human"])
+def test_two_ranks_end_as_one_process(folder, tokenizer, name):
+    assert run(name, "two") == 0
+    assert_equal(folder / "one" / name, folder / "two" / name, name, tokenizer)
+    assert not Path("out/checkpoints").exists()
+
+
+def test_killed_rank_ends_the_stage_and_a_new_run_goes_on(folder, tokenizer, capfd):
+    killer = threading.Thread(target=kill_second_rank_after_a_checkpoint)
+    killer.start()
+    assert run("golden", "two") == 1
+    killer.join()
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("reference: host localhost: rank 1 was ended by SIGKILL") and "it goes on after step" in error
+    assert not (folder / "two/golden").exists()
+    assert run("golden", "two") == 0
+    assert_equal(folder / "one/golden", folder / "two/golden", "golden", tokenizer)
+    assert not Path("out/checkpoints").exists()
+
+
+def test_error_of_all_ranks_is_one_line_as_without_ranks(folder, capfd):
+    (folder / "data/golden_rm.jsonl").rename(folder / "data/hidden")
+    try:
+        assert run("golden", "three") == 1
+    finally:
+        (folder / "data/hidden").rename(folder / "data/golden_rm.jsonl")
+    assert capfd.readouterr().err.strip() == "reference: data/golden_rm.jsonl: no such file; run the stage that writes it (dvc repro) first"
+    assert not (folder / "three").exists() and not Path("out/checkpoints").exists()
+
+
+def test_deepspeed_that_is_not_installed_is_named(folder, monkeypatch, capfd):
+    monkeypatch.setattr("pipeline.ranks.find_spec", lambda name: None)
+    assert run("reward", "three") == 1
+    assert capfd.readouterr().err.strip() == (
+        "reward: engines.training: deepspeed is not installed; pip install 'apo-bench[deepspeed]', or write in_process"
+    )
+
+
+@pytest.mark.parametrize(("training", "device", "expected"), [("in_process", "cpu", 8), ("deepspeed", "cpu", 4), ("deepspeed", "cuda", 1)])
+def test_fewer_stages_run_side_by_side_where_they_are_ranks(params, training, device, expected):
+    """On 8 cores, of 1 thread and 2 ranks each."""
+    settings = DeepspeedEngine(zero_stage=3, cpu_offload=False, num_processes=2, hostfile=None, checkpoint_steps=1)
+    engines = params.engines.model_copy(update={"training": training, "deepspeed": settings})
+    compute = params.compute.model_copy(update={"device": device})
+    assert num_side_by_side(params.model_copy(update={"engines": engines, "compute": compute}), 8) == expected
