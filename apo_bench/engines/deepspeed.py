@@ -130,8 +130,11 @@ class DeepSpeedRun:
                 for path in older:
                     shutil.rmtree(path)
         except (OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # PyTorch's writer of files
+                raise
             free = shutil.disk_usage(self._folder).free / 2**30
-            raise OutputError(f"{self._folder}: no checkpoint can be written, {free:.1f} GiB free ({error})") from error
+            cure = "make room, or raise engines.deepspeed.checkpoint_steps to write none"
+            raise OutputError(f"{self._folder}: a checkpoint cannot be written, {free:.1f} GiB are free; {cure}") from error
         torch.distributed.barrier()  # the next checkpoint waits for the name
 
     def finish(self) -> None:
