@@ -8,7 +8,7 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether an error of PyTorch or Python says that memory ran out."""
     import torch  # imported by whatever ran out of memory, but not by every stage
 
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)  # the latter on CPUs
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)  # the latter on CPUs
 
 
 def memory_error(params: Params) -> EngineError:
