@@ -35,7 +35,10 @@ def main() -> int:
     if request["device"] == "cuda" and (missing := _missing_devices(request["num_ranks"])):
         return _fail(kind="known", line=missing)
     if request["num_nodes"] > 1 and "GLOO_SOCKET_IFNAME" not in os.environ:
-        os.environ["GLOO_SOCKET_IFNAME"] = _interface_to(request["master"])
+        try:
+            os.environ["GLOO_SOCKET_IFNAME"] = _interface_to(request["master"])
+        except OSError as error:
+            return _fail(kind="network", line=f"finds no way to {request['master']}, where the ranks meet ({error.strerror})")
     with TemporaryDirectory(prefix="apo-bench-ranks-") as logs:
         failures = _run_ranks(request, port, logs)
     return _fail(*failures) if failures else 0
@@ -57,7 +60,7 @@ def _run_ranks(request: dict[str, Any], port: int, logs: str) -> list[dict[str, 
         run_id="apo-bench",
         rdzv_backend="static",
         rdzv_endpoint=f"{request['master']}:{port}",
-        rdzv_configs={"rank": request["node"], "timeout": RENDEZVOUS_SECONDS},
+        rdzv_configs={"rank": request["node"], "timeout": RENDEZVOUS_SECONDS * (1 if request["node"] else 2)},  # who cannot come says why
         local_addr=request["host"],
         max_restarts=0,
         shutdown_timeout=5,
