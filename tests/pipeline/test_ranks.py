@@ -1,6 +1,7 @@
 """Stages under DeepSpeed: two ranks of ZeRO-3 on the CPU end as one process does; one that is killed ends both, and a new run goes on."""
 
 import csv
+import re
 import threading
 import time
 from pathlib import Path
@@ -112,8 +113,10 @@ def test_killed_rank_ends_the_stage_and_a_new_run_goes_on(folder, tokenizer, cap
     killer.join()
     error = capfd.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("reference: host localhost: rank 1 was ended by SIGKILL") and "it goes on after step" in error
+    step = int(re.search(r"after step (\d+)", error).group(1))
     assert not (folder / "two/golden").exists()
     assert run("golden", "two") == 0
+    assert f"| {step}/8 [00:00<?" in capfd.readouterr().err  # where the progress bar began
     assert_equal(folder / "one/golden", folder / "two/golden", "golden", tokenizer)
     assert not Path("out/checkpoints").exists()
 
