@@ -7,6 +7,7 @@ the launching process nor the connection to it. Reports go to standard output, e
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -24,24 +25,33 @@ TAIL_LINES = 20
 def main() -> int:
     """Runs a host's ranks; returns the exit status."""
     request = json.loads(sys.stdin.readline())
-    threading.Thread(target=_die_with_input, daemon=True).start()
+    with TemporaryDirectory(prefix="apo-bench-ranks-") as logs:
+        threading.Thread(target=_die_with_input, args=[logs], daemon=True).start()
+        failures = _run_node(request, logs)
+        if failures:
+            _report(failures=failures)
+    return 1 if failures else 0
+
+
+def _run_node(request: dict[str, Any], logs: str) -> list[dict[str, Any]]:
+    """Makes ready for the ranks and runs them; returns what failed."""
     os.environ |= request["environment"]
     os.chdir(request["folder"])
     try:
         port = request["port"] if request["node"] else _own_port(request["port"])
     except OSError as error:
-        return _fail(kind="known", line=f"port {request['port']} cannot be used ({error.strerror}); APO_BENCH_PORT may name another")
+        line = f"port {request['port']} cannot be used ({error.strerror}); APO_BENCH_PORT may name another"
+        return [{"kind": "known", "line": line}]
     _report(port=port)
     if request["device"] == "cuda" and (missing := _missing_devices(request["num_ranks"])):
-        return _fail(kind="known", line=missing)
+        return [{"kind": "known", "line": missing}]
     if request["num_nodes"] > 1 and "GLOO_SOCKET_IFNAME" not in os.environ:
         try:
             os.environ["GLOO_SOCKET_IFNAME"] = _interface_to(request["master"])
         except OSError as error:
-            return _fail(kind="network", line=f"finds no way to {request['master']}, where the ranks meet ({error.strerror})")
-    with TemporaryDirectory(prefix="apo-bench-ranks-") as logs:
-        failures = _run_ranks(request, port, logs)
-    return _fail(*failures) if failures else 0
+            line = f"finds no way to {request['master']}, where the ranks meet ({error.strerror})"
+            return [{"kind": "network", "line": line}]
+    return _run_ranks(request, port, logs)
 
 
 def _run_ranks(request: dict[str, Any], port: int, logs: str) -> list[dict[str, Any]]:
@@ -118,14 +128,10 @@ def _interface_to(host: str) -> str:
     return next(name for name, addresses in psutil.net_if_addrs().items() if address in [entry.address for entry in addresses])
 
 
-def _die_with_input() -> None:
+def _die_with_input(logs: str) -> None:
     sys.stdin.read()
+    shutil.rmtree(logs, ignore_errors=True)
     os._exit(1)  # the ranks asked the kernel to die with this process
-
-
-def _fail(*failures: dict[str, Any], **failure: Any) -> int:
-    _report(failures=[*failures, *([failure] if failure else [])])
-    return 1
 
 
 def _report(**content: Any) -> None:
