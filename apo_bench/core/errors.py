@@ -24,6 +24,10 @@ class ModelError(ApoBenchError):
     """A model or tokenizer cannot be used: no pad token, non-finite loss, wrong architecture."""
 
 
+class EngineError(ApoBenchError):
+    """An engine that work was to run in is not installed, cannot be spread as asked, ran out of memory or died."""
+
+
 class OutputError(ApoBenchError):
     """An output could not be written, for instance because the disk is full."""
 

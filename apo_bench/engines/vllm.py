@@ -1,0 +1,235 @@
+"""Sampling with vLLM, in processes of its own, each with a copy of the policy; at the end they and their memory are gone."""
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from tempfile import NamedTemporaryFile
+from types import TracebackType
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import AutoConfig
+
+from apo_bench.core.errors import ConfigError, EngineError
+from apo_bench.core.sections import Compute, Sampling, VllmEngine
+from apo_bench.models.precision import check_device, reduced_dtype
+
+ROOT = Path(__file__).parents[2]
+INSTALLATION = "`make vllm`, or with a GPU pip install 'apo-bench[vllm]'"
+MIN_TEMPERATURE = 0.01
+"""vLLM draws at this temperature where a lower one is asked for."""
+CURES = {
+    r"less than desired GPU memory": "lower engines.vllm.memory_fraction, or end what else is on the device",
+    r"No available memory for the cache|larger than the available KV cache": (
+        "lower compute.max_prompt_length or max_new_tokens, or raise engines.vllm.tensor_parallel or memory_fraction"
+    ),
+    r"[Cc]annot allocate memory|less than requested memory for kv|bad_alloc|can't allocate": (
+        "lower engines.vllm.data_parallel or VLLM_CPU_KVCACHE_SPACE (GiB), or end what else runs"
+    ),
+    r"out of memory|OutOfMemoryError": "lower engines.vllm.memory_fraction, or raise tensor_parallel",
+}
+"""What vLLM says when memory is too small -> what to change."""
+
+
+def is_installed() -> bool:
+    """Whether a vLLM is there, for GPUs or for CPUs."""
+    return importlib.util.find_spec("vllm") is not None
+
+
+def generate(
+    policy: Path,
+    end_token_id: int,
+    prompts: list[list[int]],
+    settings: Sampling,
+    seeds: list[int],
+    compute: Compute,
+    engine: VllmEngine,
+    title: str,
+) -> list[list[list[int]]]:
+    """As `in_process.generate`, of the policy in a folder; each prompt draws from its seed, in whatever process and batch it comes to be.
+
+    Raises:
+        ModelError: the device is not there.
+        ConfigError: vLLM would sample otherwise than in process.
+        EngineError: vLLM is not installed, cannot be spread as asked, ran out of memory or died.
+    """
+    check(policy, settings, compute, engine)
+    max_length = max(map(len, prompts)) + settings.max_new_tokens
+    with Copies(policy, max_length, compute, engine, title) as copies:
+        return copies.generate(prompts, settings, seeds, end_token_id)
+
+
+def check(policy: Path, settings: Sampling, compute: Compute, engine: VllmEngine) -> None:
+    """Checks, before vLLM starts, what it would answer with a traceback or do silently; errors as those of `generate`."""
+    if not is_installed():
+        raise EngineError(f"engines.sampling: found vllm, but vLLM is not installed; {INSTALLATION}")
+    if settings.temperature < MIN_TEMPERATURE:
+        raise ConfigError(f"sampling: vLLM draws at no temperature under {MIN_TEMPERATURE}, found {settings.temperature}; write top_k: 1")
+    check_device(compute)
+    config = AutoConfig.from_pretrained(policy)
+    for name in ("num_attention_heads", "num_key_value_heads"):
+        heads = getattr(config, name, None) or config.num_attention_heads
+        # Key-value heads may also be fewer than the devices, which then share one.
+        if heads % engine.tensor_parallel and (name == "num_attention_heads" or engine.tensor_parallel % heads):
+            divisors = ", ".join(str(size) for size in range(1, heads + 1) if heads % size == 0)
+            raise EngineError(
+                f"engines.vllm.tensor_parallel: {engine.tensor_parallel} does not divide {policy}'s {heads} {name}; give one of {divisors}"
+            )
+    wanted, there = engine.tensor_parallel * engine.data_parallel, _num_devices(compute)
+    if wanted > there:
+        what = "GPUs" if compute.device == "cuda" else f"shares of compute.num_threads {compute.num_threads} of the CPU's cores"
+        raise EngineError(
+            f"engines.vllm: tensor_parallel {engine.tensor_parallel} x data_parallel {engine.data_parallel} asks for {wanted} devices, "
+            f"found {there} {what}; lower one of them"
+        )
+
+
+class Copies:
+    """Copies of a policy, each in a vLLM process of its own, `data_parallel` of them with `tensor_parallel` devices each.
+
+    A context: at its end the processes are gone, and with them their memory.
+    """
+
+    def __init__(self, policy: Path, max_length: int, compute: Compute, engine: VllmEngine, title: str) -> None:
+        self.title = title
+        self.messages: SimpleQueue[tuple[int, dict[str, Any] | None]] = SimpleQueue()
+        """Number of a process and what it answered; None when it ended."""
+        self.log = NamedTemporaryFile("w", prefix="apo-bench-vllm-", suffix=".log", delete=False)  # noqa: SIM115
+        self.processes: list[subprocess.Popen[str]] = []
+        arguments = {
+            "model": str(policy),
+            "dtype": str(reduced_dtype(compute)).removeprefix("torch."),
+            "max_model_len": max_length,
+            "tensor_parallel_size": engine.tensor_parallel,
+            "gpu_memory_utilization": engine.memory_fraction,
+            "enforce_eager": compute.device == "cpu",
+            # A prompt read in parts makes vLLM wind a seeded generator back, which on a CPU fails.
+            "enable_chunked_prefill": compute.device != "cpu",
+        }
+        for number in range(engine.data_parallel):
+            process = subprocess.Popen(
+                [sys.executable, "-m", "apo_bench.engines.vllm_worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.log,
+                env=_environment(number, compute, engine),
+                start_new_session=True,  # so that it can be ended with the processes that it starts
+                text=True,
+            )
+            self.processes.append(process)
+            threading.Thread(target=self._listen, args=(number, process), daemon=True).start()
+            self._send(number, arguments)
+
+    def __enter__(self) -> "Copies":
+        try:
+            for _ in self.processes:
+                self._next_message()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end()
+        if kind is None:
+            Path(self.log.name).unlink()
+
+    def generate(self, prompts: list[list[int]], settings: Sampling, seeds: list[int], end_token_id: int) -> list[list[list[int]]]:
+        """As `in_process.generate`; a response that vLLM left out is missing in its group."""
+        sampling = {
+            "n": settings.num_samples,
+            "temperature": settings.temperature,
+            "top_k": settings.top_k,
+            "top_p": settings.top_p,
+            "repetition_penalty": settings.repetition_penalty,
+            "max_tokens": settings.max_new_tokens,
+            "stop_token_ids": [end_token_id],
+        }
+        results: list[list[list[int]]] = [[] for _ in prompts]
+        num_copies = len(self.processes)
+        for number in range(num_copies):
+            self._send(number, {"prompts": prompts[number::num_copies], "seeds": seeds[number::num_copies], "sampling": sampling})
+        num_working = num_copies
+        with tqdm(total=len(prompts) * settings.num_samples, desc=self.title, unit="response", mininterval=2.0) as progress:
+            while num_working:
+                number, message = self._next_message()
+                if "done" in message:
+                    num_working -= 1
+                else:
+                    results[message["index"] * num_copies + number] = message["tokens"]
+                    progress.update(len(message["tokens"]))
+        return results
+
+    def _send(self, number: int, message: dict[str, Any]) -> None:
+        stream = self.processes[number].stdin
+        with suppress(BrokenPipeError):  # it died, which its listener notices
+            print(json.dumps(message), file=stream, flush=True)
+
+    def _listen(self, number: int, process: "subprocess.Popen[str]") -> None:
+        for line in process.stdout or ():
+            self.messages.put((number, json.loads(line)))
+        self.messages.put((number, None))
+
+    def _next_message(self) -> tuple[int, dict[str, Any]]:
+        number, message = self.messages.get()
+        if message is None or "error" in message:
+            status = self.processes[number].wait()
+            with Path(self.log.name).open(encoding="utf-8", errors="replace") as log:
+                tail = "".join(deque(log, maxlen=1000))
+            said = message["error"] if message else _last_line(tail)
+            raise EngineError(f"{self.title}: {explain(said, tail, status)} (its log: {self.log.name})")
+        return number, message
+
+    def _end(self) -> None:
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self.log.close()
+
+
+def explain(said: str, log: str, status: int) -> str:
+    """One line on why a process of vLLM ended: what it said last and, if memory was short, what to change."""
+    said = " ".join(said.split())[:300]
+    for pattern, cure in CURES.items():
+        if found := re.search(f".*(?:{pattern}).*", f"{said}\n{log}"):
+            return f"vLLM ran out of memory: {found[0].strip()[:300]}; {cure}"
+    if status == -signal.SIGKILL:
+        return f"vLLM was killed, as by the system when memory runs out; {CURES['out of memory|OutOfMemoryError']}; it last said: {said}"
+    return f"vLLM died (exit status {status}): {said or 'nothing said'}"
+
+
+def _last_line(log: str) -> str:
+    return next((line for line in reversed(log.splitlines()) if line.strip()), "")
+
+
+def _num_devices(compute: Compute) -> int:
+    """GPUs, or on a CPU how often `num_threads` fits its cores."""
+    return torch.cuda.device_count() if compute.device == "cuda" else len(os.sched_getaffinity(0)) // compute.num_threads
+
+
+def _environment(number: int, compute: Compute, engine: VllmEngine) -> dict[str, str]:
+    """The environment of the process `number`: its devices, its threads, and no more processes than it needs."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = visible.split(",") if visible else [str(device) for device in range(torch.cuda.device_count())]
+    own = devices[number * engine.tensor_parallel : (number + 1) * engine.tensor_parallel]
+    return {
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; vLLM would take nearly all memory
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "CUDA_VISIBLE_DEVICES": ",".join(own),
+        "OMP_NUM_THREADS": str(compute.num_threads),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else every stage that runs at the same time would get the same cores
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    }
