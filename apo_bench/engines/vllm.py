@@ -26,8 +26,8 @@ from apo_bench.models.precision import check_device, reduced_dtype
 
 ROOT = Path(__file__).parents[2]
 INSTALLATION = "`make vllm`, or with a GPU pip install 'apo-bench[vllm]'"
-MIN_TEMPERATURE = 0.01
-"""vLLM draws at this temperature where a lower one is asked for."""
+TEMPERATURES = 0.01, 2.0
+"""vLLM raises lower temperatures to the first and refuses higher ones than the second."""
 CURES = {
     r"less than desired GPU memory": "lower engines.vllm.memory_fraction, or end what else is on the device",
     r"No available memory for the cache|larger than the available KV cache": (
@@ -73,8 +73,11 @@ def check(policy: Path, settings: Sampling, compute: Compute, engine: VllmEngine
     """Checks, before vLLM starts, what it would answer with a traceback or do silently; errors as those of `generate`."""
     if not is_installed():
         raise EngineError(f"engines.sampling: found vllm, but vLLM is not installed; {INSTALLATION}")
-    if settings.temperature < MIN_TEMPERATURE:
-        raise ConfigError(f"sampling: vLLM draws at no temperature under {MIN_TEMPERATURE}, found {settings.temperature}; write top_k: 1")
+    low, high = TEMPERATURES
+    if not low <= settings.temperature <= high:
+        raise ConfigError(
+            f"sampling: vLLM draws at temperatures from {low} to {high}, found {settings.temperature}; write top_k: 1 for greedy"
+        )
     check_device(compute)
     config = AutoConfig.from_pretrained(policy)
     for name in ("num_attention_heads", "num_key_value_heads"):
