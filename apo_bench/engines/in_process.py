@@ -1,4 +1,7 @@
-"""Sampling in this process. Shape suffixes: B prompts, K samples a prompt, S live sequences, T tokens so far, V vocabulary."""
+"""Sampling in this process.
+
+Shape suffixes: B prompts, K samples a prompt, S live sequences, T tokens so far, V vocabulary, L likeliest tokens.
+"""
 
 from typing import Any
 
@@ -19,6 +22,25 @@ from apo_bench.core.sections import Sampling
 
 SEQUENCES_A_BATCH = 256
 """Sequences decoded side by side: a step costs nearly the same for one as for many until the matrix units are busy."""
+
+
+NUM_LIKELY = 256
+"""Tokens of a row among which `top_p` looks for its mass before it sorts them all."""
+
+
+class _TopPWarper(TopPLogitsWarper):
+    """`top_p` of `transformers`, but of likely tokens alone where they hold the mass: to sort them all takes longer than the model."""
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        likely_SL, tokens_SL = scores.topk(min(NUM_LIKELY, scores.shape[1]))
+        probabilities_SL = (likely_SL - scores.logsumexp(-1, keepdim=True)).exp()
+        cumulative_SL = probabilities_SL.cumsum(-1)
+        is_out_SL = cumulative_SL - probabilities_SL >= self.top_p  # those before it hold the mass
+        filtered_SV = torch.full_like(scores, self.filter_value).scatter(1, tokens_SL, likely_SL.masked_fill(is_out_SL, self.filter_value))
+        is_flat_S = cumulative_SL[:, -1] < self.top_p
+        if bool(is_flat_S.any()):
+            filtered_SV[is_flat_S] = super().__call__(input_ids[is_flat_S], scores[is_flat_S])
+        return filtered_SV
 
 
 class _GrowingLayer(DynamicLayer):
@@ -153,7 +175,7 @@ def _next_logits(model: PreTrainedModel, ids_ST: Tensor, mask_ST: Tensor, positi
 
 
 def _processors(settings: Sampling) -> LogitsProcessorList:
-    """The filters of `transformers` in the order in which its own `generate` applies them."""
+    """The filters of `transformers`, in the order in which its own `generate` applies them."""
     processors = LogitsProcessorList()
     if settings.repetition_penalty != 1.0:
         processors.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
@@ -162,7 +184,7 @@ def _processors(settings: Sampling) -> LogitsProcessorList:
     if settings.top_k > 0:
         processors.append(TopKLogitsWarper(settings.top_k))
     if settings.top_p < 1.0:
-        processors.append(TopPLogitsWarper(settings.top_p))
+        processors.append(_TopPWarper(settings.top_p))
     return processors
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from transformers.generation import TopPLogitsWarper
 
 from apo_bench.core.sections import Sampling
 from apo_bench.core.seeds import derive_seed
@@ -64,6 +65,18 @@ def test_samples_do_not_depend_on_the_other_prompts(request, which, tokenizer, d
     assert sample(model, tokenizer, dialogues[::-1], settings())[::-1] == together
     monkeypatch.setattr(in_process, "SEQUENCES_A_BATCH", 1)
     assert sample(model, tokenizer, dialogues, settings()) == together
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.9])
+def test_top_p_is_that_of_transformers(top_p):
+    """Rows with a mass at hand, rows without (so flat that their likeliest tokens do not hold it), and rows that `top_k` filtered."""
+    logits = torch.randn(6, 4000, generator=torch.Generator().manual_seed(0)) * torch.tensor([0.5, 0.5, 3, 3, 6, 6])[:, None]
+    logits[5, 4:] = -torch.inf
+    ids = torch.zeros(6, 3, dtype=torch.long)
+    expected = TopPLogitsWarper(top_p)(ids, logits)
+    assert torch.equal(in_process._TopPWarper(top_p)(ids, logits), expected)
+    kept = expected.isfinite().sum(-1)
+    assert kept[0] > in_process.NUM_LIKELY > kept[4]
 
 
 def test_padding_is_not_repetition(new_model, tokenizer, dialogues):
