@@ -1,8 +1,20 @@
-"""The stages of a profile as a graph, as DVC reads them from dvc.yaml."""
+"""The stages of a profile: how many run at the same time, and their graph, as DVC reads it from dvc.yaml."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from apo_bench.core.config import Params
+
+
+def num_side_by_side(params: Params) -> int:
+    """How many stages run at the same time: as many as the cores have room for, one on GPUs, of which a stage takes as many as it needs."""
+    if params.compute.device == "cuda":
+        return 1
+    engine = params.engines.vllm
+    processes = engine.tensor_parallel * engine.data_parallel if params.engines.sampling == "vllm" else 1
+    return max(1, (os.cpu_count() or 1) // (params.compute.num_threads * processes))
 
 
 def stage_graph(repo: Any) -> tuple[list[str], dict[str, set[str]]]:

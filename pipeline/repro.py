@@ -16,7 +16,7 @@ from typing import Any
 from apo_bench.core.config import load_params
 from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.processes import die_with_parent
-from apo_bench.stages import depths, next_stages, stage_graph
+from apo_bench.stages import depths, next_stages, num_side_by_side, stage_graph
 from pipeline.server import stage_server
 from pipeline.stage import BAR_LINE_VARIABLE
 
@@ -31,7 +31,7 @@ def main() -> int:
     except ApoBenchError as error:
         print(f"repro: {error}", file=sys.stderr)
         return 1
-    num_workers = max(1, (os.cpu_count() or 1) // params.compute.num_threads)
+    num_workers = num_side_by_side(params)
     started = time.perf_counter()
     with stage_server():
         context = multiprocessing.get_context("spawn")

@@ -75,9 +75,7 @@ def check(policy: Path, settings: Sampling, compute: Compute, engine: VllmEngine
         raise EngineError(f"engines.sampling: found vllm, but vLLM is not installed; {INSTALLATION}")
     low, high = TEMPERATURES
     if not low <= settings.temperature <= high:
-        raise ConfigError(
-            f"sampling: vLLM draws at temperatures from {low} to {high}, found {settings.temperature}; write top_k: 1 for greedy"
-        )
+        raise ConfigError(f"sampling: vLLM draws at temperatures from {low} to {high}, found {settings.temperature} (greedy is top_k: 1)")
     check_device(compute)
     config = AutoConfig.from_pretrained(policy)
     for name in ("num_attention_heads", "num_key_value_heads"):
@@ -145,7 +143,7 @@ class Copies:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end()
         if kind is None:
-            Path(self.log.name).unlink()
+            Path(self.log.name).unlink(missing_ok=True)
 
     def generate(self, prompts: list[list[int]], settings: Sampling, seeds: list[int], end_token_id: int) -> list[list[list[int]]]:
         """As `in_process.generate`; a response that vLLM left out is missing in its group."""

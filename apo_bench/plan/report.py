@@ -1,6 +1,5 @@
 """The plan of a profile: its checks, what its stages cost, and how long the whole takes."""
 
-import os
 from collections import Counter
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from apo_bench.plan.checks import Check, check_inputs, check_lengths, check_near
 from apo_bench.plan.costs import Rates, assumed_rates, calibrate, simulate
 from apo_bench.plan.inputs import read_or_prepare, read_or_train_tokenizer
 from apo_bench.plan.work import Sizes, Work, assume, measure, work_of
-from apo_bench.stages import stage_graph
+from apo_bench.stages import num_side_by_side, stage_graph
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def make_plan(params: Params) -> Plan:
         ConfigError: dvc.yaml cannot be read.
     """
     use_threads(params.compute.num_threads)
-    num_workers = max(1, (os.cpu_count() or 1) // params.compute.num_threads) if params.compute.device == "cpu" else 1
+    num_workers = num_side_by_side(params)
     order, parents = _graph()
     checks = [*check_packages(params), *check_inputs(params)]
     records, tokenizer = None, None
