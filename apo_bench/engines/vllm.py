@@ -28,6 +28,12 @@ ROOT = Path(__file__).parents[2]
 INSTALLATION = "`make vllm`, or with a GPU pip install 'apo-bench[vllm]'"
 TEMPERATURES = 0.01, 2.0
 """vLLM raises lower temperatures to the first and refuses higher ones than the second."""
+ON_CPU = {
+    "enforce_eager": True,  # to compile takes a minute at each start and gains nothing
+    "enable_chunked_prefill": False,  # after a part of a prompt a seeded generator is wound back, which on a CPU fails
+    "block_size": 32,  # the least; the samples of a prompt share its whole blocks, of which 128, the default, would often leave none
+}
+"""Arguments of the engine on a CPU."""
 CURES = {
     r"less than desired GPU memory": "lower engines.vllm.memory_fraction, or end what else is on the device",
     r"No available memory for the cache|larger than the available KV cache": (
@@ -113,9 +119,7 @@ class Copies:
             "max_model_len": max_length,
             "tensor_parallel_size": engine.tensor_parallel,
             "gpu_memory_utilization": engine.memory_fraction,
-            "enforce_eager": compute.device == "cpu",
-            # A prompt read in parts makes vLLM wind a seeded generator back, which on a CPU fails.
-            "enable_chunked_prefill": compute.device != "cpu",
+            **(ON_CPU if compute.device == "cpu" else {}),
         }
         for number in range(engine.data_parallel):
             process = subprocess.Popen(
