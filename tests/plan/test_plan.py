@@ -13,6 +13,7 @@ from apo_bench import stages
 from apo_bench.cli import main
 from apo_bench.core.config import load_params
 from apo_bench.core.sections import VllmEngine
+from apo_bench.engines import vllm
 from apo_bench.models.language_model import save_model
 from apo_bench.models.tokenizer import train_tokenizer
 from apo_bench.plan import checks
@@ -116,10 +117,10 @@ def test_missing_extra_is_caught(profile, monkeypatch):
 
 
 def test_missing_vllm_is_caught(params, monkeypatch):
-    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(vllm, "_is_there", lambda package: False)
     engines = params.engines.model_copy(update={"sampling": "vllm"})
     found = {check.name: check for check in checks.check_packages(params.model_copy(update={"engines": engines}))}
-    assert not found["package vllm"].passed and "missing: `make vllm`" in found["package vllm"].found
+    assert not found["package vllm"].passed and "`make vllm`" in found["package vllm"].found
     assert "package vllm" not in {check.name for check in checks.check_packages(params)}
 
 
