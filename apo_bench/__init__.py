@@ -11,6 +11,7 @@ for _name, _value in {
     "HF_UPDATE_DOWNLOAD_COUNTS": "0",
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # a bar for each small model loaded
+    "VLLM_NO_USAGE_STATS": "1",
     "TRANSFORMERS_VERBOSITY": "error",  # a report for each fresh reward head
     "TOKENIZERS_PARALLELISM": "false",
 }.items():

@@ -1,4 +1,4 @@
-"""The stages of a profile as a graph, as DVC reads them from dvc.yaml."""
+"""The stages of a profile: how many run at the same time, and their graph, as DVC reads it from dvc.yaml."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,12 +43,14 @@ def next_stages(waiting: dict[str, set[str]], depth: dict[str, int], order: list
 
 
 def num_side_by_side(params: Params, num_cores: int) -> int:
-    """How many stages to run at a time: as many as their threads leave cores for, and one where ranks have the GPUs to themselves.
+    """How many stages run at a time: as many as the cores have room for, one on GPUs, of which a stage takes as many as it needs.
 
     Raises:
         EngineError: the hostfile is missing or broken.
     """
-    ranks = hosts(params.engines.deepspeed)[0].num_ranks if params.engines.training == "deepspeed" else 1
-    if ranks > 1 and params.compute.device == "cuda":
+    if params.compute.device == "cuda":
         return 1
-    return max(1, num_cores // (params.compute.num_threads * ranks))
+    engines = params.engines
+    ranks = hosts(engines.deepspeed)[0].num_ranks if engines.training == "deepspeed" else 1
+    copies = engines.vllm.tensor_parallel * engines.vllm.data_parallel if engines.sampling == "vllm" else 1
+    return max(1, num_cores // (params.compute.num_threads * max(ranks, copies)))

@@ -2,7 +2,8 @@
 
 import sys
 
-from pipeline.server import SOCKET_VARIABLE, die_with_parent, forward
+from apo_bench.core.processes import die_with_parent
+from pipeline.server import SOCKET_VARIABLE, forward
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_jsonl
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
+from apo_bench.engines.sampling import sample_responses
 from apo_bench.evaluation.policies import evaluate_policy
 from apo_bench.models.language_model import load_language_model
 from apo_bench.models.reward_model import load_reward_model
@@ -16,15 +17,25 @@ def main(policy: Path, sft: Path, reward_all: Path, data: Path, name: str, resul
     """Evaluates POLICY, called NAME, on DATA/prompts_test.jsonl; writes a row a prompt to RESULTS."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
+    tokenizer, prompts = load_tokenizer(policy), read_records(data / "prompts_test.jsonl", "prompts")
+    samples = sample_responses(
+        policy,
+        tokenizer,
+        [row["dialogue"] for row in prompts],
+        params.sampling.test,
+        params.compute,
+        params.engines,
+        derive_seed(params.evaluate.seed, "evaluate", name),
+        "test responses",
+    )
     rows = evaluate_policy(
         load_language_model(policy, params.compute),
         load_language_model(sft, params.compute),
         load_reward_model(reward_all, params.compute),
-        load_tokenizer(policy),
-        read_records(data / "prompts_test.jsonl", "prompts"),
-        params.sampling.test,
+        tokenizer,
+        prompts,
+        samples,
         params.compute,
-        derive_seed(params.evaluate.seed, "evaluate", name),
         params.sft.max_length,
         params.has_gold,
     )

@@ -15,8 +15,9 @@ from typing import Any
 
 from apo_bench.core.config import load_params
 from apo_bench.core.errors import ApoBenchError
+from apo_bench.core.processes import die_with_parent
 from apo_bench.stages import depths, next_stages, num_side_by_side, stage_graph
-from pipeline.server import die_with_parent, stage_server
+from pipeline.server import stage_server
 from pipeline.stage import BAR_LINE_VARIABLE
 
 _repo: Any = None

@@ -5,8 +5,7 @@ from pathlib import Path
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records, write_records
-from apo_bench.engines.sampling import sample
-from apo_bench.models.language_model import load_language_model
+from apo_bench.engines.sampling import sample_responses
 from apo_bench.models.tokenizer import load_tokenizer
 
 
@@ -15,10 +14,17 @@ def main(policy: Path, prompts: Path, seed: int, arm: str, round: str, output: P
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     rows = read_records(prompts, "prompts")
-    model, tokenizer = load_language_model(policy, params.compute), load_tokenizer(policy)
     draw = derive_seed(seed, "sample", prompts.stem, arm, round)
-    dialogues, max_prompt_length = [row["dialogue"] for row in rows], params.compute.max_prompt_length
-    groups = sample(model, tokenizer, dialogues, params.sampling.train, max_prompt_length, draw, f"{arm} {round}: samples")
+    groups = sample_responses(
+        policy,
+        load_tokenizer(policy),
+        [row["dialogue"] for row in rows],
+        params.sampling.train,
+        params.compute,
+        params.engines,
+        draw,
+        f"{arm} {round}: samples",
+    )
     records = [
         {**{key: row[key] for key in ("id", "subset", "dialogue")}, "responses": group.responses, "finished": group.finished}
         for row, group in zip(rows, groups, strict=True)

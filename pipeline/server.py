@@ -6,7 +6,6 @@ imports for itself.
 """
 
 import array
-import ctypes
 import json
 import os
 import select
@@ -20,19 +19,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from apo_bench.core.processes import die_with_parent
+
 SOCKET_VARIABLE = "APO_BENCH_STAGE_SERVER"
 START_SECONDS = 120
-_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
-
-
-def die_with_parent() -> None:
-    """Asks the kernel to kill this process when its parent dies, so that a killed `dvc` leaves no stage that writes on (Linux only)."""
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the kernel knew
-        os._exit(1)
 
 
 @contextmanager

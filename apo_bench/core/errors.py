@@ -24,16 +24,16 @@ class ModelError(ApoBenchError):
     """A model or tokenizer cannot be used: no pad token, non-finite loss, wrong architecture."""
 
 
+class EngineError(ApoBenchError):
+    """An engine that work was to run in is not installed, cannot be spread as asked, ran out of memory or died; a host died."""
+
+
 class OutputError(ApoBenchError):
     """An output could not be written, for instance because the disk is full."""
 
 
 class ServerError(ApoBenchError):
     """A model behind a server cannot be asked: it refuses, gives answers that cannot be used, or would cost more than the budget."""
-
-
-class EngineError(ApoBenchError):
-    """An engine cannot be used: not installed, too few devices, a broken hostfile, a host that died."""
 
 
 class NotTheWriter(Exception):

@@ -1,4 +1,4 @@
-"""Evaluates a policy on the test prompts: its responses, and per prompt RM_all's score, length, divergence from SFT and, if known, gold."""
+"""Evaluates a policy by its responses to the test prompts: RM_all's score, length, divergence from SFT and, if known, gold."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.sections import Compute, Sampling
+from apo_bench.core.sections import Compute
 from apo_bench.data.gold import gold_score
-from apo_bench.engines.sampling import sample
+from apo_bench.engines.sampling import Samples
 from apo_bench.losses.sequence import sum_by_sequence, token_kl
 from apo_bench.models.language_model import by_chunks, inference, response_states
 from apo_bench.models.reward_model import all_rewards
@@ -23,20 +23,18 @@ def evaluate_policy(
     reward_all: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     prompts: Rows,
-    settings: Sampling,
+    samples: list[Samples],
     compute: Compute,
-    seed: int,
     max_length: int,
     has_gold: bool,
 ) -> Rows:
-    """One row a test prompt.
+    """One row a test prompt with the policy's response to it.
 
     Returns:
         Rows with `id`, `subset`, `dialogue`, `response`, `finished`, and numbers: `reward_all` (RM_all), `length` (tokens), `kl` (see
         `response_kl`; nats a response); if gold is known also `gold`, `refused` and `complied` (0 or 1, by gold).
     """
     dialogues = [row["dialogue"] for row in prompts]
-    samples = sample(policy, tokenizer, dialogues, settings, compute.max_prompt_length, seed, "test responses")
     responses, finished = [group.responses for group in samples], [group.finished for group in samples]
     groups = encode(tokenizer, dialogues, responses, max_length, compute.max_prompt_length, finished)
     sequences = [group[0] for group in groups]

@@ -13,6 +13,7 @@ from apo_bench.core.config import Params
 from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.sections import GoldenAPI, PretrainedModel
 from apo_bench.data.hh import conversation
+from apo_bench.engines.vllm import check_installed
 from apo_bench.models.precision import check_device, has_bfloat16
 from apo_bench.models.tokenizer import encode, encode_prompts
 from apo_bench.plan import Records
@@ -40,15 +41,20 @@ class Check:
 def check_packages(params: Params) -> Iterator[Check]:
     """Packages that the params ask for, and the device."""
     needed = {
-        "peft": ("lora", params.compute.lora is not None),
-        "deepspeed": ("deepspeed", params.engines.training == "deepspeed"),
-        "openai": ("", isinstance(getattr(params.prepare, "golden", None), GoldenAPI)),
+        "peft": ("pip install 'apo-bench[lora]'", params.compute.lora is not None),
+        "deepspeed": ("pip install 'apo-bench[deepspeed]'", params.engines.training == "deepspeed"),
+        "openai": ("pip install openai", isinstance(getattr(params.prepare, "golden", None), GoldenAPI)),
     }
-    for package, (extra, is_needed) in needed.items():
+    for package, (cure, is_needed) in needed.items():
         if is_needed:
             there = importlib.util.find_spec(package) is not None
-            cure = f"pip install 'apo-bench[{extra}]'" if extra else f"pip install {package}"
             yield Check(f"package {package}", there, "installed" if there else f"missing: {cure}")
+    if params.engines.sampling == "vllm":
+        try:
+            check_installed(params.compute.device)
+            yield Check("package vllm", True, "installed")
+        except ApoBenchError as error:
+            yield Check("package vllm", False, str(error))
     try:
         check_device(params.compute)
     except ApoBenchError as error:

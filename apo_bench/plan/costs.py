@@ -17,12 +17,12 @@ from apo_bench.core.config import Params
 from apo_bench.core.sections import PretrainedModel
 from apo_bench.core.seeds import use_threads
 from apo_bench.data.batching import pad
-from apo_bench.engines.sampling import sample
+from apo_bench.engines.in_process import generate
 from apo_bench.models.language_model import load_language_model, new_llama, response_logps, save_model
 from apo_bench.models.precision import mixed_precision
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.reward_model import load_reward_model, new_reward_model, rewards
-from apo_bench.models.tokenizer import TokenSequence, encode
+from apo_bench.models.tokenizer import TokenSequence, encode, encode_prompts
 from apo_bench.plan import Records
 from apo_bench.plan.work import Work
 from apo_bench.stages import depths, next_stages
@@ -114,9 +114,11 @@ def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTo
     times["read_reward"] = _read(reward_model, flat, tokenizer, rewards)
     prompts = dialogues[:CALIBRATED_PROMPTS]
     started = time.perf_counter()
-    groups = sample(policy, tokenizer, prompts, params.sampling.train, compute.max_prompt_length, 0, "calibration")
-    tokens = sum(len(tokenizer(text).input_ids) for group in groups for text in group.responses)
-    times["sample"] = (time.perf_counter() - started) / max(1, tokens)
+    encoded = encode_prompts(tokenizer, prompts, compute.max_prompt_length)
+    seeds = list(range(len(prompts)))
+    groups = generate(policy, tokenizer.eos_token_id, encoded, params.sampling.train, seeds, "calibration")
+    tokens = sum(len(ids) for group in groups for ids in group)
+    times["sample"] = (time.perf_counter() - started) / tokens
     times["sampled"] = tokens / (len(prompts) * params.sampling.train.num_samples)
     on_gpu = compute.device == "cuda"
     times["memory"] = (

@@ -47,7 +47,7 @@ def make_plan(params: Params) -> Plan:
         ConfigError: dvc.yaml cannot be read.
     """
     use_threads(params.compute.num_threads)
-    num_workers = num_side_by_side(params, os.cpu_count() or 1) if params.compute.device == "cpu" else 1
+    num_workers = num_side_by_side(params, os.cpu_count() or 1)
     order, parents = _graph()
     checks = [*check_packages(params), *check_inputs(params)]
     records, tokenizer = None, None

