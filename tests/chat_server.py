@@ -3,13 +3,18 @@
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Server(ThreadingHTTPServer):
-    """Speaks chat completions on loopback. `script` decides by question and attempt: (status, body) or None for the usual answer."""
+    """Speaks chat completions on loopback.
+
+    `script` decides by question and attempt: (status, body), (0, "") for an answer that is cut off under way, None for the usual answer,
+    which `text` makes of the request. `num_answered` counts by question the whole answers: what a real server would charge.
+    """
 
     daemon_threads = True
 
@@ -20,11 +25,14 @@ class Server(ThreadingHTTPServer):
         self.in_flight = self.most_in_flight = 0
         self.delay = lambda question: 0.0
         self.script = lambda question, attempt: None
+        self.text = lambda request: f"  Answer to {request['messages'][-1]['content']}\n"
+        self.question_of = lambda request: request["messages"][-1]["content"]
+        self.num_answered: Counter[str] = Counter()
         self.lock = threading.Lock()
 
     @property
     def questions(self) -> list[str]:
-        return [request["messages"][-1]["content"] for request in self.requests]
+        return [self.question_of(request) for request in self.requests]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -32,8 +40,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        question = request["messages"][-1]["content"]
         server = self.server
+        question = server.question_of(request)
         with server.lock:
             server.requests.append(request)
             server.keys.add(self.headers["Authorization"])
@@ -43,16 +51,25 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(server.delay(question))
         status, body = (404, "no such path") if self.path != "/v1/chat/completions" else server.script(question, attempt) or (200, answer())
         if isinstance(body, dict) and "choices" in body and body["choices"][0]["message"]["content"] is None:
-            body["choices"][0]["message"]["content"] = f"  Answer to {question}\n"
+            body["choices"][0]["message"]["content"] = server.text(request)
+            server.num_answered[question] += 1
         with server.lock:
             server.in_flight -= 1
         data = (body if isinstance(body, str) else json.dumps(body)).encode()
+        if status == 0:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b'{"choices": [')
+            self.close_connection = True
+            return
         self.send_response(status)
-        self.send_header("Content-Type", "text/plain" if isinstance(body, str) else "application/json")
+        self.send_header("Content-Type", "text/plain" if isinstance(body, str) and body[:1] != "{" else "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.send_header("retry-after-ms", "1")
         self.end_headers()
-        self.wfile.write(data)
+        with suppress(OSError):  # the client may have given up
+            self.wfile.write(data)
 
     def log_message(self, *arguments):
         """Keeps the test's output clean."""

@@ -9,7 +9,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -71,7 +71,7 @@ async def _ask_until_done(settings: ChatServer, prompts: list[Prompt], ledger: L
 
     waiting = deque(prompts)
     in_flight: dict[asyncio.Task, Prompt] = {}
-    limiter = AsyncLimiter(settings.requests_per_minute, 60) if settings.requests_per_minute else AsyncExitStack()
+    limiter = AsyncLimiter(1, 60 / settings.requests_per_minute) if settings.requests_per_minute else nullcontext()
     with tqdm(total=len(prompts), desc=where, unit="answer") as progress:
         async with _client(settings) as client:
             while True:

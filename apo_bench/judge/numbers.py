@@ -16,6 +16,8 @@ ORDERS = ("own_first", "opponent_first")
 SUMS = ("num_requests", "num_asked_again", "prompt_tokens", "completion_tokens", "usd")
 MIRRORED: dict[str, Verdict] = {"A": "B", "B": "A", "tie": "tie"}
 """What a verdict is called when the answers change places."""
+REFERENCES = {"human": "people", "gold": "gold"}
+"""What the judge's verdicts may be compared with, in words."""
 MAX_UNREADABLE = 0.05
 """Share of unreadable verdicts from which on the audit speaks of it: what is left out may then move a win rate by as much."""
 
@@ -145,5 +147,5 @@ def _findings(numbers: dict[str, Any], references: list[str]) -> list[str]:
     for name in references:
         agreement = estimates.get(f"{name}_kappa")
         if agreement is None or agreement["low"] <= 0:
-            said.append(f"Its agreement with {name} cannot be told from chance.")
+            said.append(f"Its agreement with {REFERENCES[name]} cannot be told from chance.")
     return said

@@ -60,15 +60,16 @@ def mean_and_error(preferences_P: np.ndarray) -> tuple[float, float]:
 
 def correlation(first_P: np.ndarray, second_P: np.ndarray) -> Statistic:
     """Pearson's correlation; of ranks, it is Spearman's."""
-    first_P, second_P = first_P - first_P.mean(), second_P - second_P.mean()
 
     def value(weights_DP: np.ndarray) -> np.ndarray:
-        count_D = weights_DP.sum(axis=1)
-        means = [weights_DP @ column / count_D for column in (first_P, second_P)]
-        products = [weights_DP @ column / count_D for column in (first_P**2, second_P**2, first_P * second_P)]
-        spread_D = (products[0] - means[0] ** 2) * (products[1] - means[1] ** 2)
+        columns = [column - column.mean() for column in (first_P, second_P)]  # for the digits
         with np.errstate(invalid="ignore", divide="ignore"):
-            return (products[2] - means[0] * means[1]) / np.sqrt(np.where(spread_D > 1e-24, spread_D, np.nan))
+            count_D = weights_DP.sum(axis=1)
+            means = [weights_DP @ column / count_D for column in columns]
+            squares = [weights_DP @ column**2 / count_D - mean**2 for column, mean in zip(columns, means, strict=True)]
+            product_D = weights_DP @ (columns[0] * columns[1]) / count_D - means[0] * means[1]
+            spread_D = squares[0] * squares[1]
+            return product_D / np.sqrt(np.where(spread_D > 1e-24, spread_D, np.nan))
 
     return value
 
@@ -135,7 +136,7 @@ def _fit(weights_DP: np.ndarray, preferences_P: np.ndarray, differences_P: np.nd
 
 def _deviations(weights_DP: np.ndarray, differences_P: np.ndarray) -> np.ndarray:
     """Standard deviation of the differences in each draw, with n - 1 as AlpacaEval's; infinite where all are the same."""
-    count_D = weights_DP.sum(axis=1)
+    count_D = np.maximum(weights_DP.sum(axis=1), 1)
     centred_P = differences_P - differences_P.mean()
     squares_D = weights_DP @ centred_P**2 - (weights_DP @ centred_P) ** 2 / count_D
     return np.sqrt(np.where(squares_D > 1e-9, squares_D / np.maximum(count_D - 1, 1), np.inf))

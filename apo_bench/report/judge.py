@@ -163,4 +163,4 @@ def _cell(estimate: dict[str, float] | None, unit: str) -> JudgeCell:
 
 def _text(value: float, unit: str) -> str:
     text = f"{100 * value:.1f}" if unit == "share" else f"{value:.2f}"
-    return text.replace("-", MINUS)
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", MINUS)
