@@ -50,9 +50,7 @@ def open_provider(judge: Judge, ledgers: Path, name: str, replay: bool) -> Itera
     else:
         file.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            lock = FileLock(ledgers / ".lock")  # one stage asks at a time: they share the budget
-            if not lock.is_locked:
-                stack.enter_context(lock)
+            stack.enter_context(FileLock(ledgers / ".lock"))  # one stage asks at a time: they share the budget
             server = _Server(judge.provider, file, ledgers, stack)
             yield server.answers
             server.close()

@@ -14,14 +14,14 @@ AUDIT = {
     "length_correlation": (
         "Length",
         "number",
-        "Rank correlation of the outcome with how much longer the answer is. It can be taste or bias: compare the win rate at equal length.",
+        "Rank correlation of the outcome with how much longer the answer is. Taste or bias: compare the win rate at equal length.",
     ),
     "human_accuracy": ("Agrees with people", "share", "Share of human pairs on which it prefers what people did; a tie is half right."),
     "human_kappa": ("κ people", "number", "Cohen’s kappa of its verdicts with the human labels, both orders: 0 is chance, 1 is always."),
     "gold_accuracy": (
         "Agrees with gold",
         "share",
-        "Share of prompts, gold ties aside, on which it prefers what gold does; ties half.",
+        "Share of prompts, gold ties aside, on which it prefers what gold does; a tie is half right.",
     ),
     "gold_kappa": ("κ gold", "number", "The same kappa with gold’s order, ties included."),
 }
@@ -30,8 +30,8 @@ WIN_RATES = {
     "win_rate": ("Win rate", "Share of prompts won, a tie as half. Won is what wins in both orders; orders that disagree are a tie."),
     "length_controlled_win_rate": (
         "At equal length",
-        "What the judge would say if both answers were equally long: logit P = θ + φ tanh(Δ length / sd), at Δ length 0, fitted anew in each "
-        "bootstrap draw. Source: Dubois et al. 2024, without the term for a prompt’s difficulty.",
+        "What the judge would say if both answers were equally long: logit P = θ + φ tanh(Δ length / sd), at Δ length 0, fitted anew in "
+        "each bootstrap draw. Source: Dubois et al. 2024, without the term for a prompt’s difficulty.",
     ),
 }
 LONGER = "if the longer answer won"

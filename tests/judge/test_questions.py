@@ -23,8 +23,8 @@ def folder(root, tmp_path):
 @pytest.fixture
 def provider():
     return ServerJudge(
-        source="server", base_url="http://127.0.0.1:1/v1", model="m", revision="1", key_variable="SOME_KEY", json_schema=True, temperature=0.0,
-        max_tokens=100, concurrency=4, requests_per_minute=None, timeout_seconds=5.0, max_requests=10, max_usd=1.0,
+        source="server", base_url="http://127.0.0.1:1/v1", model="m", revision="1", key_variable="SOME_KEY", json_schema=True,
+        temperature=0.0, max_tokens=100, concurrency=4, requests_per_minute=None, timeout_seconds=5.0, max_requests=10, max_usd=1.0,
         usd_per_million_prompt_tokens=1.0, usd_per_million_completion_tokens=1.0,
     )  # fmt: skip
 
