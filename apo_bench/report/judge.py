@@ -86,7 +86,7 @@ def judge_markdown(comparison: Comparison) -> str:
     judged = comparison.judged
     if judged is None:
         return ""
-    lines = ["", f"Judge: {judged.judge}. {' '.join(text for _, text in _findings(comparison, judged))}".strip()]
+    lines = ["", f"Judge: {judged.judge}. {' '.join(f'{where}: {text}' for where, text in _findings(comparison, judged))}".strip()]
     rows = [row for row in _win_rows(comparison, judged.arms[AGAINST_SFT], []) if not row.is_longer]
     if rows:
         lines += ["", f"| {' | '.join(MARKDOWN_HEADS)} |", "|---|---|" + "---:|" * 6]
