@@ -203,6 +203,7 @@ def _listed(ledger: Ledger) -> str:
 
 
 def counted(ids: Sequence[str]) -> str:
-    """How many prompts, and the first of them by name."""
+    """How many prompts, and the first of them by name; one that is asked about twice counts once."""
+    ids = list(dict.fromkeys(ids))
     more = ", ..." if len(ids) > NUM_NAMED else ""
     return f"{len(ids)} prompt{'s' if len(ids) > 1 else ''} ({', '.join(ids[:NUM_NAMED])}{more})"

@@ -90,8 +90,8 @@ def _known(questions: Sequence[Question], rows: Rows, file: Path) -> Rows:
     missing = [question.id for question in questions if question.prompt.key not in rows]
     if missing:
         raise ServerError(
-            f"{file}: a replay asks nobody, and there is no answer to {counted(missing)} of {len(questions)} questions; get the ledger "
-            "that belongs to these responses, templates and params (dvc pull), or run without --replay"
+            f"{file}: a replay asks nobody, and {len(missing)} of {len(questions)} questions have no answer, about {counted(missing)}; "
+            "get the ledger that belongs to these responses, templates and params (dvc pull), or run without --replay"
         )
     return {question.prompt.key: rows[question.prompt.key] for question in questions}
 

@@ -184,7 +184,7 @@ def test_a_changed_letter_of_the_template_is_a_miss(server, judge, tmp_path, roo
         (templates / file.name).write_text(file.read_text().replace("Below", "below"))
     other = judge.model_copy(update={"templates": str(templates)})
     message = refused(other, tmp_path, replay=True)
-    assert "sft.jsonl: a replay asks nobody, and there is no answer to 40 prompts (p0, p0, p1, ...) of 40 questions" in message
+    assert "sft.jsonl: a replay asks nobody, and 40 of 40 questions have no answer, about 20 prompts (p0, p1, p2, ...)" in message
     before, kept = len(server.requests), len(ledger_of(tmp_path).splitlines())
     judged(other, tmp_path)
     assert len(server.requests) >= before + 40
@@ -253,7 +253,7 @@ class TestBadInput:
         text = "This model's maximum context length is 64 tokens, your request has 90"
         server.script = lambda question, attempt: (400, error(text)) if "Question 7?" in question else None
         message = refused(judge, tmp_path)
-        assert f"some prompts got no answer that can be used; 400 {text}: 2 prompts (p7, p7); 38 of 40 prompts are answered" in message
+        assert f"some prompts got no answer that can be used; 400 {text}: 1 prompt (p7); 38 of 40 prompts are answered" in message
         server.script = lambda question, attempt: None
         judged(judge, tmp_path)
         assert max(server.num_answered.values()) == 1
