@@ -38,7 +38,7 @@ ON_SAMPLES = {"golden_accuracy": 0.9, "best_of_n_gain": 0.5, "sample_accuracy": 
 JUDGED = {
     "estimates": {"win_rate": {"value": 0.625, "low": 0.5, "high": 0.75, "standard_error": 0.06}},
     "counts": {"num_prompts": 4, "num_judged": 3, "num_wins": 1, "num_ties": 2, "num_losses": 0}
-    | {"num_identical": 0, "num_unreadable": 1, "num_requests": 9, "usd": 0.5},
+    | {"num_identical": 0, "unreadable_fraction": 0.125, "num_requests": 9, "usd": 0.5},
     "served_models": ["m"],
     "findings": [],
 }

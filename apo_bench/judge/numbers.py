@@ -119,6 +119,7 @@ def _counts(rows: Rows, outcomes_P: np.ndarray) -> dict[str, float]:
     asked = [row for row in rows if not row["is_identical"]]
     counts["num_identical"] = len(rows) - len(asked)
     counts["num_unreadable"] = sum(row[f"verdict_{order}"] is None for row in asked for order in ORDERS)
+    counts["unreadable_fraction"] = counts["num_unreadable"] / max(1, len(ORDERS) * len(asked))
     return counts | {name: sum(row[name] for row in rows) for name in SUMS}
 
 
@@ -130,9 +131,8 @@ def _findings(numbers: dict[str, Any], references: list[str]) -> list[str]:
     if num_asked and num_left_out == num_asked:
         return ["It gave no verdict that can be read in both orders."]
     said = []
-    unreadable = counts["num_unreadable"] / max(1, 2 * num_asked)
-    if unreadable > MAX_UNREADABLE:
-        said.append(f"{unreadable:.0%} of its verdicts cannot be read, so that {num_left_out} prompts are left out.")
+    if counts["unreadable_fraction"] > MAX_UNREADABLE:
+        said.append(f"{counts['unreadable_fraction']:.0%} of its verdicts cannot be read, so that {num_left_out} prompts are left out.")
     first = estimates.get("first_position_fraction")
     if first and not first["low"] <= 0.5 <= first["high"]:
         said.append(

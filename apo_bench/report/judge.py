@@ -148,9 +148,7 @@ def _audit_rows(comparison: Comparison, judged: Judged) -> list[tuple[str, list[
 
 
 def _count_cells(counts: dict[str, Any]) -> list[JudgeCell]:
-    num_asked = 2 * (counts["num_prompts"] - counts["num_identical"])
-    unreadable = f"{100 * counts['num_unreadable'] / num_asked:.1f}" if num_asked else ""
-    return [JudgeCell(unreadable), JudgeCell(f"{counts['usd']:.2f}")]
+    return [JudgeCell(f"{100 * counts['unreadable_fraction']:.1f}"), JudgeCell(f"{counts['usd']:.2f}")]
 
 
 def _cell(estimate: dict[str, float] | None, unit: str) -> JudgeCell:

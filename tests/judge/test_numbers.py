@@ -49,6 +49,7 @@ def test_counts_and_rates_by_hand(settings):
     counts, values = numbers["counts"], {name: estimate["value"] for name, estimate in numbers["estimates"].items()}
     expected = {"num_prompts": 5, "num_judged": 4, "num_identical": 1, "num_unreadable": 1, "num_wins": 1, "num_ties": 2, "num_losses": 1}
     assert {name: counts[name] for name in expected} == expected
+    assert counts["unreadable_fraction"] == 1 / 8
     assert (counts["num_requests"], counts["usd"], counts["num_ties_harmless"], counts["num_wins_helpful"]) == (8, 1.0, 1, 1)
     assert (values["win_rate"], values["win_rate_helpful"], values["win_rate_harmless"]) == (0.5, 0.5, 0.5)
     assert values["flip_fraction"] == pytest.approx(1 / 3)  # of the three that were asked about and can be read

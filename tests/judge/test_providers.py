@@ -81,6 +81,19 @@ def judged(judge, folder, name=NAME, matchups=MATCHUPS, replay=False):
     return judge_matchups(judge, matchups, folder, name, replay)
 
 
+def start(judge, folder, name, root) -> subprocess.Popen:
+    """The same in a process of its own."""
+    code = (
+        "import json, sys; from pathlib import Path; from apo_bench.core.judge_sections import Judge;"
+        "from apo_bench.judge.questions import Matchup; from apo_bench.judge.verdicts import judge_matchups;"
+        "judge_matchups(Judge.model_validate_json(sys.argv[1]), [Matchup(**m) for m in json.loads(sys.argv[2])], Path(sys.argv[3]),"
+        "sys.argv[4], False)"
+    )
+    arguments = [judge.model_dump_json(), json.dumps([vars(matchup) for matchup in MATCHUPS]), str(folder), name]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment, stderr=subprocess.DEVNULL)
+
+
 def ledger_of(folder, name=NAME) -> bytes:
     return (folder / f"{name}.jsonl").read_bytes()
 
@@ -143,16 +156,8 @@ def test_a_killed_run_goes_on_and_pays_for_no_more_than_what_was_in_flight(serve
     server.requests.clear()
     server.num_answered.clear()
     server.delay = lambda question: 0.05
-    code = (
-        "import json, sys; from pathlib import Path; from apo_bench.core.judge_sections import Judge;"
-        "from apo_bench.judge.questions import Matchup; from apo_bench.judge.verdicts import judge_matchups;"
-        "judge_matchups(Judge.model_validate_json(sys.argv[1]), [Matchup(**m) for m in json.loads(sys.argv[2])], Path(sys.argv[3]),"
-        "sys.argv[4], False)"
-    )
     folder = tmp_path / "killed"
-    arguments = [judge.model_dump_json(), json.dumps([vars(matchup) for matchup in MATCHUPS]), str(folder), NAME]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    run = subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment, stderr=subprocess.DEVNULL)
+    run = start(judge, folder, NAME, root)
     deadline = time.monotonic() + 60
     while len(server.requests) < 15 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -216,19 +221,20 @@ def test_all_ledgers_of_the_provider_share_the_budget(server, judge, tmp_path):
     assert len(server.requests) == used + 2 and f"{used + 2} requests" in message
 
 
+def test_a_ledger_that_a_kill_cut_in_half_does_not_stop_others(server, judge, tmp_path, capsys):
+    judged(judge, tmp_path, name="a", matchups=MATCHUPS[:3])
+    os.truncate(tmp_path / "a.jsonl", (tmp_path / "a.jsonl").stat().st_size - 30)
+    judged(judge, tmp_path, name="b", matchups=MATCHUPS[3:6])
+    assert "a.jsonl:" in capsys.readouterr().err
+    before = len(server.requests)
+    judged(judge, tmp_path, name="a", matchups=MATCHUPS[:3])
+    assert len(server.requests) == before + 1
+
+
 def test_another_stage_waits_for_its_turn(server, judge, tmp_path, root):
     """Two processes at once: together they keep to the budget, as if one had come after the other."""
     server.delay = lambda question: 0.02
-    code = (
-        "import json, sys; from pathlib import Path; from apo_bench.core.judge_sections import Judge;"
-        "from apo_bench.judge.questions import Matchup; from apo_bench.judge.verdicts import judge_matchups;"
-        "judge_matchups(Judge.model_validate_json(sys.argv[1]), [Matchup(**m) for m in json.loads(sys.argv[2])], Path(sys.argv[3]),"
-        "sys.argv[4], False)"
-    )
-    limited = changed(judge, max_requests=50)
-    arguments = [limited.model_dump_json(), json.dumps([vars(matchup) for matchup in MATCHUPS]), str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    runs = [subprocess.Popen([sys.executable, "-c", code, *arguments, name], env=environment, stderr=subprocess.DEVNULL) for name in "ab"]
+    runs = [start(changed(judge, max_requests=50), tmp_path, name, root) for name in "ab"]
     assert sorted(run.wait(120) for run in runs) == [0, 1]
     assert len(server.requests) == 50
     kept = [len((tmp_path / f"{name}.jsonl").read_bytes().splitlines()) for name in "ab"]

@@ -42,7 +42,7 @@ def judged(arms, rounds):
     counts = dict.fromkeys(("num_prompts", "num_judged", "num_wins", "num_ties", "num_losses", "num_requests"), 6)
     numbers = {
         "estimates": dict.fromkeys(names, estimate),
-        "counts": counts | {"num_identical": 1, "num_unreadable": 1, "usd": 1.25},
+        "counts": counts | {"num_identical": 1, "unreadable_fraction": 0.1, "usd": 1.25},
         "served_models": ["m-1"],
         "findings": [f"It favours the first answer. {HOSTILE}"],
     }
@@ -166,6 +166,13 @@ def test_shows_what_the_judge_says_and_what_it_is_worth(page, comparison):
     if is_judged:
         assert page.count("if the longer answer won") == 6 and "<td>10.0</td>" in page and "78 answers, 16.25 USD" in page
         assert "it changed under way" not in page and "m &lt;b&gt;1" in page
+
+
+def test_without_human_pairs_the_audit_speaks_of_the_arms(comparison, params):
+    if comparison.judged:
+        changed = replace(comparison, judged=replace(comparison.judged, human={}))
+        page = render_page(changed, params.compare, charts(changed))
+        assert "<b>DPO base:</b> It favours the first answer." in page and "Human pairs" not in page
 
 
 def test_a_judge_that_changed_under_way_is_named(comparison, params):
