@@ -17,6 +17,7 @@ from apo_bench.core.files import read_jsonl
 from apo_bench.core.results import read_metrics
 from apo_bench.core.sections import FIRST_ROUND, EmbeddedData, HHData
 from apo_bench.evaluation.statistics import Estimate, PromptBootstrap
+from apo_bench.judge.results import Judged, read_judged
 
 Rows = list[dict[str, Any]]
 Columns = dict[str, np.ndarray]
@@ -130,6 +131,7 @@ class Comparison:
     reward_models: dict[str, dict[str, dict[str, float]]]
     """Arm -> round -> metric of the reward model that trained its policy in that round -> value."""
     differences: dict[str, Difference]
+    judged: Judged | None = None
 
     @property
     def num_test_prompts(self) -> int:
@@ -164,6 +166,7 @@ class Comparison:
             "policies": {name: _policy_summary(policy) for name, policy in self.policies.items()},
             "reward_models": {**self.fixed_reward_models, **self.reward_models},
             "differences": {name: {"rounds": self._difference_summary(value)} for name, value in self.differences.items()},
+            **({"judge": self.judged.summary()} if self.judged else {}),
         }
 
     def _difference_summary(self, difference: Difference) -> dict[str, Any]:
@@ -216,6 +219,7 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         fixed_reward_models={name: _read_metrics(results / "reward" / name, params, PAIR_METRICS) for name in (FIXED, "all")},
         reward_models={arm_name(*arm): _read_reward_models(results, params, *arm) for arm in _arms(params)},
         differences=_differences(params, bootstrap, metrics, columns),
+        judged=read_judged(results, params, [(arm_name(*arm), arm[1]) for arm in _arms(params)]),
     )
 
 

@@ -8,6 +8,7 @@ from apo_bench.comparison import read_comparison
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json, write_text
 from apo_bench.report.charts import charts
+from apo_bench.report.judge import judge_markdown
 from apo_bench.report.page import render_page
 from apo_bench.report.svg import standalone
 from apo_bench.report.tables import claims, markdown, terminal_table
@@ -26,7 +27,7 @@ def main(results: Path, report: Path) -> tuple[str, Path]:
             for panel_number, panel in enumerate(figure.panels, start=1):
                 write_text(folder / f"{number}-{panel_number}.svg", standalone(panel))
     write_json(report / "summary.json", comparison.summary())
-    write_text(report / "table.md", markdown(comparison))
+    write_text(report / "table.md", markdown(comparison) + judge_markdown(comparison))
     write_text(report / "index.html", page)
     console = Console(width=TERMINAL_WIDTH, highlight=False)
     console.print(terminal_table(comparison))

@@ -59,9 +59,11 @@ def _place_progress_bars() -> None:
 
 
 def _parse(name: str, stage: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:
-    """The parameters of a stage's `main` as options of the same names, all required."""
+    """The parameters of a stage's `main` as options of the same names, all required; a `bool` is a flag."""
     parser = argparse.ArgumentParser(prog=f"python -m pipeline {name}", description=stage.__doc__)
     for parameter, kind in inspect.get_annotations(stage).items():
-        if parameter != "return":
+        if kind is bool:
+            parser.add_argument("--" + parameter.replace("_", "-"), action="store_true")
+        elif parameter != "return":
             parser.add_argument("--" + parameter.replace("_", "-"), type=kind, required=True)
     return vars(parser.parse_args(arguments))

@@ -18,6 +18,7 @@ from apo_bench.core.files import write_json, write_jsonl
 from apo_bench.core.sections import HHData
 from apo_bench.metrics import compute_metric
 from apo_bench.report.glossary import GOLD_UNKNOWN
+from apo_bench.report.judge import judge_markdown
 from apo_bench.report.tables import claims, markdown
 
 SUBSETS = ["helpful", "helpful", "harmless", "harmless"]
@@ -33,6 +34,14 @@ GOLD = {
 }
 ON_PAIRS = {"human_accuracy": 0.7, "human_accuracy_standard_error": 0.02, "gold_accuracy": 0.8, "ece": 0.03, "ace": 0.04, "mce": 0.1}
 ON_SAMPLES = {"golden_accuracy": 0.9, "best_of_n_gain": 0.5, "sample_accuracy": 0.6, "mean_gold": 0.0}
+
+JUDGED = {
+    "estimates": {"win_rate": {"value": 0.625, "low": 0.5, "high": 0.75, "standard_error": 0.06}},
+    "counts": {"num_prompts": 4, "num_judged": 3, "num_wins": 1, "num_ties": 2, "num_losses": 0}
+    | {"num_identical": 0, "unreadable_fraction": 0.125, "num_requests": 9, "usd": 0.5},
+    "served_models": ["m"],
+    "findings": [],
+}
 
 HH = {
     **{"source": "hh", "folder": "hh", "seed": 0, "subsets": ["helpful-base", "harmless-base"], "validation_fraction": 0.1},
@@ -65,7 +74,7 @@ def rows(gold):
 def run_params(params):
     """The repository's params for one method and two rounds."""
     run = params.run.model_copy(update={"methods": ["rjs"], "later_rounds": params.run.later_rounds[:1]})
-    return params.model_copy(update={"run": run})
+    return params.model_copy(update={"run": run, "judge": params.judge.model_copy(update={"rounds": ["r2"]})})
 
 
 @pytest.fixture
@@ -80,13 +89,17 @@ def results(tmp_path):
     write_json(folder / "arms/rjs-adversarial-s0/r2/reward/metrics.json", ON_PAIRS | {"human_accuracy": 0.75})
     for name in ("first/s0/score/base", "first/s0/score/adversarial", "arms/rjs-base-s0/r2/score", "arms/rjs-adversarial-s0/r2/score"):
         write_json(folder / name / "metrics.json", ON_SAMPLES)
+    for name in ("arms/rjs-base-s0/r2/judge/sft", "arms/rjs-adversarial-s0/r2/judge/sft", "arms/rjs-adversarial-s0/r2/judge/base"):
+        write_json(folder / name / "metrics.json", JUDGED)
+    write_json(folder / "judge/pairs_test/metrics.json", JUDGED | {"findings": ["It favours the second answer."]})
     return folder
 
 
 @pytest.fixture
 def hh_params(run_params):
     """The same on data without gold."""
-    return run_params.model_copy(update={"prepare": HHData.model_validate(HH)})
+    unjudged = run_params.judge.model_copy(update={"rounds": [], "human_pairs": []})
+    return run_params.model_copy(update={"prepare": HHData.model_validate(HH), "judge": unjudged})
 
 
 @pytest.fixture
@@ -287,6 +300,7 @@ def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tm
     if not has_gold:
         model = {"source": "pretrained", "folder": "model", "chat_template": "own", "hub": HH["hub"], "wheel": None, "num_parameters": 1}
         sections |= {"prepare": HH, "base_model": model}
+    sections["judge"] |= {"rounds": ["r2"] if has_gold else [], "human_pairs": ["pairs_test"] if has_gold else []}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
     monkeypatch.chdir(tmp_path)
     from pipeline.compare import main
@@ -301,3 +315,35 @@ def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tm
     printed = capsys.readouterr().out
     assert "RJS adversarial" in printed and "base better" in printed
     assert max(map(len, printed.splitlines()[:12])) <= 140
+
+
+def test_judgements_are_read_by_opponent_arm_and_round(summary):
+    judged = summary["judge"]
+    assert judged["judge"] == "gold with noise 1 and 0.5 points for the first position"
+    assert judged["arms"] == {
+        "sft": {"rjs-base-s0": {"r2": JUDGED}, "rjs-adversarial-s0": {"r2": JUDGED}},
+        "base": {"rjs-adversarial-s0": {"r2": JUDGED}},
+    }
+    assert judged["human"]["pairs_test"]["findings"] == ["It favours the second answer."]
+
+
+def test_judgements_stand_in_markdown(results, run_params):
+    text = judge_markdown(read_comparison(results, run_params))
+    assert "On human pairs: It favours the second answer." in text
+    assert "| RJS base | r2 | 62.5 [50.0, 75.0] | – | 1 | 2 | 0 | 1 |" in text
+
+
+def test_without_a_judge_nothing_of_it_is_read_or_shown(results_without_gold, hh_params):
+    comparison = read_comparison(results_without_gold, hh_params)
+    assert "judge" not in comparison.summary() and judge_markdown(comparison) == ""
+
+
+@pytest.mark.parametrize("missing", ["arms/rjs-adversarial-s0/r2/judge/base", "arms/rjs-base-s0/r2/judge/sft", "judge/pairs_test"])
+def test_missing_or_broken_judgement_is_named(results, run_params, missing):
+    file = results / missing / "metrics.json"
+    write_json(file, {"estimates": {}})
+    with pytest.raises(DataError, match=rf"{missing}/metrics.json: no counts, served_models, findings; run the stage judge"):
+        read_comparison(results, run_params)
+    file.unlink()
+    with pytest.raises(MissingInputError, match=f"{missing}/metrics.json: no such file"):
+        read_comparison(results, run_params)

@@ -35,7 +35,7 @@ FILES = {
     "prompts_test": "prompts",
 }
 ARMS = {"dpo-base-s0": ("dpo", "base", 0), "dpo-adversarial-s0": ("dpo", "adversarial", 0)}
-PLAIN_RUNS = {"base_model", "sft", "golden", "comparison", "reward-base", "reward-all"}
+PLAIN_RUNS = {"base_model", "sft", "golden", "comparison", "reward-base", "reward-all", "judge-pairs_test"}
 RUNS = {*PLAIN_RUNS, *ARMS, "reward-first-adversarial-s0-r1", "reward-dpo-adversarial-s0-r2"}
 
 
@@ -64,6 +64,7 @@ class Project:
             self.score(f"score_first@{name}", f"out/results/first/s0/score/{name}", "out/samples/first/s0/lm.jsonl")
         for name, arm in ARMS.items():
             self.arm(name, *arm)
+        self.judgement("judge_human@pairs_test", "out/results/judge/pairs_test")
         self.make_summary()
         self.save()
 
@@ -93,6 +94,12 @@ class Project:
             align = self.training(f"out/results/{folder}/align", f"out/models/{folder}/policy")
             self.stage(f"align@{name}-{round_id}", align, {"methods.dpo": {"beta": 0.1, "learning_rates": [0.1, 0.2]}})
             self.stage(f"evaluate@{name}-{round_id}", [f"out/results/{folder}/evaluation"], {"sampling.test": {"top_k": 5}})
+        self.judgement(f"judge@{name}-r2", f"out/results/arms/{name}/r2/judge/sft")
+
+    def judgement(self, stage: str, results: str) -> None:
+        """The verdicts of a judge, with what it was asked."""
+        self.file(f"{results}/verdicts.jsonl", json.dumps({"id": "p1", "outcome": 1.0, "reasoning_own_first": "A is right."}) + "\n")
+        self.stage(stage, [results], {"judge.provider": {"source": "gold", "noise": 1.0}})
 
     def stage(self, name: str, outs: list[str], params: dict | None = None, deps: tuple[str, ...] | list[str] = ()) -> None:
         self.stages[name] = {
@@ -115,6 +122,10 @@ class Project:
             "reward_models": {"base": {"human_accuracy": 0.7}, "all": {"human_accuracy": 0.7}},
             "differences": {"dpo-adversarial-s0": {"rounds": {"r2": {"gold": estimates(1.0)["gold"] | {"verdict": "undecided"}}}}},
         }
+        judged = {"estimates": {"win_rate": estimates(0.6)["gold"], "human_kappa": estimates(0.1)["gold"]}}
+        judged |= {"counts": {"num_wins": 1, "usd": 0.5}, "served_models": ["m"], "findings": ["It favours the first answer."]}
+        self.summary["judge"] = {"judge": "m", "human": {"pairs_test": judged}}
+        self.summary["judge"]["arms"] = {"sft": {name: {"r2": judged} for name in ARMS}, "base": {}}
         for bonus, (name, (method, kind, seed)) in enumerate(ARMS.items()):
             rounds = {"r1": estimates(1.0 + bonus), "r2": estimates(2.0 + bonus)}
             arm = {"kind": "arm", "method": method, "reward_model": kind, "seed": seed, "rounds": rounds}
@@ -288,6 +299,7 @@ def test_params_are_those_that_the_stages_ran_with(shown):
     base, adversarial = (runs[name].data.params for name in ARMS)
     arm = {"method": "dpo", "seed": "0", "method.beta": "0.1", "method.learning_rates": "[0.1, 0.2]"}
     common = arm | {"sampling.train.temperature": "1.0", "sampling.test.top_k": "5"}
+    common |= {"judge.provider.source": "gold", "judge.provider.noise": "1.0"}
     assert adversarial == common | {"reward_model": "adversarial", "reward.adversarial_weight": "1.0"}
     assert base == common | {"reward_model": "base", "reward.epochs": "1", "reward.seed": "0"}
 
@@ -310,7 +322,7 @@ def test_models_point_at_the_outputs(shown):
     assert model.tags["dvc.md5"] == hashlib.md5(model.tags["dvc.path"].encode()).hexdigest() + ".dir"
     assert {(metric.key, metric.value) for metric in model.metrics} >= {("evaluation/gold", 2.0), ("evaluation/reward_all", 2.0)}
     assert models["reward-first-adversarial-s0-r1"].model_type == "reward_model"
-    assert len(models) == len(RUNS) - len({"comparison", *ARMS}) + 4, "one a run, one a round for each of the two arms"
+    assert len(models) == len(RUNS) - len({"comparison", "judge-pairs_test", *ARMS}) + 4, "one a run, one a round for each of the two arms"
 
 
 def test_changed_stage_replaces_its_run(tracked):
@@ -457,7 +469,7 @@ def test_policies_are_evaluated_on_the_test_prompts_and_reward_models_on_the_tes
     policies = {name for name in RUNS if name in ("sft", "golden", *ARMS)}
     assert {name for name, names in evaluated_on.items() if names == ["prompts_test"]} == policies
     assert {name for name, names in evaluated_on.items() if names == ["pairs_test"]} == {
-        name for name in RUNS if name.startswith("reward-")
+        name for name in RUNS if name.startswith(("reward-", "judge-"))
     }
 
 
@@ -475,9 +487,59 @@ def test_comparison_holds_the_page_and_the_table(project):
     assert (row["arm"], row["verdict"]) == ("dpo-adversarial-s0", "undecided")
 
 
+def table_of(client: MlflowClient, run, name: str) -> list[dict]:
+    """The rows of a table that MLflow shows."""
+    tables = [entry["path"] for entry in json.loads(run.data.tags["mlflow.loggedArtifacts"])]
+    assert f"{name}.json" in tables
+    table = json.loads(Path(client.download_artifacts(run.info.run_id, f"{name}.json")).read_text(encoding="utf-8"))
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+
+def test_verdicts_of_the_judge_and_its_audit_stand_in_the_run_of_the_arm(shown):
+    client = client_of(shown)
+    run = runs_of(client)["dpo-base-s0"]
+    assert history(client, run, "judge/win_rate") == [(2, 0.6)]
+    assert history(client, run, "uncertainty/judge_win_rate_low") == [(2, -0.4)]
+    assert history(client, run, "judge/usd") == [(2, 0.5)]
+    assert run.data.tags["judge.findings"] == "It favours the first answer."
+    (row,) = table_of(client, run, "judge_verdicts")
+    assert (row["file"], row["id"], row["reasoning_own_first"]) == (
+        "out/results/arms/dpo-base-s0/r2/judge/sft/verdicts.jsonl",
+        "p1",
+        "A is right.",
+    )
+
+
+def test_the_test_of_the_judge_on_human_pairs_is_a_run(shown):
+    client = client_of(shown)
+    run = runs_of(client)["judge-pairs_test"]
+    assert (run.data.tags["kind"], run.data.tags["judge"]) == ("judge", "m")
+    assert history(client, run, "judge/human_kappa") == [(0, 0.1)] and "judge/win_rate" not in run.data.metrics
+    assert run.data.params["judge.provider.source"] == "gold"
+    assert len(table_of(client, run, "judge_verdicts")) == 1
+
+
+def test_changed_verdicts_replace_the_run(project):
+    project.track()
+    project.file("out/results/arms/dpo-base-s0/r2/judge/sft/verdicts.jsonl", json.dumps({"id": "p1", "outcome": 0.0}) + "\n")
+    assert project.track().startswith("0 new, 1 updated")
+    client = client_of(project)
+    assert table_of(client, runs_of(client)["dpo-base-s0"], "judge_verdicts")[0]["outcome"] == 0.0
+
+
+def test_without_a_judge_there_is_nothing_of_it(project):
+    del project.summary["judge"]
+    project.save()
+    project.track()
+    runs = runs_of(client_of(project))
+    assert set(runs) == RUNS - {"judge-pairs_test"}
+    assert not [key for run in runs.values() for key in run.data.metrics if key.startswith("judge")]
+
+
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
+        ("out/results/arms/dpo-base-s0/r2/judge/sft/verdicts.jsonl", "verdicts.jsonl: no such file"),
         ("dvc.lock", "dvc.lock: no such file"),
         ("report/summary.json", "summary.json: no such file"),
         ("out/results/sft/curves.csv", "curves.csv: no such file"),

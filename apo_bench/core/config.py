@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field
 
 from apo_bench.core.errors import ConfigError
+from apo_bench.core.judge_sections import GoldJudge, Judge
 from apo_bench.core.sections import (
     Compare,
     Compute,
@@ -51,6 +52,7 @@ class Params(Section):
     methods: dict[Name, dict[str, Any]]
     references: References
     evaluate: Evaluate
+    judge: Judge
     compare: Compare
 
     @property
@@ -92,6 +94,7 @@ def load_params(path: Path) -> Params:
             raise ConfigError(f"found {found}, expected a mapping of the sections {', '.join(Params.model_fields)}")
         params = validated(Params, raw, "")
         _check_rewards(params)
+        _check_judge(params)
         for name in params.run.methods:
             _check_against_run(params, name, params.method(name))
         for name in params.methods:
@@ -131,6 +134,17 @@ def _check_rewards(params: Params) -> None:
         except ConfigError as error:
             known = f"{near(name, used)} known: {', '.join(used)}, or one to retrain ({error})"
             raise ConfigError(f"reward.{name}: nothing uses this section;{known}") from error
+
+
+def _check_judge(params: Params) -> None:
+    unknown = [name for name in params.judge.rounds if name not in params.run.rounds]
+    if unknown:
+        raise ConfigError(f"judge.rounds: no round {unknown[0]!r} in the run; known: {', '.join(params.run.rounds)}")
+    if params.judge.is_used and isinstance(params.judge.provider, GoldJudge) and not params.has_gold:
+        raise ConfigError(
+            f"judge.provider.source: gold judges the embedded corpus alone, prepare.source is {params.prepare.source}; "
+            "write server or vllm, or judge nothing (rounds: [], human_pairs: [])"
+        )
 
 
 def _check_against_run(params: Params, name: str, method: Any) -> None:

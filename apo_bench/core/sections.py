@@ -117,24 +117,33 @@ class GoldenFile(Section):
     path: str
 
 
-class GoldenAPI(Section):
-    """Golden responses by a model behind an OpenAI-compatible server. The key is read from the environment and never written."""
+class ChatServer(Section):
+    """A model behind an OpenAI-compatible server, and what asking it may take. The key is read from the environment and never written."""
 
-    source: Literal["api"]
     base_url: str
     model: str
     key_variable: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
     """Environment variable that holds the key; it may be unset for a server that asks for none."""
-    system_prompt: str
     temperature: Annotated[float, Field(ge=0)]
     max_tokens: Count
     concurrency: Count
-    cache: str
-    """JSONL file of the answers so far, which a killed run resumes from."""
+    requests_per_minute: Count | None
+    """What the server allows; null: as many as come."""
+    timeout_seconds: Annotated[float, Field(gt=0)]
+    """For a whole answer, after which it is asked again."""
     max_requests: Count
     max_usd: Annotated[float, Field(gt=0)]
     usd_per_million_prompt_tokens: Weight
     usd_per_million_completion_tokens: Weight
+
+
+class GoldenAPI(ChatServer):
+    """Golden responses by a model behind a server."""
+
+    source: Literal["api"]
+    system_prompt: str
+    cache: str
+    """JSONL file of the answers so far, which a killed run resumes from."""
 
 
 class HHData(Data):

@@ -41,11 +41,11 @@ class PromptBootstrap:
             raise DataError("no prompts to estimate from; the test split is empty")
         self._subsets = np.asarray(subsets)
         self._tail = (1 - confidence) / 2
-        self._counts_DP = np.zeros((num_draws, len(subsets)), dtype=np.float32)
+        self.counts_DP = np.zeros((num_draws, len(subsets)), dtype=np.float32)
         for subset in sorted(set(subsets)):
             members = np.flatnonzero(self._subsets == subset)
             rng = np.random.default_rng(derive_seed(seed, "bootstrap", subset))
-            self._counts_DP[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=num_draws)
+            self.counts_DP[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=num_draws)
 
     def means(self, columns: dict[str, Sequence[float]], subset: str | None = None) -> dict[str, Estimate]:
         """The mean of each column over the prompts, or over those of one subset.
@@ -64,7 +64,7 @@ class PromptBootstrap:
         if not np.isfinite(values_PC).all():
             bad = [name for name, column in columns.items() if not np.isfinite(np.asarray(column, dtype=np.float64)[members]).all()]
             raise DataError(f"values that are not finite in {', '.join(bad)}; look at the evaluation they come from")
-        draws_DC = self._counts_DP[:, members].astype(np.float64) @ values_PC / len(members)
+        draws_DC = self.counts_DP[:, members].astype(np.float64) @ values_PC / len(members)
         low_C, high_C = np.quantile(draws_DC, [self._tail, 1 - self._tail], axis=0)
         means_C, errors_C = values_PC.mean(axis=0), draws_DC.std(axis=0, ddof=1)
         estimates = np.stack([means_C, low_C, high_C, errors_C], axis=1).tolist()

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from apo_bench.core.config import Params
 from apo_bench.core.errors import ApoBenchError
+from apo_bench.core.judge_sections import GoldJudge, ServerJudge, VllmJudge
 from apo_bench.core.sections import GoldenAPI, PretrainedModel
 from apo_bench.data.hh import conversation
 from apo_bench.engines.vllm import check_installed
@@ -25,6 +26,8 @@ MAX_NEAR_FRACTION = 0.05
 """Test prompts with a near-duplicate in training that a check lets pass: a few change no conclusion."""
 MAX_CUT_FRACTION = 0.05
 """Responses that are cut which a check lets pass."""
+ASSUMED_QUESTION_TOKENS, ASSUMED_VERDICT_TOKENS = 800, 250
+"""Of a question to the judge: 250 of the template, a dialogue and two answers of HH; and of what it replies."""
 GIB = 2**30
 MODEL_STAGES = {"base_model", "sft", "reward", "reference", "adversarial_reward", "align"}
 
@@ -49,7 +52,7 @@ def check_packages(params: Params) -> Iterator[Check]:
         if is_needed:
             there = importlib.util.find_spec(package) is not None
             yield Check(f"package {package}", there, "installed" if there else f"missing: {cure}")
-    if params.engines.sampling == "vllm":
+    if params.engines.sampling == "vllm" or (params.judge.is_used and isinstance(params.judge.provider, VllmJudge)):
         try:
             check_installed(params.compute.device)
             yield Check("package vllm", True, "installed")
@@ -74,6 +77,24 @@ def check_inputs(params: Params) -> Iterator[Check]:
     for name, folder in folders.items():
         there = Path(folder).is_dir()
         yield Check(f"input {name}", there, folder if there else f"{folder}: not there; `apo-bench fetch` gets it")
+
+
+def check_judge(params: Params) -> Iterator[Check]:
+    """Whether the budget of the judge is enough, with every question asked once; a longer answer or an unreadable one takes more."""
+    judge, run = params.judge, params.run
+    if not judge.is_used or isinstance(judge.provider, GoldJudge):
+        return
+    num_arms = len(run.methods) * (len(run.reward_models) + len(run.retrained_reward_models)) * len(run.seeds)
+    num_pairs = num_arms * len(judge.rounds) * params.prepare.num_test_prompts + len(judge.human_pairs) * judge.num_human_pairs
+    needed = 2 * num_pairs
+    found = f"{needed:,} questions at least, max_requests is {judge.provider.max_requests:,}"
+    enough = needed <= judge.provider.max_requests
+    if isinstance(judge.provider, ServerJudge):
+        prompt = ASSUMED_QUESTION_TOKENS * judge.provider.usd_per_million_prompt_tokens
+        usd = needed * (prompt + ASSUMED_VERDICT_TOKENS * judge.provider.usd_per_million_completion_tokens) / 1e6
+        found += f"; about {usd:,.0f} USD, max_usd is {judge.provider.max_usd:,.0f}"
+        enough = enough and usd <= judge.provider.max_usd
+    yield Check("judge", enough, found)
 
 
 def check_splits(records: Records, by_conversation: bool) -> Check:

@@ -13,7 +13,16 @@ from apo_bench.core.sections import EmbeddedData, PretrainedModel, ScratchModel
 from apo_bench.core.seeds import use_threads
 from apo_bench.models.language_model import new_llama
 from apo_bench.plan import Records
-from apo_bench.plan.checks import Check, check_inputs, check_lengths, check_near_duplicates, check_packages, check_resources, check_splits
+from apo_bench.plan.checks import (
+    Check,
+    check_inputs,
+    check_judge,
+    check_lengths,
+    check_near_duplicates,
+    check_packages,
+    check_resources,
+    check_splits,
+)
 from apo_bench.plan.costs import Rates, assumed_rates, calibrate, simulate
 from apo_bench.plan.inputs import read_or_prepare, read_or_train_tokenizer
 from apo_bench.plan.work import Sizes, Work, assume, measure, work_of
@@ -69,6 +78,7 @@ def make_plan(params: Params) -> Plan:
         sizes: Sizes = measure(params, records, tokenizer, rates.sampled)
     else:
         rates, sizes = assumed_rates(num_parameters, params), assume(params)
+    checks += check_judge(params)
     checks += check_resources(params, num_parameters, rates.memory, order, num_workers)
     works = {stage: work_of(stage, params, sizes) for stage in order}
     seconds = {stage: rates.seconds(work) for stage, work in works.items()}

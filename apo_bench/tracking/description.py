@@ -74,6 +74,8 @@ class Run:
     """Path of a file -> its md5."""
     table: list[dict[str, Any]] = field(default_factory=list)
     """Rows that MLflow shows as a table."""
+    verdicts: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Tables of a judge's verdicts: name -> path of a file of rows -> its md5."""
 
     @property
     def fingerprint(self) -> str:
@@ -117,13 +119,15 @@ class _Describer:
         if not self.arms:
             raise DataError(f"{report / 'summary.json'}: no arms; run dvc repro")
         self.rounds = list(next(iter(self.arms.values()))["rounds"])
+        self.judged = self.summary.get("judge", {"arms": {}, "human": {}})
         self.data_md5: dict[str, str] = {}
 
     def all_runs(self) -> Tracked:
         rewards = [*self._retrained_rewards(), *map(self._fixed_reward, ("all", FIXED_REWARD_MODEL))]
         others = [self._reference(name) for name in reversed(self.references) if name != "sft"]
         arms = [self._arm(name, arm) for name, arm in reversed(self.arms.items())]
-        runs = [self._base_model(), *rewards, self._comparison(), *others, self._sft(), *arms]
+        judges = [self._judge(name, numbers) for name, numbers in self.judged["human"].items()]
+        runs = [self._base_model(), *rewards, self._comparison(), *judges, *others, self._sft(), *arms]
         last = self.rounds[-1]
         best_by: Literal["gold", "reward_all"] = "gold" if "gold" in self._start() else "reward_all"
         best = max(self.arms, key=lambda name: self.arms[name]["rounds"][last][best_by]["value"])
@@ -203,10 +207,28 @@ class _Describer:
             measures += _measures("reward_model", self.summary["reward_models"][name][round_id], step)
             measures += _measures("samples", {key: value for key, value in read_metrics(score).items() if key.startswith("mean_")}, step)
             measures += _measures("training", read_metrics(folder / "align"), step) + _curves(f"training/{round_id}", folder / "align")
+        verdicts: dict[str, dict[str, str]] = {}
+        judged = ""
+        for opponent, arms in self.judged["arms"].items():
+            for round_id, numbers in arms.get(name, {}).items():
+                folder = self.results / "arms" / name / round_id / "judge" / opponent
+                group = "judge" if opponent == "sft" else f"judge_versus_{opponent}"
+                measures += _judgement(group, numbers, _number(round_id), f"{name}-{round_id}")
+                verdicts.setdefault(f"{group}_verdicts", {}).update(_verdicts(folder))
+                judged = " ".join(numbers["findings"]) if opponent == "sft" else judged
+                paths.append(folder)
         retrained = [] if arm["reward_model"] == FIXED_REWARD_MODEL else ["golden_rm"]
         data = [*map(self._file, ("prompts_lm", "pairs_rm", *retrained)), self._file("prompts_test", "evaluation")]
-        tags = {"kind": "arm", **_arm_tags(arm), "mlflow.runColor": self._color(arm)}
-        return self._run(name, tags, paths, measures=measures, models=models, data=data)
+        tags = {"kind": "arm", **_arm_tags(arm), "mlflow.runColor": self._color(arm)} | ({"judge.findings": judged} if judged else {})
+        return self._run(name, tags, paths, measures=measures, models=models, data=data, verdicts=verdicts)
+
+    def _judge(self, name: str, numbers: dict[str, Any]) -> Run:
+        """The test of the judge on a file of human pairs."""
+        folder = self.results / "judge" / name
+        measures = [measure for measure in _judgement("judge", numbers, 0, None) if "win_rate" not in measure.key]
+        tags = {"kind": "judge", "judge": self.judged["judge"], "judge.findings": " ".join(numbers["findings"])}
+        data, verdicts = [self._file(name, "evaluation")], {"judge_verdicts": _verdicts(folder)}
+        return self._run(f"judge-{name}", tags, [folder], measures=measures, data=data, verdicts=verdicts)
 
     def _comparison(self) -> Run:
         """The report, and the differences between arms with a retrained and with the fixed reward model."""
@@ -299,6 +321,21 @@ def _measures(group: str, values: dict[str, Any], step: int, model: str | None =
         for key, value in values.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     ]
+
+
+def _judgement(group: str, numbers: dict[str, Any], step: int, model: str | None) -> list[Measure]:
+    """The numbers of a judgement, with the ends of their intervals in the group that those of other metrics are in."""
+    measures = _measures(group, numbers["counts"], step, model, is_test=True)
+    for key, estimate in numbers["estimates"].items():
+        measures += _measures(group, {key: estimate["value"]}, step, model, is_test=True)
+        ends = {f"{group}_{key}_{end}": estimate[end] for end in ("low", "high")}
+        measures += _measures("uncertainty", ends, step, model, is_test=True)
+    return measures
+
+
+def _verdicts(folder: Path) -> dict[str, str]:
+    file = folder / "verdicts.jsonl"
+    return {file.as_posix(): _md5(file)}
 
 
 def _md5(path: Path) -> str:

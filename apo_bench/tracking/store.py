@@ -27,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
 from apo_bench.core.errors import OutputError
+from apo_bench.core.files import read_jsonl
 from apo_bench.data.records import read_dataset
 from apo_bench.tracking.description import DataFile, Model, Run, Tracked
 
@@ -44,6 +45,8 @@ EXPERIMENT_NOTE = """Adversarial preference optimisation against the baselines, 
 training step of round N; `uncertainty/..._low` and `_high` are the ends of the interval of the metric of that name.
 - **References** (`kind` `sft` and `reference`): policies that the arms are compared with; their step is the last round.
 - **Reward models** (`kind = "reward_model"`): `reward_model/...` on human test pairs. Arms carry those of the one that trained them.
+- **Judge** (in arms `judge/...` against SFT and `judge_versus_base/...`, tables `judge_verdicts.json`; `kind = "judge"` on human pairs):
+win rates, and the audit of the judge that they come from; `tags.judge.findings` says what it found.
 - **comparison**: the page `index.html`, and the differences between arms with a retrained and with the fixed reward model.
 """
 GOLD_UNKNOWN_NOTE = "- The true reward is unknown on this data: `evaluation/reward_all` (RM_all) is only a proxy of human preference.\n"
@@ -209,11 +212,15 @@ class _Store:
     def _write_artifacts(self, run: Run, run_id: str) -> None:
         for path in run.artifacts:
             self.client.log_artifact(run_id, path)
-        if run.table:
-            columns = list(dict.fromkeys(key for row in run.table for key in row))
-            rows = [[row.get(column) for column in columns] for row in run.table]
-            self.client.log_dict(run_id, {"columns": columns, "data": rows}, "differences.json")
-            self.client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": "differences.json", "type": "table"}]))
+        tables = {"differences": run.table} if run.table else {}
+        tables |= {name: _verdict_rows(files) for name, files in run.verdicts.items()}
+        for name, table in tables.items():
+            columns = list(dict.fromkeys(key for row in table for key in row))
+            rows = [[row.get(column) for column in columns] for row in table]
+            self.client.log_dict(run_id, {"columns": columns, "data": rows}, f"{name}.json")
+        if tables:
+            shown = [{"path": f"{name}.json", "type": "table"} for name in tables]
+            self.client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(shown))
 
     def _crown(self, run_name: str, model_name: str, stored: dict[str, StoredRun]) -> None:
         """Points the alias `champion` of `<profile>-best` at the best model; registers a version of it only if there is none."""
@@ -248,6 +255,11 @@ def _make_database(folder: Path) -> str:
         SqlAlchemyStore(f"sqlite:///{scratch}", (folder / "artifacts").as_uri())._dispose_engine()
         os.replace(scratch, database)
     return f"sqlite:///{database}"
+
+
+def _verdict_rows(files: dict[str, str]) -> list[dict[str, Any]]:
+    """The rows of all files, each with where it comes from."""
+    return [{"file": path, **row} for path in files for row in read_jsonl(Path(path))]
 
 
 def _is_current(stored: StoredRun | None, run: Run) -> bool:

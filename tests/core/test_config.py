@@ -109,6 +109,10 @@ WRONG = {
     ),
     "a method twice": ({"run.methods": ["dpo", "dpo"]}, "run: methods names something twice"),
     "more game prompts than prompts": ({"prepare.num_game_prompts": 10**6}, "prepare: num_game_prompts 1000000 is more than"),
+    "round to judge that is none": ({"judge.rounds": ["r1", "r4"]}, "judge.rounds: no round 'r4' in the run; known: r1, r2, r3"),
+    "judge that is none": ({"judge.provider.source": "gpt"}, "judge.provider.source: found 'gpt', expected one of 'gold', 'server', "),
+    "key of a judge": ({"judge.provider.nois": 0.1}, "judge.provider.nois: unknown key; did you mean noise?"),
+    "human pairs that are none": ({"judge.human_pairs": ["pairs"]}, "judge.human_pairs.0: found 'pairs'; "),
     "heads that do not divide": ({"base_model.num_heads": 3}, "base_model: hidden_size 128 must be a multiple of twice num_heads 3"),
 }  # fmt: skip
 
@@ -189,3 +193,11 @@ def test_sections_of_reward_that_nothing_uses(load, params):
 def test_sections_of_methods_that_the_run_leaves_out(load, params):
     assert load({"run.methods": ["rjs"]}).run.methods == ["rjs"]
     assert message_of(load, {"methods.dop": params.methods["dpo"]}).startswith("methods: no method 'dop' in methods/; did you mean dpo?")
+
+
+def test_gold_judges_only_where_it_is_known(load, root, params):
+    small = yaml.safe_load((root / "profiles/small/params.yaml").read_text(encoding="utf-8"))
+    without_gold = {"prepare": small["prepare"], "base_model": small["base_model"]}
+    message = message_of(load, without_gold)
+    assert message.startswith("judge.provider.source: gold judges the embedded corpus alone, prepare.source is hh; write server or vllm")
+    assert not load({**without_gold, "judge.rounds": [], "judge.human_pairs": []}).judge.is_used

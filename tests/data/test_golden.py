@@ -6,19 +6,19 @@ import subprocess
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from chat_server import Server, answer, error, running
 
+from apo_bench.chat import client
 from apo_bench.core.errors import ConfigError, DataError, OutputError, ServerError
 from apo_bench.core.sections import GoldenAPI, GoldenChosen, GoldenFile
-from apo_bench.data import golden
 from apo_bench.data.golden import golden_responses
 from apo_bench.data.records import format_dialogue
 
 KEY = "sk-a-secret-that-nobody-may-see"
 SYSTEM = "Answer well."
-COLUMNS = ["key", "id", "model", "response", "finish_reason", "prompt_tokens", "completion_tokens"]
+COLUMNS = ["key", "id", "model", "served_model", "response", "finish_reason", "prompt_tokens", "completion_tokens", "usd"]
 
 
 def pair(name: str, question: str | None = None) -> dict[str, str]:
@@ -30,87 +30,20 @@ PAIRS = [pair(name) for name in "abcdef"]
 ANSWERS = [f"Answer to Question {name}?" for name in "abcdef"]
 
 
-class Server(ThreadingHTTPServer):
-    """Speaks chat completions on loopback. `script` decides by question and attempt: (status, body) or None for the usual answer."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests: list[dict] = []
-        self.keys: set[str] = set()
-        self.in_flight = self.most_in_flight = 0
-        self.delay = lambda question: 0.0
-        self.script = lambda question, attempt: None
-        self.lock = threading.Lock()
-
-    @property
-    def questions(self) -> list[str]:
-        return [request["messages"][-1]["content"] for request in self.requests]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self):
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        question = request["messages"][-1]["content"]
-        server = self.server
-        with server.lock:
-            server.requests.append(request)
-            server.keys.add(self.headers["Authorization"])
-            server.in_flight += 1
-            server.most_in_flight = max(server.most_in_flight, server.in_flight)
-            attempt = server.questions.count(question)
-        time.sleep(server.delay(question))
-        status, body = (404, "no such path") if self.path != "/v1/chat/completions" else server.script(question, attempt) or (200, answer())
-        if isinstance(body, dict) and "choices" in body and body["choices"][0]["message"]["content"] is None:
-            body["choices"][0]["message"]["content"] = f"  Answer to {question}\n"
-        with server.lock:
-            server.in_flight -= 1
-        data = (body if isinstance(body, str) else json.dumps(body)).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/plain" if isinstance(body, str) else "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("retry-after-ms", "1")
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *arguments):
-        """Keeps the test's output clean."""
-
-
-def answer(text: str | None = None, finish_reason: str = "stop", usage: tuple[int, int] | None = (10, 20)) -> dict:
-    """A chat completion; without a text, the handler writes the usual one."""
-    message = {"role": "assistant", "content": text}
-    completion = {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
-    completion["choices"] = [{"index": 0, "message": message, "finish_reason": finish_reason}]
-    if usage:
-        completion["usage"] = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)}
-    return completion
-
-
-def error(message: str) -> dict:
-    return {"error": {"message": message, "type": "invalid_request_error", "code": None}}
-
-
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("SOME_KEY", KEY)
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+    with running(Server()) as server:
+        yield server
 
 
 @pytest.fixture
 def settings(server, tmp_path):
     return GoldenAPI(
         source="api", base_url=f"http://127.0.0.1:{server.server_port}/v1", model="m", key_variable="SOME_KEY", system_prompt=SYSTEM,
-        temperature=0.5, max_tokens=100, concurrency=2, cache=str(tmp_path / "kept" / "cache.jsonl"), max_requests=100, max_usd=1.0,
+        temperature=0.5, max_tokens=100, concurrency=2,
+        requests_per_minute=None, timeout_seconds=60.0, cache=str(tmp_path / "kept" / "cache.jsonl"), max_requests=100, max_usd=1.0,
         usd_per_million_prompt_tokens=100.0, usd_per_million_completion_tokens=200.0,
     )  # fmt: skip
 
@@ -261,15 +194,15 @@ class TestFailures:
         assert message.count("400 no Question") == 3 and "for other reasons: 3 prompts (" in message
 
     def test_a_server_that_only_fails_is_not_asked_for_everything(self, server, settings, monkeypatch):
-        monkeypatch.setattr(golden, "MAX_RETRIES", 0)
-        monkeypatch.setattr(golden, "MAX_FAILURES_IN_A_ROW", 3)
+        monkeypatch.setattr(client, "MAX_RETRIES", 0)
+        monkeypatch.setattr(client, "MAX_FAILURES_IN_A_ROW", 3)
         server.script = lambda question, attempt: (500, error("down"))
         message = refused(settings)
         assert "requests in a row failed; 500 down: " in message
         assert 3 <= len(server.requests) <= 4
 
     def test_failures_with_answers_between_them_are_not_in_a_row(self, server, settings, monkeypatch):
-        monkeypatch.setattr(golden, "MAX_FAILURES_IN_A_ROW", 2)
+        monkeypatch.setattr(client, "MAX_FAILURES_IN_A_ROW", 2)
         server.script = lambda question, attempt: (400, error("no")) if question.split()[1] in ("a?", "c?", "e?") else None
         assert "400 no: 3 prompts (a, c, e); 3 of 6" in refused(settings.model_copy(update={"concurrency": 1}))
 
@@ -278,7 +211,7 @@ class TestFailures:
         assert "not a chat completion; see if base_url must end in /v1" in refused(settings, PAIRS[:1])
 
     def test_nobody_there(self, server, settings, monkeypatch):
-        monkeypatch.setattr(golden, "MAX_RETRIES", 0)
+        monkeypatch.setattr(client, "MAX_RETRIES", 0)
         message = refused(settings.model_copy(update={"base_url": "http://127.0.0.1:9/v1"}), PAIRS[:1])
         assert "Connection error. (" in message
 
@@ -304,8 +237,8 @@ class TestCache:
         rows = [json.loads(line) for line in cache_of(settings).splitlines()]
         assert [list(row) for row in rows] == [COLUMNS] * 6
         assert rows[0] | {"key": ""} == {
-            "key": "", "id": rows[0]["id"], "model": "m", "response": f"  Answer to Question {rows[0]['id']}?\n", "finish_reason": "stop",
-            "prompt_tokens": 10, "completion_tokens": 20,
+            "key": "", "id": rows[0]["id"], "model": "m", "served_model": "m-0613", "response": f"  Answer to Question {rows[0]['id']}?\n",
+            "finish_reason": "stop", "prompt_tokens": 10, "completion_tokens": 20, "usd": 0.005,
         }  # fmt: skip
         assert KEY not in cache_of(settings) + "".join(capfd.readouterr())
 
@@ -360,7 +293,7 @@ class TestCache:
             ("{broken\n", "cache.jsonl:3: not JSON"),
             ('{"key": "x"}\n', "cache.jsonl:3: no key id, model"),
             (json.dumps(dict.fromkeys(COLUMNS, "x")) + "\n", "cache.jsonl:3: prompt_tokens is str, expected int"),
-            ("the last line of some other file", "cache.jsonl:3: not a line of a cache"),
+            ("the last line of some other file", "cache.jsonl:3: not a line of a ledger"),
         ],
     )
     def test_a_line_broken_otherwise_is_an_error(self, settings, line, message):

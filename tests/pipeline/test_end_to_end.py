@@ -56,6 +56,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         params["sampling"]["train"] |= {"num_samples": 2, "max_new_tokens": 24}
         params["sampling"]["test"] |= {"max_new_tokens": 24}
         params["run"]["later_rounds"] = params["run"]["later_rounds"][:1]
+        params["judge"] |= {"rounds": ["r1", "r2"], "num_human_pairs": 16}
         params["compare"] |= {"num_bootstrap_draws": 1000, "num_shown_prompts": 2}
 
     edit(folder, shrink)
@@ -96,6 +97,32 @@ def test_mlflow_has_one_run_an_arm_with_metrics_by_round(workspace: Path) -> Non
     assert set(ARMS) <= set(runs)
     history = client.get_metric_history(runs["dpo-base-s0"].info.run_id, "evaluation/gold")
     assert [metric.step for metric in sorted(history, key=lambda metric: metric.step)] == [0, 1, 2]
+
+
+def test_arms_are_judged_and_the_judge_is_audited(workspace: Path) -> None:
+    judged = json.loads((workspace / "report/summary.json").read_text())["judge"]
+    assert set(judged["arms"]["sft"]) == set(ARMS) and set(judged["arms"]["base"]) == {arm for arm in ARMS if "adversarial" in arm}
+    counts = judged["arms"]["sft"]["dpo-base-s0"]["r2"]["counts"]
+    assert counts["num_judged"] == counts["num_wins"] + counts["num_ties"] + counts["num_losses"] == SIZES["num_test_prompts"]
+    assert {"human_kappa", "gold_kappa", "flip_fraction"} <= set(judged["human"]["pairs_test"]["estimates"])
+    assert "What a judge says" in (workspace / "report/index.html").read_text()
+
+
+def test_replay_writes_the_same_bytes(workspace: Path, tmp_path: Path) -> None:
+    done = "out/results/arms/dpo-adversarial-s0/r2"
+    folders = f"--responses {done}/evaluation --opponent out/results/references/sft/evaluation --ledgers out/judge/gold"
+    command = f"judge --replay {folders} --name arms/dpo-adversarial-s0/r2/sft --results {tmp_path}/results"
+    assert run(workspace, sys.executable, "-m", "pipeline", *command.split()).returncode == 0
+    for name in ("metrics.json", "verdicts.jsonl"):
+        assert (tmp_path / "results" / name).read_bytes() == (workspace / done / "judge/sft" / name).read_bytes()
+
+
+def test_ledgers_outlive_a_stage_that_runs_again(workspace: Path) -> None:
+    """DVC deletes the outputs of a stage before it runs, but not what was paid for."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for name in ("judge", "judge_versus_base", "judge_human"):
+        ledgers = [out for out in stages[name]["outs"] if isinstance(out, dict)]
+        assert [settings for out in ledgers for settings in out.values()] == [{"persist": True}]
 
 
 def test_second_reproduction_runs_nothing(workspace: Path) -> None:

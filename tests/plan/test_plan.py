@@ -16,7 +16,7 @@ from apo_bench.engines import vllm
 from apo_bench.models.language_model import save_model
 from apo_bench.models.tokenizer import train_tokenizer
 from apo_bench.plan import checks
-from apo_bench.plan.checks import check_near_duplicates, check_splits
+from apo_bench.plan.checks import check_judge, check_near_duplicates, check_splits
 from apo_bench.plan.costs import simulate
 from apo_bench.plan.work import Sizes, Work, work_of
 from apo_bench.stages import num_side_by_side
@@ -203,3 +203,18 @@ def test_schedule_by_hand():
     seconds = {"a": 1.0, "b": 4.0, "c": 2.0, "d": 2.0}
     assert simulate(seconds, ["a", "b", "c", "d"], parents, 2) == 5.0
     assert simulate(seconds, ["a", "b", "c", "d"], parents, 1) == 9.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "passes"), [({}, True), ({"max_requests": 244_000}, True), ({"max_requests": 243_999}, False), ({"max_usd": 1000.0}, False)]
+)
+def test_a_judge_whose_budget_cannot_be_enough_fails(changes, passes):
+    """6 arms against SFT and 3 against base, 3 rounds, 4,500 prompts, and 500 human pairs, in 2 orders: 244,000 questions."""
+    params = load_params(ROOT / "profiles/paper/params.yaml")
+    provider = params.judge.provider.model_copy(update=changes)
+    (check,) = check_judge(params.model_copy(update={"judge": params.judge.model_copy(update={"provider": provider})}))
+    assert check.passed == passes and "244,000 questions" in check.found and "about 1,098 USD" in check.found
+
+
+def test_gold_or_no_judge_has_no_budget(params):
+    assert list(check_judge(params)) == list(check_judge(load_params(ROOT / "profiles/small/params.yaml"))) == []

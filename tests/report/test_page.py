@@ -9,6 +9,7 @@ import pytest
 from apo_bench.comparison import METRICS, NEEDS_GOLD, Comparison, Difference, Policy
 from apo_bench.core.sections import HHData
 from apo_bench.evaluation.statistics import Estimate
+from apo_bench.judge.results import Judged
 from apo_bench.report.charts import COLOURS, charts
 from apo_bench.report.glossary import GOLD_UNKNOWN, GOLDEN_RESPONSES, POLICY_METRICS, REWARD_MODEL_METRICS
 from apo_bench.report.page import render_page
@@ -31,6 +32,23 @@ def policy(name, rounds, estimates, *arm, response="Yes.", scores):
         for n, subset in enumerate(["helpful", "harmless"] * 3)
     ]
     return Policy(name, dict.fromkeys(rounds, rows), {r: estimates(float(n)) for n, r in enumerate(rounds)}, *arm)
+
+
+def judged(arms, rounds):
+    """Judgements of all arms; the judge favours the first answer, and says something hostile of it."""
+    estimate = {"value": 0.625, "low": 0.55, "high": 0.7, "standard_error": 0.04}
+    names = ["win_rate", "length_controlled_win_rate", "longer_win_rate", "flip_fraction", "human_accuracy", "human_kappa"]
+    names += [f"{name}_{subset}" for name in ("win_rate", "longer_win_rate") for subset in ("helpful", "harmless")]
+    counts = dict.fromkeys(("num_prompts", "num_judged", "num_wins", "num_ties", "num_losses", "num_requests"), 6)
+    numbers = {
+        "estimates": dict.fromkeys(names, estimate),
+        "counts": counts | {"num_identical": 1, "unreadable_fraction": 0.1, "usd": 1.25},
+        "served_models": ["m-1"],
+        "findings": [f"It favours the first answer. {HOSTILE}"],
+    }
+    by_arm = {f"{m}-{k}-s0": dict.fromkeys(rounds, numbers) for m, k, s in arms}
+    against_base = {name: found for name, found in by_arm.items() if "base" not in name}
+    return Judged("m <b>1", {"sft": by_arm, "base": against_base}, {"pairs_test": numbers})
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["gold", "gold unknown"])
@@ -59,6 +77,7 @@ def comparison(request, params):
         },
         fixed_reward_models={"base": {n: v for n, v in on_pairs.items() if n != "golden_accuracy"}, "all": on_pairs},
         reward_models={f"{m}-{k}-s0": dict.fromkeys(rounds, on_pairs) for m, k, s in arms},
+        judged=judged(arms, rounds) if request.param else None,
         differences={
             f"{m}-{k}-s0": Difference(f"{m}-{k}-s0", m, k, s, {"r1": estimates(0.25), "r2": estimates(1.0)})
             for m, k, s in arms
@@ -137,7 +156,30 @@ def test_charts_and_tables_are_described(page, checked, comparison):
     svgs = [element for element in re.findall(r"<svg[^>]*>", page) if "aria-hidden" not in element]
     assert len(svgs) == (3 * 2 + 4 + 2 if comparison.has_gold else 2 + 3 + 1)  # a panel a method and chart, reward models, costs
     assert all('role="img" aria-label="' in element for element in svgs)
-    assert checked.tags.count("caption") == checked.tags.count("table") == 3
+    assert checked.tags.count("caption") == checked.tags.count("table") == (6 if comparison.judged else 3)
+
+
+def test_shows_what_the_judge_says_and_what_it_is_worth(page, comparison):
+    is_judged = comparison.judged is not None
+    for text in ("What a judge says", "62.5<small>[55.0, 70.0]</small>", "if the longer answer won", "It favours the first answer."):
+        assert (text in page) == is_judged
+    if is_judged:
+        assert page.count("if the longer answer won") == 6 and "<td>10.0</td>" in page and "78 answers, 16.25 USD" in page
+        assert "it changed under way" not in page and "m &lt;b&gt;1" in page
+
+
+def test_without_human_pairs_the_audit_speaks_of_the_arms(comparison, params):
+    if comparison.judged:
+        changed = replace(comparison, judged=replace(comparison.judged, human={}))
+        page = render_page(changed, params.compare, charts(changed))
+        assert "<b>DPO base:</b> It favours the first answer." in page and "Human pairs" not in page
+
+
+def test_a_judge_that_changed_under_way_is_named(comparison, params):
+    if comparison.judged:
+        human = {"pairs_test": comparison.judged.human["pairs_test"] | {"served_models": ["m-2"]}}
+        changed = replace(comparison, judged=replace(comparison.judged, human=human))
+        assert "served as m-1, m-2: it changed under way" in render_page(changed, params.compare, charts(changed))
 
 
 def test_shows_the_numbers_with_intervals_and_verdicts(page):

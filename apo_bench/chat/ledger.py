@@ -1,4 +1,4 @@
-"""What a model behind a server was asked, what it answered and what that cost: a cache file that survives a kill, and a budget.
+"""What a model behind a server was asked, what it answered and what that cost: a file that survives a kill, and a budget.
 
 Each answer is on the disk before the next request goes out, so that a killed run loses no more than its requests in flight.
 """
@@ -6,7 +6,7 @@ Each answer is on the disk before the next request goes out, so that a killed ru
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,20 +14,20 @@ from typing import Any
 
 from apo_bench.core.errors import DataError, OutputError
 from apo_bench.core.files import read_jsonl
-from apo_bench.core.sections import GoldenAPI
+from apo_bench.core.sections import ChatServer
 
 CHARACTERS_A_TOKEN = 3
 """English has about four, so that this overestimates what a prompt costs. Counted in UTF-8 bytes, as other scripts have fewer."""
 TOKENS_A_MESSAGE = 8
 """What a chat template puts around a message, at most."""
 COLUMNS: dict[str, type] = {
-    "key": str, "id": str, "model": str, "response": str, "finish_reason": str, "prompt_tokens": int, "completion_tokens": int,
+    "key": str, "id": str, "model": str, "served_model": str, "response": str, "finish_reason": str, "prompt_tokens": int,
+    "completion_tokens": int, "usd": float,
 }  # fmt: skip
+"""Of a row; `served_model` is what the server says it is, which tells when a judge changed under its name."""
 FIRST_BYTES = b'{"key": "'
-"""How each line of a cache begins; it tells a line that a kill cut in half from the last line of a file that is no cache."""
+"""How each line of a ledger begins; it tells a line that a kill cut in half from the last line of a file that is none."""
 NEWLINE = b"\n"
-CUT = {"length": "cut at max_tokens", "content_filter": "cut by the server's content filter"}
-"""Finish reasons of an answer that is not whole, and what they mean."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Prompt:
     key: str
     """The hash of all that shapes the answer."""
     id: str
+    """Of the record that it is about, for messages."""
     messages: list[dict[str, str]]
 
     @property
@@ -59,17 +60,20 @@ class Failure:
 class Ledger:
     """The answers so far, those of earlier runs included, what they and the requests in flight cost, and what failed."""
 
-    settings: GoldenAPI
-    answers: dict[str, str] = field(default_factory=dict)
-    """By key; only those that can be used."""
+    path: Path
+    settings: ChatServer
+    defect_of: Callable[[dict[str, Any]], str]
+    """Why an answer cannot be used, "" if it can."""
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By key, the answers that can be used, each as the row of the file."""
     spent_usd: float = 0.0
-    """For all answers in the cache, also those that were refused."""
+    """For all answers in the file, also those that were refused, and those of the ledgers that share its budget."""
     num_requests: int = 0
-    """Answers in the cache, requests in flight and requests that failed in this run. A retry by the client is none."""
+    """Answers in the files, requests in flight and requests that failed in this run. A retry is none."""
     reserved_usd: dict[str, float] = field(default_factory=dict)
     """By key, the most that a request in flight can cost."""
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """By key, the id of a prompt that got no golden response in this run, and why."""
+    """By key, the id of a prompt that got no answer in this run, and why."""
     num_failures_in_a_row: int = 0
     refusal: str = ""
     """The server's message, if it concerns all prompts."""
@@ -87,18 +91,19 @@ class Ledger:
         self.reserved_usd[prompt.key] = self._most_usd(prompt)
 
     def settle(self, prompt: Prompt, result: dict[str, Any] | Failure) -> None:
-        """Enters what became of a request; an answer, a row of the cache, goes to the disk first.
+        """Enters what became of a request; an answer, a row but for its price, goes to the disk first.
 
         Raises:
-            OutputError: the cache cannot be written.
+            OutputError: the file cannot be written.
         """
         if isinstance(result, Failure):
             defect = result.message
             self.refusal = result.message if result.concerns_all else self.refusal
         else:
-            _append(Path(self.settings.cache), json.dumps(result).encode() + NEWLINE)
-            self.enter(result)
-            defect = defect_of(result)
+            row = result | {"usd": self._usd(result["prompt_tokens"], result["completion_tokens"])}
+            _append(self.path, json.dumps(row).encode() + NEWLINE)
+            self.enter(row)
+            defect = self.defect_of(row)
         del self.reserved_usd[prompt.key]
         self.num_failures_in_a_row = self.num_failures_in_a_row + 1 if defect else 0
         if defect:
@@ -108,15 +113,15 @@ class Ledger:
         """Makes sure that answers can be kept, before any is paid for.
 
         Raises:
-            OutputError: the cache cannot be written.
+            OutputError: the file cannot be written.
         """
-        _append(Path(self.settings.cache), b"")
+        _append(self.path, b"")
 
     def enter(self, row: dict[str, Any]) -> None:
-        """Takes up a row of the cache."""
-        self.spent_usd += self._usd(row["prompt_tokens"], row["completion_tokens"])
-        if not defect_of(row):
-            self.answers[row["key"]] = row["response"].strip()
+        """Takes up a row of the file."""
+        self.spent_usd += row["usd"]
+        if not self.defect_of(row):
+            self.rows[row["key"]] = row
 
     def _most_usd(self, prompt: Prompt) -> float:
         return self._usd(prompt.num_tokens, self.settings.max_tokens)
@@ -126,30 +131,47 @@ class Ledger:
         return (for_prompt + num_completion_tokens * self.settings.usd_per_million_completion_tokens) / 1e6
 
 
-def open_ledger(settings: GoldenAPI) -> tuple[Ledger, str]:
-    """The ledger with what is in the cache file, and a notice, "" if there is none: a last line cut in half by a kill was dropped.
+def open_ledger(
+    path: Path, settings: ChatServer, defect_of: Callable[[dict[str, Any]], str], sharing: Iterable[Path] = ()
+) -> tuple[Ledger, str]:
+    """The ledger with what is in the file, and a notice, "" if there is none: a last line cut in half by a kill was dropped.
+
+    Args:
+        path: its file, which may not be there yet.
+        settings: the server and the budget.
+        defect_of: why an answer, a row, cannot be used, "" if it can.
+        sharing: files of other ledgers that spend of the same budget.
 
     Raises:
         DataError: another line is broken; file and line are named.
-        OutputError: the cache cannot be written.
+        OutputError: the file cannot be written.
     """
-    path = Path(settings.cache)
-    ledger = Ledger(settings)
-    notice = _mend_last_line(path) if path.is_file() else ""
+    ledger = Ledger(path, settings, defect_of)
+    others = [other for other in sharing if other != path]
+    notices = [_mend_last_line(file) for file in (path, *others) if file.is_file()]
+    for row in read_ledger(path):
+        ledger.num_requests += 1
+        ledger.enter(row)
+    for rows in map(read_ledger, others):
+        ledger.num_requests += len(rows)
+        ledger.spent_usd += sum(row["usd"] for row in rows)
+    return ledger, "\n".join(filter(None, notices))
+
+
+def read_ledger(path: Path) -> list[dict[str, Any]]:
+    """The rows of a ledger's file; none if there is none.
+
+    Raises:
+        DataError: a line is broken; file and line are named.
+    """
     if not path.is_file() or path.stat().st_size == 0:
-        return ledger, notice
-    for number, row in enumerate(read_jsonl(path, required=COLUMNS), start=1):
+        return []
+    rows = read_jsonl(path, required=COLUMNS)
+    for number, row in enumerate(rows, start=1):
         for column, expected in COLUMNS.items():
             if type(row[column]) is not expected:
                 raise DataError(f"{path}:{number}: {column} is {type(row[column]).__name__}, expected {expected.__name__}")
-        ledger.num_requests += 1
-        ledger.enter(row)
-    return ledger, notice
-
-
-def defect_of(row: dict[str, Any]) -> str:
-    """Why an answer is no golden response, which must be whole; "" if it is one."""
-    return CUT.get(row["finish_reason"]) or ("" if row["response"].strip() else "empty answer")
+    return rows
 
 
 def _mend_last_line(path: Path) -> str:
@@ -160,7 +182,7 @@ def _mend_last_line(path: Path) -> str:
     if not line:
         return ""
     if not line.startswith(FIRST_BYTES[: len(line)]):
-        raise DataError(f"{where}: not a line of a cache; prepare.golden.cache must name a cache or a new file")
+        raise DataError(f"{where}: not a line of a ledger; the name must be that of a ledger or of a new file")
     try:
         json.loads(line)
     except ValueError:

@@ -1,0 +1,75 @@
+"""The judgements of a run: an arm's round against an opponent, and the human pairs that the judge is tested on."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apo_bench.core.config import Params
+from apo_bench.core.errors import DataError
+from apo_bench.core.files import complete_directory, read_jsonl, write_json, write_jsonl
+from apo_bench.core.seeds import derive_seed
+from apo_bench.data.gold import gold_rewards
+from apo_bench.data.records import read_records
+from apo_bench.judge.numbers import judgement_numbers
+from apo_bench.judge.questions import Matchup
+from apo_bench.judge.verdicts import judge_matchups
+
+Rows = list[dict[str, Any]]
+COLUMNS = ("id", "subset", "dialogue", "response")
+
+
+def judge_responses(params: Params, responses: Path, opponent: Path, ledgers: Path, name: str, replay: bool) -> tuple[Rows, dict[str, Any]]:
+    """Verdicts on a policy's test responses against an opponent's, and their numbers.
+
+    Raises:
+        MissingInputError: an evaluation is not there.
+        DataError: it is broken, or the two are about different prompts.
+        ApoBenchError: see `judge_matchups`.
+    """
+    own, other = (read_jsonl(folder / "prompts.jsonl", COLUMNS) for folder in (responses, opponent))
+    if [(row["id"], row["dialogue"]) for row in own] != [(row["id"], row["dialogue"]) for row in other]:
+        raise DataError(f"{opponent / 'prompts.jsonl'}: not the prompts of {responses / 'prompts.jsonl'}; evaluate the same (dvc repro)")
+    matchups = [
+        Matchup(row["id"], row["subset"], row["dialogue"], row["response"], against["response"])
+        for row, against in zip(own, other, strict=True)
+    ]
+    return _judge(params, matchups, ledgers, name, replay, {})
+
+
+def judge_human_pairs(params: Params, pairs: Path, ledgers: Path, name: str, replay: bool) -> tuple[Rows, dict[str, Any]]:
+    """Verdicts on human pairs, the preferred response being the one whose wins count, and their numbers.
+
+    Raises:
+        ApoBenchError: the records are missing or broken, or see `judge_matchups`.
+    """
+    rows = read_records(pairs, "pairs")
+    rng = np.random.default_rng(derive_seed(params.judge.seed, "judge", "human_pairs"))
+    drawn = sorted(rng.permutation(len(rows))[: params.judge.num_human_pairs].tolist())
+    matchups = [Matchup(*(rows[index][key] for key in ("id", "subset", "dialogue", "chosen", "rejected"))) for index in drawn]
+    return _judge(params, matchups, ledgers, name, replay, {"human": [1.0] * len(matchups)})
+
+
+def write_judgement(rows: Rows, numbers: dict[str, Any], results: Path) -> str:
+    """Writes verdicts.jsonl and metrics.json to a folder; returns a summary with what the audit found."""
+    with complete_directory(results) as folder:
+        write_jsonl(folder / "verdicts.jsonl", rows)
+        write_json(folder / "metrics.json", numbers)
+    counts, win_rate = numbers["counts"], numbers["estimates"].get("win_rate")
+    shown = f"win rate {win_rate['value']:.1%} [{win_rate['low']:.1%}, {win_rate['high']:.1%}], " if win_rate else ""
+    figures = f"{counts['num_judged']} of {counts['num_prompts']} prompts judged, {shown}{counts['usd']:.2f} USD"
+    return ". ".join([figures, *(text.rstrip(".") for text in numbers["findings"])])
+
+
+def _judge(
+    params: Params, matchups: list[Matchup], ledgers: Path, name: str, replay: bool, references: dict[str, list[float]]
+) -> tuple[Rows, dict[str, Any]]:
+    rows = judge_matchups(params.judge, matchups, ledgers, name, replay)
+    if params.has_gold:
+        references = references | {"gold": [_better_by_gold(matchup) for matchup in matchups]}
+    return rows, judgement_numbers(rows, params.compare, params.judge.seed, references)
+
+
+def _better_by_gold(matchup: Matchup) -> float:
+    own, other = gold_rewards(matchup.dialogue, [matchup.response, matchup.opponent])
+    return float(own > other) + 0.5 * (own == other)

@@ -1,0 +1,70 @@
+"""What the judge's stages left, read for the comparison."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from apo_bench.core.config import Params
+from apo_bench.core.errors import DataError
+from apo_bench.core.judge_sections import GoldJudge
+from apo_bench.core.results import read_metrics
+
+Numbers = dict[str, Any]
+"""Of a judgement: estimates, counts, served_models, findings."""
+AGAINST_SFT, AGAINST_BASE = "sft", "base"
+"""Opponents: the start of every arm, and the arm with the fixed reward model."""
+KEYS = ("estimates", "counts", "served_models", "findings")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """All judgements of a run."""
+
+    judge: str
+    """Who judged."""
+    arms: dict[str, dict[str, dict[str, Numbers]]]
+    """Opponent -> arm -> round -> numbers."""
+    human: dict[str, Numbers]
+    """File of human pairs -> numbers."""
+
+    def summary(self) -> dict[str, Any]:
+        """As report/summary.json holds it."""
+        return asdict(self)
+
+
+def read_judged(results: Path, params: Params, arms: Iterable[tuple[str, str]]) -> Judged | None:
+    """The judgements that params.judge asks for, None if there are none.
+
+    Args:
+        results: the folder of all results.
+        params: all of params.yaml.
+        arms: name and reward model of each arm.
+
+    Raises:
+        MissingInputError: a judgement is not there.
+        DataError: it is not as the stage writes it.
+    """
+    judge = params.judge
+    if not judge.is_used:
+        return None
+    found: dict[str, dict[str, dict[str, Numbers]]] = {AGAINST_SFT: {}, AGAINST_BASE: {}}
+    for name, reward_model in arms if judge.rounds else ():
+        for opponent in (AGAINST_SFT, AGAINST_BASE) if reward_model != "base" else (AGAINST_SFT,):
+            folders = {round_id: results / "arms" / name / round_id / "judge" / opponent for round_id in judge.rounds}
+            found[opponent][name] = {round_id: _read(folder) for round_id, folder in folders.items()}
+    provider = judge.provider
+    title = (
+        f"gold with noise {provider.noise:g} and {provider.position_bias:g} points for the first position"
+        if isinstance(provider, GoldJudge)
+        else f"{provider.model} {provider.revision}".strip()
+    )
+    return Judged(title, found, {name: _read(results / "judge" / name) for name in judge.human_pairs})
+
+
+def _read(folder: Path) -> Numbers:
+    numbers = read_metrics(folder)
+    missing = [key for key in KEYS if key not in numbers]
+    if missing:
+        raise DataError(f"{folder / 'metrics.json'}: no {', '.join(missing)}; run the stage judge (dvc repro) again")
+    return {key: numbers[key] for key in KEYS}
