@@ -70,6 +70,41 @@ def plan(context: click.Context) -> None:
     context.exit(0 if found.passed else 1)
 
 
+@main.command("new-method")
+@click.argument("name")
+def new_method(name: str) -> None:
+    """Writes the files of a method NAME, a copy of the simplest to begin with, and its section of params.yaml in the current folder.
+
+    A dotted NAME is a module of an installed package: then writes what brings its method in.
+    """
+    from apo_bench import scaffold
+    from apo_bench.core.config import PARAMS
+
+    for line in scaffold.new_method(name, PARAMS):
+        click.echo(line)
+
+
+@main.command("check-method")
+@click.argument("name")
+@click.pass_context
+def check_method(context: click.Context, name: str) -> None:
+    """Tries what must hold of any method on NAME, as params.yaml in the current folder sets it; exit status 1 if a check fails.
+
+    A dotted NAME is a module of an installed package.
+    """
+    from apo_bench.conformance import examine
+    from apo_bench.core.config import PARAMS, load_params
+    from apo_bench.scaffold import load_installed
+
+    params = load_params(PARAMS)
+    findings = examine(load_installed(name, params.methods) if "." in name else params.method(name))
+    for finding in findings:
+        click.echo(f"{finding.check:<16}{f'FAILS  {finding.fault}' if finding.fault else 'ok'}")
+    num_faults = sum(finding.fault is not None for finding in findings)
+    click.echo(f"check-method: {name} {f'fails {num_faults} of' if num_faults else 'passes'} {len(findings)} checks")
+    context.exit(1 if num_faults else 0)
+
+
 @main.command("export")
 @click.argument("kind", type=click.Choice(["pairs", "samples", "golden", "scores", "rejection-sampled"]))
 @click.argument("input", type=FILE)

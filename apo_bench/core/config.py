@@ -5,13 +5,14 @@ A key that is unknown, missing, mistyped or out of range is an error that names 
 
 import importlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import yaml
 from pydantic import Field
 
 from apo_bench.core.errors import ConfigError
 from apo_bench.core.judge_sections import GoldJudge, Judge
+from apo_bench.core.packages import code_sha256
 from apo_bench.core.sections import (
     Compare,
     Compute,
@@ -39,7 +40,8 @@ PARAMS = Path("params.yaml")
 class Params(Section):
     """The whole of params.yaml."""
 
-    profile: Name
+    profile: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+    """The name of its folder."""
     root: str
     compute: Compute
     engines: Engines
@@ -79,6 +81,25 @@ def load_params(path: Path) -> Params:
     Raises:
         ConfigError: naming the file and the key, what was found, and what was expected.
     """
+    params = read_params(path)
+    try:
+        _check_rewards(params)
+        _check_judge(params)
+        for name in params.run.methods:
+            _check_against_run(params, name, params.method(name))
+        for name in params.methods:
+            params.method(name)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error.__cause__
+    return params
+
+
+def read_params(path: Path) -> Params:
+    """As `load_params`, but takes the sections of methods and reward models as they are.
+
+    Raises:
+        ConfigError: naming the file and the key, what was found, and what was expected.
+    """
     path = Path(path)
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -92,16 +113,9 @@ def load_params(path: Path) -> Params:
         if not isinstance(raw, dict):
             found = "nothing" if raw is None else f"a {type(raw).__name__}"
             raise ConfigError(f"found {found}, expected a mapping of the sections {', '.join(Params.model_fields)}")
-        params = validated(Params, raw, "")
-        _check_rewards(params)
-        _check_judge(params)
-        for name in params.run.methods:
-            _check_against_run(params, name, params.method(name))
-        for name in params.methods:
-            params.method(name)
+        return cast(Params, validated(Params, raw, ""))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error.__cause__
-    return params
 
 
 def load_method(name: str, sections: dict[str, dict[str, Any]]) -> Any:
@@ -116,10 +130,33 @@ def load_method(name: str, sections: dict[str, dict[str, Any]]) -> Any:
     if name not in known:
         raise ConfigError(f"methods: no method {name!r} in {folder.name}/;{near(name, known)} known: {', '.join(known)}")
     if name not in sections:
-        raise ConfigError(f"methods.{name}: no such section; run.methods names it, so give its hyperparameters")
-    method_class = importlib.import_module(f"apo_bench.methods.{name}").METHOD
-    with_name = validated(method_class.Hyperparameters, sections[name], f"methods.{name}")
-    return method_class(with_name)
+        raise ConfigError(f"methods.{name}: no such section; give its hyperparameters")
+    return build_method(method_class(f"apo_bench.methods.{name}"), name, sections[name])
+
+
+def method_class(module_name: str) -> Any:
+    """The class that a module names by METHOD.
+
+    Raises:
+        ConfigError: there is no such module or class, or the code is another than the module has the checksum of.
+    """
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(f"{module_name}: cannot be imported ({error}); install the package that is missing") from error
+    found, base = getattr(module, "METHOD", None), importlib.import_module("apo_bench.methods.base").Method
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(f"{module_name}: METHOD is {found!r}, expected a class derived from apo_bench.methods.base.Method")
+    pinned = getattr(module, "CODE_SHA256", None)
+    if pinned is not None and pinned != code_sha256(found.__module__):
+        source = found.__module__
+        raise ConfigError(f"{module_name}: the code of {source} is not what it was; `apo-bench new-method {source}` takes it as it is now")
+    return found
+
+
+def build_method(found: Any, name: str, section: dict[str, Any]) -> Any:
+    """An instance of a method's class with the hyperparameters of its section."""
+    return found(validated(found.Hyperparameters, section, f"methods.{name}"))
 
 
 def _check_rewards(params: Params) -> None:

@@ -6,7 +6,7 @@ Shape suffixes: B prompts, K responses a prompt.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch.nn.functional as F
 from pydantic import ConfigDict, Field
@@ -48,6 +48,20 @@ class ResponseGroups:
     reference_logps_BK: Tensor | None
     """Log-probabilities under the policy at the round's start, if the method asks for them; no gradient."""
 
+    @property
+    def log_ratios_BK(self) -> Tensor:
+        """log pi - log pi_ref of each response, in nats; differentiable in the policy alone."""
+        assert self.reference_logps_BK is not None, "a method that uses the reference says needs_reference = True"
+        return self.logps_BK - self.reference_logps_BK.detach()
+
+
+Optimum = Literal["better", "best_of_two", "reward_tilt", "win_rate_tilt"]
+"""Where the theory of a loss says that training on the reference's own samples ends; `apo_bench.conformance.optimum` tries it.
+
+better: at a higher expected reward than the reference's, no more is known. best_of_two: at the better of two samples. reward_tilt: at
+pi_ref exp(r / beta). win_rate_tilt: at pi_ref exp(P(y beats a sample) / beta).
+"""
+
 
 class Method(ABC):
     """An alignment method. A module of `apo_bench.methods` names its class `METHOD`."""
@@ -57,6 +71,8 @@ class Method(ABC):
     """Whether the loss uses `reference_logps_BK`."""
     min_responses: ClassVar[int] = 1
     """How many sampled responses a prompt must have for the method to make sense."""
+    optimum: ClassVar[Optimum] = "better"
+    """What the conformance kit holds the loss to; the tilts take `beta` from the hyperparameters."""
 
     def __init__(self, hyperparameters: Any) -> None:
         self.hyperparameters = hyperparameters
@@ -76,6 +92,12 @@ class Method(ABC):
 def best_index(rewards: Sequence[float]) -> int:
     """The index of the highest reward; the first of them if several tie."""
     return max(range(len(rewards)), key=lambda index: rewards[index])
+
+
+def best_and_worst(rewards: Sequence[float]) -> list[int] | None:
+    """The indices of the highest and of the lowest reward, the first of each; None if all tie."""
+    best, worst = best_index(rewards), best_index([-reward for reward in rewards])
+    return [best, worst] if rewards[best] > rewards[worst] else None
 
 
 def cross_entropy(logps_B: Tensor, lengths_B: Tensor) -> Tensor:

@@ -7,7 +7,15 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as validated_dataclass
 from torch import Tensor
 
-from apo_bench.methods.base import STRICT, Hyperparameters, Method, ResponseGroups, best_index, negative_log_sigmoid, paired_loss_metrics
+from apo_bench.methods.base import (
+    STRICT,
+    Hyperparameters,
+    Method,
+    ResponseGroups,
+    best_and_worst,
+    negative_log_sigmoid,
+    paired_loss_metrics,
+)
 
 
 @validated_dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -28,15 +36,13 @@ class DirectPreferenceOptimization(Method):
     Hyperparameters = DPOHyperparameters
     needs_reference = True
     min_responses = 2
+    optimum = "reward_tilt"
 
     def select(self, rewards: Sequence[float]) -> list[int] | None:
-        best = best_index(rewards)
-        worst = best_index([-reward for reward in rewards])
-        return [best, worst] if rewards[best] > rewards[worst] else None
+        return best_and_worst(rewards)
 
     def loss(self, groups: ResponseGroups) -> tuple[Tensor, dict[str, Tensor]]:
-        assert groups.reference_logps_BK is not None
-        log_ratios_BK = groups.logps_BK - groups.reference_logps_BK
+        log_ratios_BK = groups.log_ratios_BK
         margins_B = self.hyperparameters.beta * (log_ratios_BK[:, 0] - log_ratios_BK[:, 1])
         return negative_log_sigmoid(margins_B), paired_loss_metrics(margins_B)
 

@@ -15,6 +15,7 @@ class RejectionSampling(Method):
     """
 
     min_responses = 2
+    optimum = "best_of_two"
 
     def select(self, rewards: Sequence[float]) -> list[int] | None:
         return [best_index(rewards)]

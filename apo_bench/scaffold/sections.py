@@ -1,0 +1,54 @@
+"""Adds a section to params.yaml and leaves every other byte of it as it is."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from apo_bench.core.errors import ConfigError
+
+
+def with_method_section(path: Path, name: str, values: dict[str, Any]) -> str:
+    """The text of `path` with the section `methods.NAME`, one line at the end of `methods`.
+
+    Raises:
+        ConfigError: the section is there already, or `methods` is not written as a block.
+    """
+    text = path.read_text(encoding="utf-8")
+    document = YAML().load(text)
+    methods = document["methods"]
+    if name in methods:
+        raise ConfigError(f"{path}: methods.{name} exists; choose another name, or delete the section")
+    if methods.fa.flow_style():
+        raise ConfigError(f"{path}: methods is written in braces; give each method a line of its own")
+    lines = text.splitlines(keepends=True)
+    line = _end_of(document, "methods", lines)
+    if not lines[line - 1].endswith("\n"):
+        lines[line - 1] += "\n"
+    return "".join([*lines[:line], f"{' ' * methods.lc.col}{name}: {_in_braces(values)}\n", *lines[line:]])
+
+
+def _end_of(document: CommentedMap, section: str, lines: list[str]) -> int:
+    """The number of the line after the last of a top-level section, comments and blank lines before the next one not counted."""
+    start = document.lc.key(section)[0]
+    line = min((document.lc.key(key)[0] for key in document if document.lc.key(key)[0] > start), default=len(lines))
+    while not lines[line - 1].strip() or lines[line - 1].startswith("#"):
+        line -= 1
+    return line
+
+
+def _in_braces(values: dict[str, Any]) -> str:
+    return f"{{{', '.join(f'{key}: {_yaml(value)}' for key, value in values.items())}}}"
+
+
+def _yaml(value: Any) -> str:
+    """A value on one line, small floats as YAML 1.1 reads them: 1.0e-5."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_yaml, value))}]"
+    if isinstance(value, float) and 0 < abs(value) < 1e-2:
+        mantissa, exponent = f"{Decimal(repr(value)).normalize():E}".split("E")
+        return f"{float(mantissa)}e{exponent}"
+    return json.dumps(value)
