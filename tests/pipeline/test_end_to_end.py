@@ -180,4 +180,4 @@ def test_unknown_method_stops_before_anything_runs(workspace: Path) -> None:
     finally:
         edit(workspace, lambda params: params["run"]["methods"].remove("dpoo"))
     assert done.returncode == 1
-    assert len(done.stderr.strip().splitlines()) == 1 and "did you mean dpo?" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and "did you mean dpo" in done.stderr
