@@ -290,7 +290,8 @@ class TestBadInput:
 def test_the_rate_is_kept(server, judge, tmp_path):
     started = time.monotonic()
     judged(changed(judge, requests_per_minute=600, concurrency=16), tmp_path, matchups=MATCHUPS[:4])
-    assert time.monotonic() - started > 0.1 * (len(server.requests) - 1)
+    num_passes = 2  # what was unreadable is asked for again after all the rest, at a pace that begins anew
+    assert time.monotonic() - started > 0.1 * (len(server.requests) - num_passes)
 
 
 @pytest.mark.skipif("vllm" in sys.modules or bool(list(Path(sys.prefix).glob("lib/python*/site-packages/vllm"))), reason="vLLM is here")
