@@ -3,6 +3,7 @@
 Shape suffixes: N sequences, T tokens, V vocabulary.
 """
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -42,7 +43,8 @@ def check_tokens(method: Method) -> str | None:
     logits_NTV = torch.randn(num, LONGEST, VOCABULARY, generator=generator)
     ids_NT = torch.randint(VOCABULARY, (num, LONGEST), generator=generator)
     lengths_N = torch.tensor([LONGEST - 1 - row % 3 for row in range(num)])
-    batch = TokenBatch(ids_NT, torch.full((num,), PROMPT), lengths_N)
+    prompts_N = torch.full((num,), PROMPT)
+    batch = TokenBatch(ids_NT, prompts_N, lengths_N, rows_N=torch.arange(num), starts_N=prompts_N)
     positions_T = torch.arange(LONGEST)
     outside_NT = (positions_T < PROMPT - 1) | (positions_T >= lengths_N[:, None] - 1)  # where no response token is predicted
     loss, gradient_NTV = _loss(method, logits_NTV, batch)
@@ -51,7 +53,7 @@ def check_tokens(method: Method) -> str | None:
     other_NTV = torch.where(outside_NT[..., None], 5 * torch.randn(logits_NTV.shape, generator=generator), logits_NTV)
     is_prompt_NT, is_padding_NT = (positions_T < PROMPT).expand(num, -1), positions_T >= lengths_N[:, None]
     other_NT = torch.where(is_prompt_NT | is_padding_NT, (ids_NT + 1) % VOCABULARY, ids_NT)
-    changed, _ = _loss(method, other_NTV, TokenBatch(other_NT, batch.prompt_lengths_N, lengths_N))
+    changed, _ = _loss(method, other_NTV, replace(batch, input_ids_RT=other_NT))
     if not close(changed, loss):
         return f"other prompt tokens or padding change the loss from {loss.item():.6g} to {changed.item():.6g}"
     return None if gradient_NTV[~outside_NT].any() else "the response's tokens get no gradient"

@@ -1,4 +1,7 @@
-"""Batches of sequences of like length: no padding to a maximum. Shape suffixes: N sequences, T tokens of the longest."""
+"""Batches of sequences of like length: no padding to a maximum, and a prompt stands once for its several responses.
+
+Shape suffixes: N sequences, R rows, T tokens of the longest row.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,30 +13,83 @@ from apo_bench.models.tokenizer import TokenSequence
 
 POOL = 16
 """Batches that are sorted by length together: enough for little padding, few enough to keep the order random."""
+LONGEST_SHARED_ROW = 1024
+"""Tokens of a row beyond which no further response joins it: what attention computes and masks away grows with the row's square."""
 
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Sequences padded on the right to the longest of them.
+    """Sequences in rows, padded on the right to the longest row.
 
-    As attention is causal, no position of a sequence sees the padding behind it, so no attention mask is needed.
+    A row holds a prompt and one response to it, or several one after the other, each of which sees the prompt and itself. As attention
+    is causal, no position sees the padding behind it, so rows of one sequence need no attention mask.
     """
 
-    input_ids_NT: Tensor
+    input_ids_RT: Tensor
     prompt_lengths_N: Tensor
     lengths_N: Tensor
+    """Tokens of prompt and response."""
+    rows_N: Tensor
+    starts_N: Tensor
+    """Where in its row the response begins."""
+    segments_RT: Tensor | None = None
+    """0 in the prompt, k in the k-th response of the row; None if no row has two."""
+    positions_RT: Tensor | None = None
+    """Each token's position in its own sequence; None if no row has two."""
 
     def to(self, device: torch.device) -> "TokenBatch":
         """The batch on a device."""
-        return TokenBatch(self.input_ids_NT.to(device), self.prompt_lengths_N.to(device), self.lengths_N.to(device))
+        return TokenBatch(**{name: None if value is None else value.to(device) for name, value in vars(self).items()})
 
 
-def pad(sequences: Sequence[TokenSequence], pad_token_id: int) -> TokenBatch:
-    """Pads sequences on the right to the longest of them."""
-    lengths = [len(sequence.ids) for sequence in sequences]
-    longest = max(lengths)
-    rows = [sequence.ids + [pad_token_id] * (longest - length) for sequence, length in zip(sequences, lengths, strict=True)]
-    return TokenBatch(torch.tensor(rows), torch.tensor([s.prompt_length for s in sequences]), torch.tensor(lengths))
+def split_into_rows(sequences: Sequence[TokenSequence], share_prompts: bool) -> list[range]:
+    """The indices of the sequences of each row: one, or with `share_prompts` neighbours that have a prompt in common."""
+    rows: list[range] = []
+    length = 0
+    for index, sequence in enumerate(sequences):
+        response = len(sequence.ids) - sequence.prompt_length
+        if rows and share_prompts and _same_prompt(sequences[index - 1], sequence) and length + response <= LONGEST_SHARED_ROW:
+            rows[-1] = range(rows[-1].start, index + 1)
+            length += response
+        else:
+            rows.append(range(index, index + 1))
+            length = len(sequence.ids)
+    return rows
+
+
+def longest_row(sequences: Sequence[TokenSequence], share_prompts: bool) -> int:
+    """Tokens of the longest row of a group of sequences."""
+    return max(_row_length(sequences[row.start : row.stop]) for row in split_into_rows(sequences, share_prompts))
+
+
+def pad(sequences: Sequence[TokenSequence], pad_token_id: int, share_prompts: bool = False) -> TokenBatch:
+    """Sequences in rows, padded on the right to the longest of these."""
+    rows = split_into_rows(sequences, share_prompts)
+    ids: list[list[int]] = []
+    segments: list[list[int]] = []
+    positions: list[list[int]] = []
+    starts: list[int] = []
+    for row in rows:
+        prompt = sequences[row.start].ids[: sequences[row.start].prompt_length]
+        ids.append(list(prompt))
+        segments.append([0] * len(prompt))
+        positions.append(list(range(len(prompt))))
+        for segment, sequence in enumerate((sequences[index] for index in row), start=1):
+            response = sequence.ids[sequence.prompt_length :]
+            starts.append(len(ids[-1]))
+            ids[-1] += response
+            segments[-1] += [segment] * len(response)
+            positions[-1] += range(len(prompt), len(prompt) + len(response))
+    is_shared = len(rows) < len(sequences)
+    return TokenBatch(
+        input_ids_RT=_fill(ids, pad_token_id),
+        prompt_lengths_N=torch.tensor([sequence.prompt_length for sequence in sequences]),
+        lengths_N=torch.tensor([len(sequence.ids) for sequence in sequences]),
+        rows_N=torch.tensor([number for number, row in enumerate(rows) for _ in row]),
+        starts_N=torch.tensor(starts),
+        segments_RT=_fill(segments, 0) if is_shared else None,
+        positions_RT=_fill(positions, 0) if is_shared else None,
+    )
 
 
 def training_batches(lengths: Sequence[int], batch_size: int, generator: torch.Generator) -> Iterator[list[int]]:
@@ -47,13 +103,29 @@ def training_batches(lengths: Sequence[int], batch_size: int, generator: torch.G
         yield batches[number]
 
 
-def inference_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Batches of indices sorted by length, each of at most `max_tokens` tokens with its padding (or of one sequence)."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
-        if batch and lengths[index] * (len(batch) + 1) > max_tokens:
-            yield batch
+def inference_batches(sequences: Sequence[TokenSequence], max_tokens: int, share_prompts: bool = False) -> Iterator[list[int]]:
+    """Batches of indices, rows sorted by length, each of at most `max_tokens` tokens with its padding (or of one row)."""
+    rows = split_into_rows(sequences, share_prompts)
+    lengths = [_row_length(sequences[row.start : row.stop]) for row in rows]
+    batch: list[range] = []
+    for number in sorted(range(len(rows)), key=lambda number: lengths[number]):
+        if batch and lengths[number] * (len(batch) + 1) > max_tokens:
+            yield [index for row in batch for index in row]
             batch = []
-        batch.append(index)
+        batch.append(rows[number])
     if batch:
-        yield batch
+        yield [index for row in batch for index in row]
+
+
+def _same_prompt(one: TokenSequence, other: TokenSequence) -> bool:
+    length = one.prompt_length
+    return 0 < length == other.prompt_length and one.ids[:length] == other.ids[:length]
+
+
+def _row_length(sequences: Sequence[TokenSequence]) -> int:
+    return sequences[0].prompt_length + sum(len(sequence.ids) - sequence.prompt_length for sequence in sequences)
+
+
+def _fill(rows: list[list[int]], value: int) -> Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([row + [value] * (longest - len(row)) for row in rows])

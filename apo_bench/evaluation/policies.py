@@ -70,11 +70,11 @@ def response_kl(policy: PreTrainedModel, reference: PreTrainedModel, sequences: 
     def divergence(states_CH: Tensor, reference_states_CH: Tensor) -> Tensor:
         return token_kl(heads[0](states_CH), heads[1](reference_states_CH))
 
-    for indices, batch in inference(sequences, pad_token_id, "KL to SFT"):
-        states_MH, _, rows_M = response_states(policy, batch)
+    for indices, batch in inference(policy, sequences, pad_token_id, "KL to SFT"):
+        states_MH, _, sequences_M = response_states(policy, batch)
         reference_states_MH, _, _ = response_states(reference, batch)
         values_M = by_chunks(divergence, policy.config.vocab_size, states_MH, reference_states_MH)
-        totals_N[indices] = sum_by_sequence(values_M, rows_M, len(indices)).cpu()
+        totals_N[indices] = sum_by_sequence(values_M, sequences_M, len(indices)).cpu()
     return totals_N
 
 

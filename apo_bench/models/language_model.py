@@ -1,10 +1,11 @@
 """Causal language models of `transformers`: made, loaded, saved, and asked for log-probabilities.
 
-Shape suffixes: N sequences, T tokens, M predicted tokens of all sequences in a row, H hidden size, V vocabulary.
+Shape suffixes: N sequences, R rows, T tokens, M predicted tokens of all sequences in a row, H hidden size, V vocabulary.
 """
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import cast
 
@@ -75,6 +76,26 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, path:
     tokenizer.save_pretrained(path)
 
 
+def shares_prompts(model: PreTrainedModel) -> bool:
+    """Whether several responses may stand behind one prompt: attention has to go by the mask, and positions by `position_ids`, alone."""
+    takes_positions = "position_ids" in signature(type(model.base_model).forward).parameters
+    return takes_positions and not model._is_stateful and getattr(model.config, "sliding_window", None) is None
+
+
+def final_states(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+    """Final hidden states of all positions: [R, T, H]."""
+    if batch.segments_RT is None:
+        return model.base_model(input_ids=batch.input_ids_RT, use_cache=False).last_hidden_state
+    # A token sees what stands before it in the prompt and in its own response. Four dimensions: transformers takes the mask as it is.
+    seen_R1TT = (batch.segments_RT[:, None, None, :] == 0) | (batch.segments_RT[:, None, :, None] == batch.segments_RT[:, None, None, :])
+    hidden_R1TT = ~seen_R1TT.tril()
+    mask_R1TT = torch.zeros(hidden_R1TT.shape, dtype=model.dtype, device=hidden_R1TT.device)
+    mask_R1TT.masked_fill_(hidden_R1TT, torch.finfo(model.dtype).min)
+    return model.base_model(
+        input_ids=batch.input_ids_RT, position_ids=batch.positions_RT, attention_mask=mask_R1TT, use_cache=False
+    ).last_hidden_state
+
+
 def response_states(model: PreTrainedModel, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
     """Final hidden states where a response token is predicted, and only there.
 
@@ -82,11 +103,15 @@ def response_states(model: PreTrainedModel, batch: TokenBatch) -> tuple[Tensor, 
         States [M, H] before each response token, these tokens [M], and the sequence each belongs to [M].
     """
     batch = batch.to(model.device)
-    positions_T = torch.arange(batch.input_ids_NT.shape[1], device=model.device)
-    is_response_NT = (positions_T >= batch.prompt_lengths_N[:, None]) & (positions_T < batch.lengths_N[:, None])
-    is_response_NT[:, 0] = False  # nothing stands before the first token that could predict it
-    hidden_NTH = model.base_model(input_ids=batch.input_ids_NT, use_cache=False).last_hidden_state
-    return hidden_NTH[:, :-1][is_response_NT[:, 1:]], batch.input_ids_NT[is_response_NT], is_response_NT.nonzero()[:, 0]
+    num_tokens_N = batch.lengths_N - batch.prompt_lengths_N
+    sequences_M = torch.arange(len(num_tokens_N), device=model.device).repeat_interleave(num_tokens_N)
+    offsets_M = torch.arange(len(sequences_M), device=model.device) - (num_tokens_N.cumsum(0) - num_tokens_N)[sequences_M]
+    first_of_row_M = batch.rows_N[sequences_M] * batch.input_ids_RT.shape[1]
+    at_M = first_of_row_M + batch.starts_N[sequences_M] + offsets_M
+    before_M = torch.where(offsets_M > 0, at_M - 1, first_of_row_M + batch.prompt_lengths_N[sequences_M] - 1)
+    is_predicted_M = (offsets_M > 0) | (batch.prompt_lengths_N[sequences_M] > 0)  # nothing stands before the very first token
+    at_M, before_M, sequences_M = at_M[is_predicted_M], before_M[is_predicted_M], sequences_M[is_predicted_M]
+    return final_states(model, batch).flatten(0, 1).index_select(0, before_M), batch.input_ids_RT.flatten()[at_M], sequences_M
 
 
 def by_chunks(values: Callable[..., Tensor], vocabulary: int, *tensors_M: Tensor) -> Tensor:
@@ -101,9 +126,9 @@ def by_chunks(values: Callable[..., Tensor], vocabulary: int, *tensors_M: Tensor
 def response_logps(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     """Log-probability of each response given its prompt, summed over its tokens, in nats: [N], differentiable."""
     head: nn.Module = model.get_output_embeddings()
-    states_MH, targets_M, rows_M = response_states(model, batch)
+    states_MH, targets_M, sequences_M = response_states(model, batch)
     logps_M = by_chunks(lambda states_CH, targets_C: token_logps(head(states_CH), targets_C), model.config.vocab_size, states_MH, targets_M)
-    return sum_by_sequence(logps_M, rows_M, len(batch.lengths_N))
+    return sum_by_sequence(logps_M, sequences_M, len(batch.lengths_N))
 
 
 @torch.no_grad()
@@ -111,17 +136,20 @@ def all_response_logps(model: PreTrainedModel, sequences: Sequence[TokenSequence
     """`response_logps` of any number of sequences, in their order, computed by all ranks: [N]."""
     model.eval()
     logps_N = torch.zeros(len(sequences))
-    for indices, batch in inference(sequences, pad_token_id, title):
+    for indices, batch in inference(model, sequences, pad_token_id, title):
         logps_N[indices] = response_logps(model, batch).cpu()
     return add_up(logps_N)
 
 
-def inference(sequences: Sequence[TokenSequence], pad_token_id: int, title: str) -> Iterator[tuple[list[int], TokenBatch]]:
-    """This rank's batches of like length with the indices of their sequences, behind a progress bar."""
-    lengths = [len(sequence.ids) for sequence in sequences]
-    at_once = TOKENS_A_BATCH if num_ranks() == 1 else min(TOKENS_A_BATCH, -(-sum(lengths) // num_ranks()))  # work for every rank
-    batches = list(inference_batches(lengths, at_once))[rank() :: num_ranks()]
+def inference(
+    model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_token_id: int, title: str
+) -> Iterator[tuple[list[int], TokenBatch]]:
+    """This rank's batches of like length with the indices of their sequences, behind a progress bar; neighbours may share a prompt."""
+    num_tokens = sum(len(sequence.ids) for sequence in sequences)
+    at_once = TOKENS_A_BATCH if num_ranks() == 1 else min(TOKENS_A_BATCH, -(-num_tokens // num_ranks()))  # work for every rank
+    share_prompts = shares_prompts(model)
+    batches = list(inference_batches(sequences, at_once, share_prompts))[rank() :: num_ranks()]
     with tqdm(total=sum(map(len, batches)), desc=title, unit="sequence") as progress:
         for indices in batches:
-            yield indices, pad([sequences[index] for index in indices], pad_token_id)
+            yield indices, pad([sequences[index] for index in indices], pad_token_id, share_prompts)
             progress.update(len(indices))

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from apo_bench.core.ranks import add_up
 from apo_bench.core.sections import Compute
 from apo_bench.data.batching import TokenBatch
-from apo_bench.models.language_model import check_model_there, inference
+from apo_bench.models.language_model import check_model_there, final_states, inference
 from apo_bench.models.precision import attention, check_device, reduced_dtype
 from apo_bench.models.tokenizer import TokenSequence
 
@@ -43,8 +43,10 @@ def rewards(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     """The reward of each sequence, read off its last token: [N] float32, differentiable."""
     batch = batch.to(model.device)
     head = cast(nn.Module, model.score)
-    hidden_NTH = model.base_model(input_ids=batch.input_ids_NT, use_cache=False).last_hidden_state
-    last_NH = hidden_NTH[torch.arange(len(batch.lengths_N), device=model.device), batch.lengths_N - 1]
+    num_tokens_N = batch.lengths_N - batch.prompt_lengths_N
+    last_N = torch.where(num_tokens_N > 0, batch.starts_N + num_tokens_N, batch.prompt_lengths_N) - 1
+    states_PH = final_states(model, batch).flatten(0, 1)
+    last_NH = states_PH.index_select(0, batch.rows_N * batch.input_ids_RT.shape[1] + last_N)
     with torch.autocast(model.device.type, enabled=False):
         return head(last_NH.float())[:, 0]
 
@@ -54,7 +56,7 @@ def all_rewards(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_
     """`rewards` of any number of sequences, in their order, computed by all ranks: [N]."""
     model.eval()
     rewards_N = torch.zeros(len(sequences))
-    for indices, batch in inference(sequences, pad_token_id, title):
+    for indices, batch in inference(model, sequences, pad_token_id, title):
         rewards_N[indices] = rewards(model, batch).cpu()
     return add_up(rewards_N)
 

@@ -14,9 +14,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from apo_bench.core.errors import DataError
 from apo_bench.core.ranks import share
 from apo_bench.core.sections import Compute, RetrainedReward, Training
-from apo_bench.data.batching import pad
+from apo_bench.data.batching import longest_row, pad
 from apo_bench.engines.training import Engine
 from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss
+from apo_bench.models.language_model import shares_prompts
 from apo_bench.models.reward_model import rewards
 from apo_bench.models.tokenizer import TokenSequence, encode
 from apo_bench.training.loop import train
@@ -42,7 +43,7 @@ def train_reward(
         chosen_P, rejected_P = _group_rewards(model, [encoded[index] for index in mine.indices], tokenizer.pad_token_id).unbind(1)
         return mine.fraction * bradley_terry_loss(chosen_P, rejected_P), _pair_metrics(chosen_P, rejected_P, mine.fraction)
 
-    return train(model, loss, _longest(encoded), settings, compute, engine, seed, title)
+    return train(model, loss, _row_lengths(model, encoded), settings, compute, engine, seed, title)
 
 
 def train_adversarial_reward(
@@ -86,7 +87,7 @@ def train_adversarial_reward(
         golden_accuracy = (golden_G[:, None] > samples_GK).float().mean()
         return value, {**metrics, "golden_accuracy": my_turn.fraction * golden_accuracy}
 
-    return train(model, loss, _longest(encoded), settings, compute, engine, seed, title)
+    return train(model, loss, _row_lengths(model, encoded), settings, compute, engine, seed, title)
 
 
 def encode_pairs(tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int, max_prompt_length: int) -> list[list[TokenSequence]]:
@@ -118,7 +119,7 @@ def encode_golden_groups(
 
 def _group_rewards(model: PreTrainedModel, groups: list[list[TokenSequence]], pad_token_id: int) -> Tensor:
     """Rewards of groups of sequences of equal size: [number of groups, size]."""
-    batch = pad([sequence for group in groups for sequence in group], pad_token_id)
+    batch = pad([sequence for group in groups for sequence in group], pad_token_id, shares_prompts(model))
     return rewards(model, batch).view(len(groups), -1)
 
 
@@ -127,8 +128,8 @@ def _pair_metrics(chosen_P: Tensor, rejected_P: Tensor, fraction: float) -> dict
     return {"accuracy": fraction * (margins_P > 0).float().mean(), "reward_margin": fraction * margins_P.mean()}
 
 
-def _longest(groups: list[list[TokenSequence]]) -> list[int]:
-    return [max(len(sequence.ids) for sequence in group) for group in groups]
+def _row_lengths(model: PreTrainedModel, groups: list[list[TokenSequence]]) -> list[int]:
+    return [longest_row(group, shares_prompts(model)) for group in groups]
 
 
 def _spread(num_groups: int, num_steps: int, num_epochs: int, seed: int) -> Iterator[list[int]]:

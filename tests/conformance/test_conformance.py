@@ -144,7 +144,8 @@ def test_softmax_over_prompt_tokens(monkeypatch):
     right = language_model.response_states
 
     def whole_sequence(model, batch):
-        return right(model, replace(batch, prompt_lengths_N=torch.zeros_like(batch.prompt_lengths_N)))
+        nothing_N = torch.zeros_like(batch.prompt_lengths_N)
+        return right(model, replace(batch, prompt_lengths_N=nothing_N, starts_N=nothing_N))
 
     monkeypatch.setattr(language_model, "response_states", whole_sequence)
     assert faults(RJS) == {
@@ -166,8 +167,8 @@ def test_softmax_normalised_over_tokens(monkeypatch):
     """The softmax is taken over the tokens of prompt and response in the place of the vocabulary."""
 
     def over_tokens(model, batch):
-        logits_NTV = model.base_model(batch.input_ids_NT, use_cache=False).last_hidden_state
-        return logits_NTV.log_softmax(1).gather(2, batch.input_ids_NT[..., None])[:, batch.prompt_lengths_N[0] - 1 :, 0].sum(1)
+        logits_NTV = model.base_model(batch.input_ids_RT, use_cache=False).last_hidden_state
+        return logits_NTV.log_softmax(1).gather(2, batch.input_ids_RT[..., None])[:, batch.prompt_lengths_N[0] - 1 :, 0].sum(1)
 
     monkeypatch.setattr(tokens, "response_logps", over_tokens)
     assert "prompt tokens or padding get a gradient" in faults(RJS)["tokens"]

@@ -3,14 +3,17 @@
 import pytest
 import torch
 
-from apo_bench.data.batching import inference_batches, pad, training_batches
+from apo_bench.data import batching
+from apo_bench.data.batching import inference_batches, longest_row, pad, split_into_rows, training_batches
 from apo_bench.models.tokenizer import TokenSequence
 
 
 def test_padding_by_hand():
     batch = pad([TokenSequence([5, 6, 7], 1), TokenSequence([8], 0)], pad_token_id=9)
-    assert batch.input_ids_NT.tolist() == [[5, 6, 7], [8, 9, 9]]
+    assert batch.input_ids_RT.tolist() == [[5, 6, 7], [8, 9, 9]]
     assert (batch.prompt_lengths_N.tolist(), batch.lengths_N.tolist()) == ([1, 0], [3, 1])
+    assert (batch.rows_N.tolist(), batch.starts_N.tolist()) == ([0, 1], [1, 0])
+    assert batch.segments_RT is None and batch.positions_RT is None
 
 
 @pytest.mark.parametrize(("num_examples", "batch_size"), [(1, 4), (64, 8), (301, 8)])
@@ -31,10 +34,40 @@ def test_training_batches_are_of_like_length_and_in_random_order():
     assert first != list(training_batches(lengths, 8, torch.Generator().manual_seed(1)))
 
 
+def sequence(prompt: list[int], response: list[int]) -> TokenSequence:
+    return TokenSequence(prompt + response, len(prompt))
+
+
+def test_neighbours_with_one_prompt_share_a_row():
+    """By hand: two responses to one prompt, one to another, one without a prompt."""
+    sequences = [sequence([5, 6], [7, 8]), sequence([5, 6], [4]), sequence([5, 7], [7]), sequence([], [5, 6]), sequence([], [5])]
+    assert split_into_rows(sequences, share_prompts=True) == [range(0, 2), range(2, 3), range(3, 4), range(4, 5)]
+    assert split_into_rows(sequences, share_prompts=False) == [range(index, index + 1) for index in range(5)]
+    batch = pad(sequences, 9, share_prompts=True)
+    assert batch.input_ids_RT.tolist() == [[5, 6, 7, 8, 4], [5, 7, 7, 9, 9], [5, 6, 9, 9, 9], [5, 9, 9, 9, 9]]
+    assert batch.segments_RT[0].tolist() == [0, 0, 1, 1, 2]
+    assert batch.positions_RT[0].tolist() == [0, 1, 2, 3, 2]
+    assert (batch.rows_N.tolist(), batch.starts_N.tolist()) == ([0, 0, 1, 2, 3], [2, 4, 2, 0, 0])
+    assert (longest_row(sequences, True), longest_row(sequences, False)) == (5, 4)
+
+
+def test_rows_do_not_grow_without_end(monkeypatch):
+    monkeypatch.setattr(batching, "LONGEST_SHARED_ROW", 6)
+    sequences = [sequence([5, 6], [7, 8]), sequence([5, 6], [4, 4]), sequence([5, 6], [3])]
+    assert split_into_rows(sequences, share_prompts=True) == [range(0, 2), range(2, 3)]
+
+
 def test_inference_batches_hold_each_sequence_once_within_the_limit():
-    lengths = [30, 1, 7, 100, 7, 2, 29, 30]
-    batches = list(inference_batches(lengths, max_tokens=60))
+    sequences = [sequence([5], [6] * (length - 1)) for length in (30, 1, 7, 100, 7, 2, 29, 30)]
+    batches = list(inference_batches(sequences, max_tokens=60))
     assert sorted(index for batch in batches for index in batch) == list(range(8))
-    assert all(len(batch) * max(lengths[index] for index in batch) <= 60 or len(batch) == 1 for batch in batches)
+    assert all(len(batch) * max(len(sequences[index].ids) for index in batch) <= 60 or len(batch) == 1 for batch in batches)
     assert len(batches) == 4  # 1 + 2 + 7 + 7 (padded: 28), 29 + 30 (padded: 60), 30, 100
     assert list(inference_batches([], 60)) == []
+
+
+def test_inference_batches_count_a_shared_prompt_once():
+    sequences = [sequence([5] * 20, [6] * 10), sequence([5] * 20, [7] * 5), sequence([4] * 20, [6] * 15)]
+    assert list(inference_batches(sequences, max_tokens=70, share_prompts=True)) == [[0, 1, 2]]  # two rows of 35
+    assert sorted(inference_batches(sequences, max_tokens=69, share_prompts=True)) == [[0, 1], [2]]
+    assert list(inference_batches(sequences, max_tokens=70)) == [[1, 0], [2]]

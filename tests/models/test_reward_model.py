@@ -47,6 +47,13 @@ def test_rewards_match_a_plain_forward_pass(reward_model, tokenizer, sequences):
     assert max(expected) - min(expected) > 0.01
 
 
+def test_a_shared_prompt_changes_no_value(reward_model, tokenizer, sequences):
+    batch = pad(sequences, tokenizer.pad_token_id, share_prompts=True)
+    assert len(batch.input_ids_RT) == 3
+    expected = rewards(reward_model, pad(sequences, tokenizer.pad_token_id))
+    assert rewards(reward_model, batch).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
 def test_order_and_batch_size_change_nothing(reward_model, tokenizer, sequences, monkeypatch):
     expected = [plain_reward(reward_model, sequence) for sequence in sequences]
     for max_tokens in (1, 60, 8192):
@@ -66,7 +73,7 @@ def test_saved_model_loads_with_plain_transformers(reward_model, tokenizer, comp
     save_model(reward_model, tokenizer, tmp_path)
     batch = pad(sequences, tokenizer.pad_token_id)
     for loaded in (AutoModelForSequenceClassification.from_pretrained(tmp_path), load_reward_model(tmp_path, compute)):
-        assert torch.allclose(loaded.eval()(input_ids=batch.input_ids_NT).logits[:, 0], rewards(reward_model, batch), atol=1e-6)
+        assert torch.allclose(loaded.eval()(input_ids=batch.input_ids_RT).logits[:, 0], rewards(reward_model, batch), atol=1e-6)
     assert {file.suffix for file in tmp_path.iterdir()} <= {".safetensors", ".json", ".jinja"}
     with safe_open(tmp_path / "model.safetensors", "pt") as weights:
         assert not [name for name in weights.keys() if "lm_head" in name]  # noqa: SIM118  (not a dict)

@@ -77,7 +77,7 @@ def logits(folder: Path, name: str, tokenizer) -> torch.Tensor:
     rows = read_records(Path("data/pairs_test.jsonl"), "pairs")
     groups = encode(tokenizer, [row["dialogue"] for row in rows], [[row["chosen"]] for row in rows], 256, compute.max_prompt_length)
     with torch.no_grad():
-        hidden = model.base_model(input_ids=pad([group[0] for group in groups], tokenizer.pad_token_id).input_ids_NT).last_hidden_state
+        hidden = model.base_model(input_ids=pad([group[0] for group in groups], tokenizer.pad_token_id).input_ids_RT).last_hidden_state
         return (model.score if name == "reward" else model.lm_head)(hidden)
 
 
