@@ -5,6 +5,7 @@ Shape suffixes: N sequences, R rows, T tokens of the longest row.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +40,8 @@ class TokenBatch:
 
     def to(self, device: torch.device) -> "TokenBatch":
         """The batch on a device."""
-        return TokenBatch(**{name: None if value is None else value.to(device) for name, value in vars(self).items()})
+        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in vars(self).items()}
+        return TokenBatch(**moved)
 
 
 def split_into_rows(sequences: Sequence[TokenSequence], share_prompts: bool) -> list[range]:

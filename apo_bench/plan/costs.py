@@ -16,9 +16,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from apo_bench.core.config import Params
 from apo_bench.core.sections import PretrainedModel
 from apo_bench.core.seeds import use_threads
-from apo_bench.data.batching import pad
+from apo_bench.data.batching import TokenBatch, pad
 from apo_bench.engines.in_process import generate
-from apo_bench.models.language_model import load_language_model, new_llama, response_logps, save_model
+from apo_bench.models.language_model import load_language_model, new_llama, response_logps, save_model, shares_prompts
 from apo_bench.models.precision import mixed_precision
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.reward_model import load_reward_model, new_reward_model, rewards
@@ -26,6 +26,8 @@ from apo_bench.models.tokenizer import TokenSequence, encode, encode_prompts
 from apo_bench.plan import Records
 from apo_bench.plan.work import Work
 from apo_bench.stages import depths, next_stages
+
+Groups = list[list[TokenSequence]]
 
 CALIBRATED_PROMPTS = 32
 """Prompts that a calibration samples from; trained on and read are as many pairs."""
@@ -99,25 +101,24 @@ def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTo
     use_threads(params.compute.num_threads)
     compute, settings = params.compute, params.fixed_reward("base")
     dialogues, responses = [row["dialogue"] for row in rows], [[row["chosen"], row["rejected"]] for row in rows]
-    flat = [item for group in encode(tokenizer, dialogues, responses, settings.max_length, compute.max_prompt_length) for item in group]
-    batch = flat[: 2 * settings.batch_size]
+    groups = encode(tokenizer, dialogues, responses, settings.max_length, compute.max_prompt_length)
     started = time.perf_counter()
     policy = load_language_model(folder, compute, for_training=True)
     start = time.perf_counter() - started
-    times = {"start": start, "train_policy": _train(policy, batch, tokenizer, params, response_logps)}
+    times = {"start": start, "train_policy": _train(policy, groups[: settings.batch_size], tokenizer, params, response_logps)}
     del policy
     reward_model = new_reward_model(folder, 0, compute)
-    times["train_reward"] = _train(reward_model, batch, tokenizer, params, rewards)
+    times["train_reward"] = _train(reward_model, groups[: settings.batch_size], tokenizer, params, rewards)
     del reward_model
     policy, reward_model = load_language_model(folder, compute), load_reward_model(folder, compute)
-    times["read_policy"] = _read(policy, flat, tokenizer, response_logps)
-    times["read_reward"] = _read(reward_model, flat, tokenizer, rewards)
+    times["read_policy"] = _read(policy, groups, tokenizer, response_logps)
+    times["read_reward"] = _read(reward_model, groups, tokenizer, rewards)
     prompts = dialogues[:CALIBRATED_PROMPTS]
     started = time.perf_counter()
     encoded = encode_prompts(tokenizer, prompts, compute.max_prompt_length)
     seeds = list(range(len(prompts)))
-    groups = generate(policy, tokenizer.eos_token_id, encoded, params.sampling.train, seeds, "calibration")
-    tokens = sum(len(ids) for group in groups for ids in group)
+    sampled = generate(policy, tokenizer.eos_token_id, encoded, params.sampling.train, seeds, "calibration")
+    tokens = sum(len(ids) for group in sampled for ids in group)
     times["sample"] = (time.perf_counter() - started) / tokens
     times["sampled"] = tokens / (len(prompts) * params.sampling.train.num_samples)
     on_gpu = compute.device == "cuda"
@@ -127,15 +128,13 @@ def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTo
     return times
 
 
-def _train(
-    model: PreTrainedModel, batch: list[TokenSequence], tokenizer: PreTrainedTokenizerFast, params: Params, value: Callable[..., Any]
-) -> float:
+def _train(model: PreTrainedModel, groups: Groups, tokenizer: PreTrainedTokenizerFast, params: Params, value: Callable[..., Any]) -> float:
     """Seconds a token of a step of the optimiser; the first ones, which have to get their memory from the system, are left out."""
     model.train()
     if params.compute.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
-    padded = pad(batch, tokenizer.pad_token_id)
+    padded, num_tokens = _rows(model, groups, tokenizer)
     for step in range(SETTLING_STEPS + TIMED_STEPS):
         if step == SETTLING_STEPS:
             started = time.perf_counter()
@@ -144,16 +143,24 @@ def _train(
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return (time.perf_counter() - started) / (TIMED_STEPS * sum(len(item.ids) for item in batch))
+    return (time.perf_counter() - started) / (TIMED_STEPS * num_tokens)
 
 
 @torch.no_grad()
-def _read(model: PreTrainedModel, flat: list[TokenSequence], tokenizer: PreTrainedTokenizerFast, value: Callable[..., Any]) -> float:
+def _read(model: PreTrainedModel, groups: Groups, tokenizer: PreTrainedTokenizerFast, value: Callable[..., Any]) -> float:
+    padded, num_tokens = _rows(model, groups, tokenizer)
     for _ in range(2):
         started = time.perf_counter()
-        value(model, pad(flat, tokenizer.pad_token_id))
+        value(model, padded)
         seconds = time.perf_counter() - started
-    return seconds / sum(len(item.ids) for item in flat)
+    return seconds / num_tokens
+
+
+def _rows(model: PreTrainedModel, groups: Groups, tokenizer: PreTrainedTokenizerFast) -> tuple[TokenBatch, float]:
+    """The groups as a batch, and the tokens of its rows with each prompt once, as `Work` counts them whatever the model can share."""
+    padded = pad([sequence for group in groups for sequence in group], tokenizer.pad_token_id, shares_prompts(model))
+    num_tokens = sum(group[0].prompt_length + sum(len(item.ids) - item.prompt_length for item in group) for group in groups)
+    return padded, num_tokens
 
 
 def simulate(seconds: dict[str, float], order: list[str], parents: dict[str, set[str]], num_workers: int) -> float:

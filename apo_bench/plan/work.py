@@ -1,11 +1,10 @@
-"""How many tokens each stage trains on, reads and writes."""
+"""How many tokens each stage trains on, reads and writes; a prompt counts once for the responses that share its row."""
 
 from dataclasses import dataclass, fields
 
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.core.config import Params
-from apo_bench.core.sections import Sampling
 from apo_bench.models.tokenizer import encode
 from apo_bench.plan import Records
 
@@ -45,6 +44,14 @@ class Sizes:
     sampled: float
     """Tokens of a sampled response."""
 
+    def response(self, name: str) -> float:
+        """Tokens of a response of a file."""
+        return self.sequence[name] - self.prompt[name]
+
+    def rows(self, name: str, response_tokens: float) -> float:
+        """Tokens of all rows of a file, each of a prompt and `response_tokens`."""
+        return self.count[name] * (self.prompt[name] + response_tokens)
+
 
 def measure(params: Params, records: Records, tokenizer: PreTrainedTokenizerFast, sampled: float) -> Sizes:
     """Encodes the records as the stages will."""
@@ -83,43 +90,37 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
     """The work of a stage by its name in DVC, `align@dpo-base-0-...`."""
     group, _, item = stage.partition("@")
     kind, part = group.removesuffix("_first"), item.split("-")[0]
-    pairs = {name: 2 * sizes.count[name] * sizes.sequence[name] for name in ("pairs_rm", "pairs_lm", "pairs_test")}
-    samples = {half: _sample_tokens(sizes, name, params.sampling.train) for half, name in (("lm", "prompts_lm"), ("rm", "golden_rm"))}
-    golden = {half: sizes.count[f"golden_{half}"] * sizes.sequence[f"golden_{half}"] for half in ("rm", "lm")}
+    num_samples, sampled = params.sampling.train.num_samples, min(sizes.sampled, params.sampling.train.max_new_tokens)
+    pairs = {name: sizes.rows(name, 2 * sizes.response(name)) for name in ("pairs_rm", "pairs_lm", "pairs_test")}
+    golden_groups = {half: sizes.rows(f"golden_{half}", sizes.response(f"golden_{half}") + num_samples * sampled) for half in ("rm", "lm")}
     if kind in ("sample", "sample_golden"):
         name = "prompts_lm" if kind == "sample" else "golden_rm"
-        return Work(sample=sizes.count[name] * params.sampling.train.num_samples * sizes.sampled)
+        return Work(sample=sizes.count[name] * num_samples * sizes.sampled)
     if kind in ("score", "score_base"):
-        return Work(read_reward=samples["lm"] + golden["lm"])
+        return Work(read_reward=golden_groups["lm"])
     if kind == "align":
         method = params.method(part)
-        used = len(method.select([float(rank) for rank in range(params.sampling.train.num_samples)])) / params.sampling.train.num_samples
-        trained = used * samples["lm"]
+        trained = sizes.rows("prompts_lm", len(method.select([float(rank) for rank in range(num_samples)])) * sampled)
         return Work(train_policy=trained * method.hyperparameters.epochs, read_policy=trained * method.needs_reference)
     if kind.startswith("evaluate"):
-        read = _sample_tokens(sizes, "prompts_test", params.sampling.test)
-        written = sizes.count["prompts_test"] * min(sizes.sampled, params.sampling.test.max_new_tokens)
+        responses = params.sampling.test.num_samples * min(sizes.sampled, params.sampling.test.max_new_tokens)
+        read, written = sizes.rows("prompts_test", responses), sizes.count["prompts_test"] * responses
         return Work(sample=written, read_reward=read, read_policy=2 * read)
     if kind == "reward":
         trained = pairs["pairs_rm"] + (pairs["pairs_lm"] if part == "all" else 0)
         return Work(train_reward=trained * params.fixed_reward(part).epochs, read_reward=pairs["pairs_test"])
     if kind == "adversarial_reward":
         epochs = params.retrained_reward(params.run.retrained_reward_models[0]).epochs
-        return Work(train_reward=(pairs["pairs_rm"] + golden["rm"] + samples["rm"]) * epochs, read_reward=pairs["pairs_test"])
+        return Work(train_reward=(pairs["pairs_rm"] + golden_groups["rm"]) * epochs, read_reward=pairs["pairs_test"])
     if kind == "reference":
         if part == "human":
             return Work(train_policy=pairs["pairs_rm"] * params.references.human.epochs, read_policy=pairs["pairs_rm"])
-        return Work(train_policy=golden["rm"] * params.references.golden.epochs)
+        return Work(train_policy=sizes.rows("golden_rm", sizes.response("golden_rm")) * params.references.golden.epochs)
     if kind == "sft":
         return Work(train_policy=sizes.count["demonstrations"] * sizes.sequence["demonstrations"] * params.sft.epochs)
     if kind == "base_model" and params.base_model.source == "scratch":
         return Work(train_policy=sizes.count["pretraining"] * sizes.sequence["pretraining"] * params.base_model.epochs)
     return Work(is_model=kind == "base_model")
-
-
-def _sample_tokens(sizes: Sizes, name: str, settings: Sampling) -> float:
-    """Tokens of all samples to the prompts of a file, with their prompts."""
-    return sizes.count[name] * settings.num_samples * (sizes.prompt[name] + min(sizes.sampled, settings.max_new_tokens))
 
 
 def _max_length(params: Params, name: str) -> int:
