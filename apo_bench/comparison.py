@@ -15,7 +15,7 @@ from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.results import read_metrics
-from apo_bench.core.sections import FIRST_ROUND, EmbeddedData, HHData
+from apo_bench.core.sections import FIRST_ROUND, START_ROUND, EmbeddedData, HHData
 from apo_bench.evaluation.statistics import Estimate, PromptBootstrap
 from apo_bench.judge.results import Judged, read_judged
 
@@ -24,7 +24,7 @@ Columns = dict[str, np.ndarray]
 RoundKey = tuple[str, str]
 """A policy and a round."""
 
-SFT, START_ROUND, FIXED = "sft", "r0", "base"
+SFT, FIXED = "sft", "base"
 SUBSETS = ("helpful", "harmless")
 
 

@@ -1,29 +1,47 @@
-"""The reward model's step of a round: from the base model, on human pairs and on golden responses against the policy's samples."""
+"""The reward model's step of a round: on human pairs and on golden responses against the policy's samples."""
 
 from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.results import write_training
+from apo_bench.core.sections import FIRST_ROUND, START_ROUND
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.evaluation.reward_models import evaluate_on_pairs
 from apo_bench.models.language_model import save_model
-from apo_bench.models.reward_model import new_reward_model
+from apo_bench.models.reward_model import load_reward_model, new_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.training.reward_models import train_adversarial_reward
 
 
 def main(
-    name: str, base: Path, data: Path, samples: Path, seed: int, arm: str, round: str, output: Path, results: Path
+    name: str,
+    base: Path,
+    models: Path,
+    previous: str,
+    data: Path,
+    samples: Path,
+    seed: int,
+    arm: str,
+    round: str,
+    output: Path,
+    results: Path,
 ) -> tuple[str, Path]:
-    """Trains the reward model NAME against SAMPLES of the RM half; SEED, ARM and ROUND name the random draws."""
+    """Trains the reward model NAME against SAMPLES of the RM half; SEED, ARM and ROUND name the random draws.
+
+    It starts from BASE or, if it says so and there is one, from that of the PREVIOUS round in MODELS.
+    """
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     settings = params.retrained_reward(name)
     tokenizer = load_tokenizer(base)
-    model = new_reward_model(base, derive_seed(seed, "adversarial_reward", arm, round, "head"), params.compute)
+    if settings.start == "previous" and previous != START_ROUND:
+        first, later = models / "first" / f"s{seed}" / "reward" / name, models / "arms" / arm / previous / "reward"
+        model = load_reward_model(first if previous == FIRST_ROUND else later, params.compute, for_training=True)
+    else:
+        model = new_reward_model(base, derive_seed(seed, "adversarial_reward", arm, round, "head"), params.compute)
     history = train_adversarial_reward(
         model,
         tokenizer,
@@ -37,7 +55,7 @@ def main(
         f"{arm} {round}: reward model",
     )
     pairs_test = read_records(data / "pairs_test.jsonl", "pairs")
-    metrics = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
+    metrics, margins = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder)
-    return write_training(results, history, metrics), output
+    return write_training(results, history, metrics, margins), output

@@ -28,7 +28,7 @@ def main(name: str, base: Path, data: Path, output: Path, results: Path) -> tupl
     order = derive_seed(settings.seed, "reward", name, "order")
     history = train_reward(model, tokenizer, pairs, settings, params.compute, training_engine(params), order, f"RM_{name}")
     pairs_test = read_records(data / "pairs_test.jsonl", "pairs")
-    metrics = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
+    metrics, margins = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder)
-    return write_training(results, history, metrics), output
+    return write_training(results, history, metrics, margins), output

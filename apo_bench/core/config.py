@@ -14,6 +14,7 @@ from apo_bench.core.errors import ConfigError
 from apo_bench.core.judge_sections import GoldJudge, Judge
 from apo_bench.core.packages import code_sha256
 from apo_bench.core.sections import (
+    REWARD_KINDS,
     Compare,
     Compute,
     EmbeddedData,
@@ -68,7 +69,13 @@ class Params(Section):
 
     def retrained_reward(self, name: str) -> RetrainedReward:
         """The section of a reward model that the game retrains."""
-        return _section(RetrainedReward, self.reward, f"reward.{name}", name)
+        section = _section(RetrainedReward, self.reward, f"reward.{name}", name)
+        for key, expected in REWARD_KINDS.get(name, {}).items():
+            if (found := getattr(section, key)) != expected:
+                raise ConfigError(
+                    f"reward.{name}.{key}: {found}, expected {expected}: that is what {name} is; give another game another name"
+                )
+        return section
 
     def method(self, name: str) -> Any:
         """The method `name` with its hyperparameters: an instance of `apo_bench.methods.base.Method`."""

@@ -1,18 +1,26 @@
 """The small files that stages leave for the comparison and for MLflow: training curves and metrics."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from apo_bench.core.errors import MissingInputError
-from apo_bench.core.files import complete_directory, read_json, write_json
+from apo_bench.core.files import complete_directory, read_json, write_json, write_jsonl
 
 NUM_LAST_STEPS = 20
 """Steps over which the final loss is averaged: one step's loss is mostly noise."""
 
 
-def write_training(path: Path, history: list[dict[str, Any]], metrics: dict[str, Any]) -> str:
-    """Writes curves.csv (a row a step; only its header if nothing was trained) and metrics.json to a folder; returns a summary."""
+MARGINS = "margins.jsonl"
+"""What a reward model makes of each human test pair, beside its metrics."""
+
+
+def write_training(
+    path: Path, history: list[dict[str, Any]], metrics: dict[str, Any], margins: Sequence[dict[str, Any]] | None = None
+) -> str:
+    """Writes curves.csv (a row a step; only its header if nothing was trained), metrics.json and, of a reward model, its margins to a
+    folder; returns a summary."""
     last = history[-NUM_LAST_STEPS:]
     final = {"final_loss": sum(row["loss"] for row in last) / len(last)} if last else {}
     columns = list(dict.fromkeys(name for row in history for name in row)) or ["step"]
@@ -21,6 +29,8 @@ def write_training(path: Path, history: list[dict[str, Any]], metrics: dict[str,
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(history)
+        if margins is not None:
+            write_jsonl(folder / MARGINS, margins)
         write_json(folder / "metrics.json", {**metrics, "num_steps": len(history), **final})
     shown = "".join(f", {name} {metrics[name]:.3f}" for name in ("human_accuracy", "gold_accuracy") if name in metrics)
     return (f"{len(history)} steps, loss {final['final_loss']:.3f}" if final else "taken as it is") + shown

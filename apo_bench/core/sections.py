@@ -18,7 +18,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-FIRST_ROUND = "r1"
+START_ROUND, FIRST_ROUND = "r0", "r1"
 
 
 class Round(Section):
@@ -280,12 +280,32 @@ class Engines(Section):
 
 
 class RetrainedReward(Training):
-    """The reward-model step of the game, L_APO-RM (PAPER: Cheng et al. 2024, Eq. 9)."""
+    """The reward-model step of the game, L_APO-RM (PAPER: Cheng et al. 2024, Eq. 9), and what is changed in it to see what it is worth."""
 
     human_weight: Weight
     """lambda: weight of the Bradley-Terry loss on human pairs."""
     adversarial_weight: Weight
-    """alpha: weight of the Bradley-Terry loss on (golden, policy sample) pairs; divided by the number of samples a prompt."""
+    """alpha: weight of the loss on (golden, policy sample) pairs; divided by the number of samples a prompt."""
+    adversarial_loss: Literal["bradley_terry", "difference"]
+    """The loss on (golden, policy sample) pairs."""
+    start: Literal["base", "previous"]
+    """Trained from the base model, or from the reward model of the round before."""
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> "RetrainedReward":
+        if self.human_weight == self.adversarial_weight == 0:
+            raise ValueError("human_weight and adversarial_weight are both 0: nothing is left to train on")
+        return self
+
+
+REWARD_KINDS: dict[str, dict[str, object]] = {
+    "adversarial": {"adversarial_loss": "bradley_terry", "start": "base"},
+    "wgan": {"adversarial_loss": "difference", "start": "base"},
+    "gail": {"human_weight": 0, "adversarial_loss": "bradley_terry", "start": "base"},
+    "no_adversarial": {"adversarial_weight": 0, "start": "base"},
+    "sequential": {"adversarial_loss": "bradley_terry", "start": "previous"},
+}
+"""What defines APO's reward model and the ablations of Cheng et al. 2024 (Table 1), by the names that the claims know them by."""
 
 
 class Sampling(Section):

@@ -18,20 +18,27 @@ Rows = list[dict[str, Any]]
 
 def evaluate_on_pairs(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int, compute: Compute, has_gold: bool
-) -> dict[str, float]:
-    """Accuracy on human labels, calibration errors and, if gold is known, accuracy on its order, on pairs the model never saw."""
+) -> tuple[dict[str, float], Rows]:
+    """What a reward model is worth on pairs it never saw.
+
+    Returns:
+        Accuracy on human labels, calibration errors and, if gold is known, accuracy on its order; and a row a pair with its `id`, `subset`
+        and `margin`, the reward of the chosen response minus that of the rejected one.
+    """
     dialogues, responses = [row["dialogue"] for row in pairs], [[row["chosen"], row["rejected"]] for row in pairs]
     groups = encode(tokenizer, dialogues, responses, max_length, compute.max_prompt_length)
     with mixed_precision(compute):  # the model has just been trained so
         chosen, rejected = _group_rewards(model, tokenizer, groups, "score pairs").T
     accuracy = compute_metric("preference_accuracy", chosen, rejected)["preference_accuracy"]
-    return {
+    metrics = {
         "num_pairs": len(pairs),
         "human_accuracy": accuracy,
         "human_accuracy_standard_error": float(np.sqrt(accuracy * (1 - accuracy) / len(pairs))),
         **compute_metric("calibration_error", chosen, rejected, num_bins=10),
         **(_agreement_with_gold(pairs, chosen, rejected) if has_gold else {}),
     }
+    margins = (chosen - rejected).tolist()
+    return metrics, [{"id": row["id"], "subset": row["subset"], "margin": margin} for row, margin in zip(pairs, margins, strict=True)]
 
 
 def score_samples(

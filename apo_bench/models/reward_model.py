@@ -27,14 +27,14 @@ def new_reward_model(base: Path, seed: int, compute: Compute) -> PreTrainedModel
     return _load(base, torch.float32, compute, num_labels=1)
 
 
-def load_reward_model(path: Path, compute: Compute) -> PreTrainedModel:
-    """A trained reward model, to score; its head is float32, as rewards are compared with one another.
+def load_reward_model(path: Path, compute: Compute, for_training: bool = False) -> PreTrainedModel:
+    """A trained reward model: in float32 to train it on, else to score; its head is float32, as rewards are compared with one another.
 
     Raises:
         MissingInputError: there is none.
         ModelError: the device is not there.
     """
-    model = _load(path, reduced_dtype(compute), compute)
+    model = _load(path, torch.float32 if for_training else reduced_dtype(compute), compute)
     model.score.float()
     return model
 

@@ -110,8 +110,9 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
         trained = pairs["pairs_rm"] + (pairs["pairs_lm"] if part == "all" else 0)
         return Work(train_reward=trained * params.fixed_reward(part).epochs, read_reward=pairs["pairs_test"])
     if kind == "adversarial_reward":
-        epochs = params.retrained_reward(params.run.retrained_reward_models[0]).epochs
-        return Work(train_reward=(pairs["pairs_rm"] + golden_groups["rm"]) * epochs, read_reward=pairs["pairs_test"])
+        settings = params.retrained_reward(part if group.endswith("_first") else item.split("-")[1])
+        trained = (pairs["pairs_rm"] if settings.human_weight else 0) + golden_groups["rm"]  # without a game other pairs are as much
+        return Work(train_reward=trained * settings.epochs, read_reward=pairs["pairs_test"])
     if kind == "reference":
         if part == "human":
             return Work(train_policy=pairs["pairs_rm"] * params.references.human.epochs, read_policy=pairs["pairs_rm"])

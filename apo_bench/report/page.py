@@ -7,8 +7,8 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from apo_bench.comparison import SFT, START_ROUND, Comparison, Difference, Metric, Policy, measurable
-from apo_bench.core.sections import Compare
+from apo_bench.comparison import SFT, Comparison, Difference, Metric, Policy, measurable
+from apo_bench.core.sections import START_ROUND, Compare
 from apo_bench.core.seeds import derive_seed
 from apo_bench.report import glossary
 from apo_bench.report.charts import Chart, legend

@@ -16,7 +16,7 @@ from apo_bench.core.ranks import share
 from apo_bench.core.sections import Compute, RetrainedReward, Training
 from apo_bench.data.batching import longest_row, pad
 from apo_bench.engines.training import Engine
-from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss
+from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss, difference_loss
 from apo_bench.models.language_model import shares_prompts
 from apo_bench.models.reward_model import rewards
 from apo_bench.models.tokenizer import TokenSequence, encode
@@ -60,32 +60,43 @@ def train_adversarial_reward(
 ) -> list[dict[str, Any]]:
     """Trains a reward model in place on human pairs and on (golden, policy sample) pairs; returns the curves.
 
-    Each step takes a batch of human pairs and its share of the golden groups, so that both are seen once an epoch. A golden response
-    is encoded once for its K samples.
+    Each step takes a batch of human pairs and its share of the golden groups, so that both are seen once an epoch. Where one of the two
+    terms has no weight, the training is as long: the steps are those of the human pairs, each with at least one golden group where these
+    are all there is, and with as many further human pairs as the golden groups have sequences where there is no game.
 
     Raises:
         DataError: golden responses and samples are not for the same prompts.
     """
     encoded = encode_pairs(tokenizer, pairs, settings.max_length, compute.max_prompt_length)
     groups = encode_golden_groups(tokenizer, golden, samples, settings.max_length, compute.max_prompt_length)
-    num_steps = -(-len(encoded) // settings.batch_size) * settings.epochs
-    turns = list(_spread(len(groups), num_steps, settings.epochs, seed))
+    steps_an_epoch = -(-len(encoded) // settings.batch_size)
+    num_turns = len(groups) if settings.human_weight else max(len(groups), steps_an_epoch)
+    if not settings.adversarial_weight:
+        num_turns = sum(map(len, groups)) // 2
+    turns = list(_spread(num_turns, steps_an_epoch, settings.epochs, seed))
+    game_loss = {"bradley_terry": bradley_terry_loss, "difference": difference_loss}[settings.adversarial_loss]
+    nothing = torch.empty(0, 1)
 
     def loss(batch: list[int], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        mine, turn = share(batch), turns[step]
-        chosen_P, rejected_P = _group_rewards(model, [encoded[index] for index in mine.indices], tokenizer.pad_token_id).unbind(1)
-        metrics = _pair_metrics(chosen_P, rejected_P, mine.fraction)
-        human_weight = settings.human_weight * mine.fraction
-        if not turn:
-            return human_weight * bradley_terry_loss(chosen_P, rejected_P), metrics
-        my_turn = share(turn)
-        rewards_G1K = _group_rewards(model, [groups[index] for index in my_turn.indices], tokenizer.pad_token_id)
-        golden_G, samples_GK = rewards_G1K[:, 0], rewards_G1K[:, 1:]
-        # Steps differ by one group in how many they get; weighing by the count makes the epoch's sum the mean over all groups.
-        weight = settings.adversarial_weight * (len(turn) * num_steps / (len(groups) * settings.epochs)) * my_turn.fraction
-        value = adversarial_reward_loss(chosen_P, rejected_P, golden_G, samples_GK, human_weight, weight)
-        golden_accuracy = (golden_G[:, None] > samples_GK).float().mean()
-        return value, {**metrics, "golden_accuracy": my_turn.fraction * golden_accuracy}
+        turn = [index % len(groups) for index in turns[step]]
+        if not settings.adversarial_weight:
+            batch, turn = batch + [index % len(encoded) for index in turns[step]], []
+        chosen_P = rejected_P = nothing
+        rewards_G1K, metrics, human_weight, weight = nothing, {}, 0.0, 0.0
+        if settings.human_weight:
+            mine = share(batch)
+            chosen_P, rejected_P = _group_rewards(model, [encoded[index] for index in mine.indices], tokenizer.pad_token_id).unbind(1)
+            metrics = _pair_metrics(chosen_P, rejected_P, mine.fraction)
+            human_weight = settings.human_weight * mine.fraction
+        if turn:
+            my_turn = share(turn)
+            rewards_G1K = _group_rewards(model, [groups[index] for index in my_turn.indices], tokenizer.pad_token_id)
+            # Steps differ by one group in how many they get; weighing by the count makes the epoch's sum the mean over all groups.
+            weight = settings.adversarial_weight * (len(turn) * steps_an_epoch / num_turns) * my_turn.fraction
+            golden_accuracy = (rewards_G1K[:, :1] > rewards_G1K[:, 1:]).float().mean()
+            metrics |= {"golden_accuracy": my_turn.fraction * golden_accuracy}
+        value = adversarial_reward_loss(chosen_P, rejected_P, rewards_G1K[:, 0], rewards_G1K[:, 1:], human_weight, weight, game_loss)
+        return value, metrics
 
     return train(model, loss, _row_lengths(model, encoded), settings, compute, engine, seed, title)
 
@@ -132,12 +143,11 @@ def _row_lengths(model: PreTrainedModel, groups: list[list[TokenSequence]]) -> l
     return [longest_row(group, shares_prompts(model)) for group in groups]
 
 
-def _spread(num_groups: int, num_steps: int, num_epochs: int, seed: int) -> Iterator[list[int]]:
-    """For each step the groups whose turn it is: each once an epoch, in random order, evenly over the steps."""
+def _spread(num_turns: int, steps_an_epoch: int, num_epochs: int, seed: int) -> Iterator[list[int]]:
+    """For each step the numbers whose turn it is: each once an epoch, in random order, evenly over the steps."""
     generator = torch.Generator().manual_seed(seed)
-    steps_an_epoch = num_steps // num_epochs
     for _ in range(num_epochs):
-        order = torch.randperm(num_groups, generator=generator).tolist()
-        bounds = [step * num_groups // steps_an_epoch for step in range(steps_an_epoch + 1)]
+        order = torch.randperm(num_turns, generator=generator).tolist()
+        bounds = [step * num_turns // steps_an_epoch for step in range(steps_an_epoch + 1)]
         for first, last in pairwise(bounds):
             yield order[first:last]

@@ -190,6 +190,31 @@ def test_sections_of_reward_that_nothing_uses(load, params):
     assert "reward.adversarail.seed: unknown key" in message
 
 
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "expected"),
+    [
+        ("gail", "human_weight", 0.5, "0"),
+        ("no_adversarial", "adversarial_weight", 0.1, "0"),
+        ("wgan", "adversarial_loss", "bradley_terry", "difference"),
+        ("sequential", "start", "base", "previous"),
+        ("adversarial", "start", "previous", "base"),
+    ],
+)
+def test_a_kind_is_what_its_name_says(load, root, kind, key, value, expected):
+    """`gail` with human pairs is no GAIL; under a name of its own anything goes."""
+    sections = load_params(root / "profiles/tiny-full/params.yaml").reward
+    assert load({f"reward.{kind}": sections[kind]}).retrained_reward(kind).model_dump()[key] == sections[kind][key]
+    changed = sections[kind] | {key: value}
+    message = message_of(load, {f"reward.{kind}": changed})
+    assert f"reward.{kind}.{key}: {value}, expected {expected}: that is what {kind} is" in message
+    assert load({"reward.mine": changed}).retrained_reward("mine").model_dump()[key] == value
+
+
+def test_a_game_without_a_loss(load, params):
+    changed = params.reward["adversarial"] | {"human_weight": 0.0, "adversarial_weight": 0.0}
+    assert "human_weight and adversarial_weight are both 0: nothing is left to train on" in message_of(load, {"reward.mine": changed})
+
+
 def test_sections_of_methods_that_the_run_leaves_out(load, params):
     assert load({"run.methods": ["rjs"]}).run.methods == ["rjs"]
     assert message_of(load, {"methods.dop": params.methods["dpo"]}).startswith("methods: no method 'dop' in methods/; did you mean dpo?")

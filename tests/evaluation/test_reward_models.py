@@ -35,7 +35,7 @@ def pairs(texts):
     """Gold agrees with the first and the third human label, disagrees with the second, and ties on the last."""
     responses = [(RUBBISH, EMPTY), (EMPTY, RUBBISH), (RUBBISH, EMPTY), (EMPTY, EMPTY)]
     return [
-        {"dialogue": text, "chosen": chosen, "rejected": rejected}
+        {"id": "p", "subset": "helpful", "dialogue": text, "chosen": chosen, "rejected": rejected}
         for text, (chosen, rejected) in zip([*texts, texts[0]], responses, strict=True)
     ]
 
@@ -47,7 +47,8 @@ def samples(texts):
 def test_pairs_with_gold(give, tokenizer, compute, known):
     """The human's order is kept on pairs 1, 2 and 4; of the three pairs that gold orders, gold's is kept on the first alone."""
     give([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    metrics = evaluate_on_pairs(None, tokenizer, pairs(known), 128, compute, has_gold=True)
+    metrics, margins = evaluate_on_pairs(None, tokenizer, pairs(known), 128, compute, has_gold=True)
+    assert [row["margin"] for row in margins] == [1.0, 1.0, -1.0, 1.0] and set(margins[0]) == {"id", "subset", "margin"}
     assert set(metrics) == {*ON_PAIRS, "gold_accuracy"}
     assert (metrics["human_accuracy"], metrics["gold_accuracy"]) == (pytest.approx(3 / 4), pytest.approx(1 / 3))
     assert metrics["human_accuracy_standard_error"] == pytest.approx((3 / 4 * 1 / 4 / 4) ** 0.5)
@@ -56,7 +57,7 @@ def test_pairs_with_gold(give, tokenizer, compute, known):
 def test_pairs_without_gold(give, tokenizer, compute, dialogues):
     """Dialogues that gold would refuse."""
     give([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    metrics = evaluate_on_pairs(None, tokenizer, pairs(dialogues), 128, compute, has_gold=False)
+    metrics, _ = evaluate_on_pairs(None, tokenizer, pairs(dialogues), 128, compute, has_gold=False)
     assert set(metrics) == ON_PAIRS and metrics["human_accuracy"] == pytest.approx(3 / 4)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss
+from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss, difference_loss
 
 # -log sigmoid(m) for the margins below: m = 1: 0.3132617, m = 0: 0.6931472, m = -1: 1.3132617.
 
@@ -74,3 +74,29 @@ def test_gradient_raises_golden_and_chosen_and_lowers_samples_and_rejected():
     adversarial_reward_loss(*rewards, *game, 1.0, 1.0).backward()
     assert (rewards[0].grad < 0).all() and (game[0].grad < 0).all()
     assert (rewards[1].grad > 0).all() and (game[1].grad > 0).all()
+
+
+NONE, NO_GROUPS = torch.empty(0), torch.empty(0, 2)
+
+
+def test_wgan_by_hand():
+    """One human pair of margin 1; golden 2 over samples 1, 2 and golden 0 over samples 0, 1; lambda 3, alpha 0.1, n = 2.
+
+    Human term 0.3132617. Game margins 1, 0, 0, -1: mean 0, and with golden 5 in the place of 2: 4, 3, 0, -1: mean 1.5.
+    3 * 0.3132617 - 0.1 / 2 * 1.5 = 0.9397851 - 0.075 = 0.8647851.
+    """
+    human, samples = (torch.tensor([1.0]), torch.tensor([0.0])), torch.tensor([[1.0, 2.0], [0.0, 1.0]])
+    assert adversarial_reward_loss(*human, torch.tensor([5.0, 0.0]), samples, 3.0, 0.1, difference_loss).item() == pytest.approx(0.8647851)
+    assert adversarial_reward_loss(*human, torch.tensor([2.0, 0.0]), samples, 3.0, 0.1, difference_loss).item() == pytest.approx(0.9397851)
+
+
+def test_gail_by_hand():
+    """No human pairs: alpha / n = 0.05 times the mean 0.7532044 over the margins 1, 0, 0, -1."""
+    value = adversarial_reward_loss(NONE, NONE, torch.tensor([2.0, 0.0]), torch.tensor([[1.0, 2.0], [0.0, 1.0]]), 0.0, 0.1)
+    assert value.item() == pytest.approx(0.0376602, abs=1e-7)
+
+
+def test_no_adversarial_by_hand():
+    """No game: lambda = 3 times Bradley-Terry of margins 1 and -1."""
+    value = adversarial_reward_loss(torch.tensor([2.0, 0.0]), torch.tensor([1.0, 1.0]), NONE, NO_GROUPS, 3.0, 0.0)
+    assert value.item() == pytest.approx(3 * 0.8132617, abs=1e-6)

@@ -1,0 +1,121 @@
+"""What the run measured, as the contrasts of the claims need it: values by seed and prompt, and the same from resampled prompts.
+
+Shape suffixes: S seeds, P prompts or pairs, D bootstrap draws, B bins.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from apo_bench.claims.inference import Inferred, infer
+from apo_bench.claims.paper import Contrast, PolicyCell, RewardCell
+from apo_bench.core.config import Params
+from apo_bench.core.errors import DataError
+from apo_bench.core.files import read_jsonl
+from apo_bench.core.sections import FIRST_ROUND
+from apo_bench.evaluation.statistics import PromptBootstrap
+
+NUM_BINS = 10
+"""Of the expected calibration error, as `evaluate_on_pairs` takes it."""
+
+
+class Evidence:
+    """The scores of policies and the margins of reward models of a run."""
+
+    def __init__(
+        self, results: Path, params: Params, columns: Mapping[tuple[str, str], Mapping[str, np.ndarray]], bootstrap: PromptBootstrap
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+            results: the folder of all results.
+            params: all of params.yaml.
+            columns: (policy, round) -> metric -> its values, one a test prompt.
+            bootstrap: resamples of these prompts.
+        """
+        self._results, self._params, self._columns, self._bootstrap = results, params, columns, bootstrap
+        self._margins: dict[Path, np.ndarray] = {}
+        self._subsets: list[str] = []
+        self._of_pairs: PromptBootstrap | None = None
+
+    def infer(self, contrast: Contrast) -> Inferred:
+        """A contrast with its interval.
+
+        Raises:
+            MissingInputError: margins are not there.
+            DataError: they are not of the same pairs.
+        """
+        if contrast.measure == "ECE":
+            terms = [(weight, self._margins_SP(cell)) for weight, cell in contrast.terms if isinstance(cell, RewardCell)]
+            draws_DP = self._pair_counts()
+            once_1P = np.ones((1, draws_DP.shape[1]))
+            values_S = _add(weight * calibration_errors(margins_SP, once_1P)[0] for weight, margins_SP in terms)
+            draws_DS = _add(weight * calibration_errors(margins_SP, draws_DP) for weight, margins_SP in terms)
+        else:
+            values_SP = _add(weight * self._values_SP(cell) for weight, cell in contrast.terms)
+            if contrast.measure == "wins by RM_all":
+                values_SP = 0.5 * np.sign(values_SP)
+            draws_DP = self._pair_counts() if contrast.measure == "accuracy" else self._bootstrap.counts_DP
+            values_S, draws_DS = values_SP.mean(axis=1), draws_DP @ values_SP.T / values_SP.shape[1]
+        return infer(values_S, draws_DS, draws_DP.shape[1], self._params.compare.confidence)
+
+    def _values_SP(self, cell: PolicyCell | RewardCell) -> np.ndarray:
+        if isinstance(cell, RewardCell):
+            margins_SP = self._margins_SP(cell)
+            return (margins_SP > 0) + 0.5 * (margins_SP == 0)
+        arms = [f"{cell.method}-{cell.reward_model}-s{seed}" if cell.reward_model else cell.method for seed in self._params.run.seeds]
+        return np.stack([self._columns[arm, cell.round]["reward_all"] for arm in arms])
+
+    def _margins_SP(self, cell: RewardCell) -> np.ndarray:
+        folders = []
+        for seed in self._params.run.seeds:
+            if not cell.method:
+                folders.append(self._results / "reward" / cell.reward_model)
+            elif cell.round == FIRST_ROUND:
+                folders.append(self._results / "first" / f"s{seed}" / "reward" / cell.reward_model)
+            else:
+                folders.append(self._results / "arms" / f"{cell.method}-{cell.reward_model}-s{seed}" / cell.round / "reward")
+        return np.stack([self._read(folder) for folder in folders])
+
+    def _read(self, folder: Path) -> np.ndarray:
+        if folder not in self._margins:
+            file = folder / "margins.jsonl"
+            rows = read_jsonl(file, ("id", "subset", "margin"))
+            subsets = [row["subset"] for row in rows]
+            self._subsets = self._subsets or subsets
+            if subsets != self._subsets:
+                raise DataError(
+                    f"{file}: {len(rows)} pairs that are not those of the other reward models; evaluate the same ones (dvc repro)"
+                )
+            self._margins[folder] = np.array([row["margin"] for row in rows], dtype=np.float64)
+        return self._margins[folder]
+
+    def _pair_counts(self) -> np.ndarray:
+        """How often each pair counts in each resample: [D, P]."""
+        if self._of_pairs is None:
+            settings = self._params.compare
+            if not self._subsets:
+                self._read(self._results / "reward" / "base")
+            self._of_pairs = PromptBootstrap(self._subsets, settings.num_bootstrap_draws, settings.confidence, settings.seed)
+        return self._of_pairs.counts_DP
+
+
+def calibration_errors(margins_SP: np.ndarray, counts_DP: np.ndarray) -> np.ndarray:
+    """The expected calibration error of S reward models, by how often each pair counts in each of D resamples: [D, S].
+
+    Each pair is counted in both orders, in uniform bins of the Bradley-Terry probability, as by `apo_bench/metrics/calibration_error`.
+    """
+    errors = []
+    for margins_P in margins_SP:
+        gaps_PB = np.zeros((len(margins_P), NUM_BINS))
+        for signed_P, is_preferred in ((margins_P, 1.0), (-margins_P, 0.0)):
+            probability_P = np.where(signed_P >= 0, 1.0, np.exp(-np.abs(signed_P))) / (1.0 + np.exp(-np.abs(signed_P)))
+            bins_P = np.minimum((probability_P * NUM_BINS).astype(int), NUM_BINS - 1)
+            gaps_PB[np.arange(len(margins_P)), bins_P] += probability_P - is_preferred
+        errors.append(np.abs(counts_DP @ gaps_PB).sum(axis=1) / (2 * counts_DP.sum(axis=1)))
+    return np.stack(errors, axis=1)
+
+
+def _add(values: Iterable[np.ndarray]) -> np.ndarray:
+    return np.sum(list(values), axis=0)

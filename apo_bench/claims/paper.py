@@ -1,0 +1,212 @@
+"""The twelve claims as contrasts of what a run has: sums of cells that are positive if things are as the paper says."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from apo_bench.core.sections import FIRST_ROUND, START_ROUND, Run
+
+METHODS = ("rjs", "rrhf", "dpo")
+"""The paper's; others of a run are no part of its claims."""
+BASE, APO = "base", "adversarial"
+
+
+class PolicyCell(NamedTuple):
+    """RM_all's scores of an arm's test responses after a round, or of a reference's (method is then its name, reward_model empty)."""
+
+    method: str
+    reward_model: str
+    round: str
+
+
+class RewardCell(NamedTuple):
+    """Margins, on the human test pairs, of the reward model that trains an arm in a round (method empty: RM_base)."""
+
+    method: str
+    reward_model: str
+    round: str
+
+
+Terms = tuple[tuple[float, PolicyCell], ...] | tuple[tuple[float, RewardCell], ...]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A sum of cells that the claim says is positive."""
+
+    words: str
+    measure: Literal["RM_all", "wins by RM_all", "accuracy", "ECE"]
+    terms: Terms
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says, and the contrasts that all have to be positive for it."""
+
+    name: str
+    words: str
+    contrasts: tuple[Contrast, ...]
+    missing: tuple[str, ...] = ()
+    """What the run lacks to test it; there are no contrasts then."""
+
+
+def paper_claims(run: Run) -> list[Claim]:
+    """C1 to C12 for the methods, reward models and rounds of a run."""
+    methods = [method for method in METHODS if method in run.methods]
+    first, last = run.rounds[0], run.rounds[-1]
+    rms = Rewards(methods, run)
+    claims = [_beats_base(number, method, last, run) for number, method in enumerate(METHODS, start=1)]
+    return [
+        *claims,
+        _claim(
+            "C4",
+            "APO's reward model is more accurate on human pairs than RM_base, and more so with the rounds",
+            rms.needs(APO, later_rounds=True),
+            lambda: (
+                rms.contrast(f"APO's after {last} over RM_base", "accuracy", (APO, last), None),
+                rms.contrast(f"APO's after {last} over APO's after {first}", "accuracy", (APO, last), (APO, first)),
+            ),
+        ),
+        _claim(
+            "C5",
+            "The price: APO's reward model is less calibrated than RM_base",
+            rms.needs(APO),
+            lambda: (rms.contrast(f"APO's after {last} over RM_base", "ECE", (APO, last), None),),
+        ),
+        _claim(
+            "C6",
+            "Without human pairs (GAIL) accuracy falls below RM_base's and calibration is lost",
+            rms.needs("gail"),
+            lambda: (
+                rms.contrast(f"RM_base over GAIL's after {last}", "accuracy", None, ("gail", last)),
+                rms.contrast(f"GAIL's after {last} over RM_base", "ECE", ("gail", last), None),
+            ),
+        ),
+        _claim(
+            "C7",
+            "The plain difference (WGAN) costs accuracy and calibration",
+            rms.needs(APO, "wgan"),
+            lambda: (
+                rms.contrast(f"APO's over WGAN's after {last}", "accuracy", (APO, last), ("wgan", last)),
+                rms.contrast(f"WGAN's over APO's after {last}", "ECE", ("wgan", last), (APO, last)),
+            ),
+        ),
+        _claim(
+            "C8",
+            "Without the game (AB), trained as long, the gain in accuracy is gone",
+            rms.needs(APO, "no_adversarial"),
+            lambda: (rms.contrast(f"APO's over AB's after {last}", "accuracy", (APO, last), ("no_adversarial", last)),),
+        ),
+        _claim(
+            "C9",
+            "Going on from last round's reward model hurts calibration, and the policy by the last round",
+            rms.needs(APO, "sequential", later_rounds=True),
+            lambda: (
+                rms.contrast(f"sequential over APO's after {last}", "ECE", ("sequential", last), (APO, last)),
+                Contrast(
+                    f"policies of APO over sequential after {last}",
+                    "RM_all",
+                    tuple(
+                        (sign / len(methods), PolicyCell(method, kind, last))
+                        for sign, kind in ((1, APO), (-1, "sequential"))
+                        for method in methods
+                    ),
+                ),
+            ),
+        ),
+        _claim(
+            "C10",
+            "The gap between APO and the fixed reward model widens with the rounds (RJS)",
+            [*_missing(run, ["rjs"], [APO]), *_no_rounds(run)],
+            lambda: (
+                Contrast(
+                    f"RJS's gap after {last} over {first}",
+                    "RM_all",
+                    tuple(
+                        (sign * step, PolicyCell("rjs", kind, round_id))
+                        for sign, kind in ((1.0, APO), (-1.0, BASE))
+                        for step, round_id in ((1, last), (-1, first))
+                    ),
+                ),
+            ),
+        ),
+        _claim(
+            "C11",
+            "DPO is better than RRHF, and RRHF than RJS, with either reward model",
+            _missing(run, METHODS, [APO]),
+            lambda: tuple(
+                Contrast(
+                    f"{better.upper()} over {worse.upper()} with {kind}, {last}",
+                    "RM_all",
+                    ((1.0, PolicyCell(better, kind, last)), (-1.0, PolicyCell(worse, kind, last))),
+                )
+                for kind in (BASE, APO)
+                for better, worse in (("dpo", "rrhf"), ("rrhf", "rjs"))
+            ),
+        ),
+        _claim(
+            "C12",
+            "Golden responses used through APO (RRHF, DPO) beat fine-tuning on them",
+            _missing(run, ["rrhf", "dpo"], [APO]),
+            lambda: tuple(
+                Contrast(
+                    f"{method.upper()} with APO after {last} over SFT on golden",
+                    "RM_all",
+                    ((1.0, PolicyCell(method, APO, last)), (-1.0, PolicyCell("golden", "", START_ROUND))),
+                )
+                for method in ("rrhf", "dpo")
+            ),
+        ),
+    ]
+
+
+class Rewards:
+    """Contrasts of reward models, each a mean over the paper's methods that the run has."""
+
+    def __init__(self, methods: Sequence[str], run: Run) -> None:
+        self._methods, self._run = methods, run
+
+    def needs(self, *kinds: str, later_rounds: bool = False) -> list[str]:
+        """What of it the run lacks."""
+        without_methods = [] if self._methods else [f"a method among {', '.join(METHODS)}"]
+        return [*without_methods, *_missing(self._run, [], kinds), *(_no_rounds(self._run) if later_rounds else [])]
+
+    def contrast(
+        self, words: str, measure: Literal["accuracy", "ECE"], one: tuple[str, str] | None, other: tuple[str, str] | None
+    ) -> Contrast:
+        """One reward model, a kind after a round, minus another; None for RM_base."""
+        terms = [(sign * share, cell) for sign, which in ((1, one), (-1, other)) for share, cell in self._cells(which)]
+        return Contrast(words, measure, tuple(terms))
+
+    def _cells(self, which: tuple[str, str] | None) -> Iterable[tuple[float, RewardCell]]:
+        if which is None:
+            return [(1.0, RewardCell("", BASE, START_ROUND))]
+        kind, round_id = which
+        if round_id == FIRST_ROUND:  # made once for all methods
+            return [(1.0, RewardCell(self._methods[0], kind, round_id))]
+        return [(1 / len(self._methods), RewardCell(method, kind, round_id)) for method in self._methods]
+
+
+def _beats_base(number: int, method: str, last: str, run: Run) -> Claim:
+    terms = ((1.0, PolicyCell(method, APO, last)), (-1.0, PolicyCell(method, BASE, last)))
+    words = f"{method.upper()} with APO over with base, {last}"
+    return _claim(
+        f"C{number}",
+        f"APO beats the fixed reward model with {method.upper()}",
+        _missing(run, [method], [APO]),
+        lambda: (Contrast(words, "RM_all", terms), Contrast(words, "wins by RM_all", terms)),
+    )
+
+
+def _claim(name: str, words: str, missing: Iterable[str], contrasts: Callable[[], tuple[Contrast, ...]]) -> Claim:
+    lacking = tuple(missing)
+    return Claim(name, words, () if lacking else contrasts(), lacking)
+
+
+def _missing(run: Run, methods: Iterable[str], kinds: Iterable[str]) -> list[str]:
+    found = [f"method {method}" for method in methods if method not in run.methods]
+    return found + [f"reward model {kind}" for kind in kinds if kind not in run.reward_models]
+
+
+def _no_rounds(run: Run) -> list[str]:
+    return [] if run.later_rounds else ["a round after r1"]

@@ -1,0 +1,82 @@
+"""What each reward-model kind trains on: which pairs, which golden groups, how many steps and sequences."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from apo_bench.core.sections import REWARD_KINDS
+from apo_bench.engines.training import InProcess
+from apo_bench.models.language_model import save_model
+from apo_bench.models.reward_model import new_reward_model
+from apo_bench.training import reward_models
+from apo_bench.training.reward_models import train_adversarial_reward
+
+NUM_PAIRS, NUM_GOLDEN, NUM_SAMPLES, BATCH, EPOCHS = 10, 3, 2, 4, 2
+STEPS = 3 * EPOCHS
+
+
+@pytest.fixture
+def trained(new_model, tokenizer, compute, params, tmp_path, monkeypatch):
+    """Trains a kind; returns the curves and how often each sequence was trained on, and a number of its weights."""
+    save_model(new_model(), tokenizer, tmp_path)
+    texts = [f"\n\nHuman: Question {number}?\n\nAssistant:" for number in range(NUM_PAIRS)]
+    pairs = [{"id": str(n), "dialogue": text, "chosen": f"Yes {n}.", "rejected": "No."} for n, text in enumerate(texts)]
+    golden = [{"id": str(n), "dialogue": text, "response": "Gold."} for n, text in enumerate(texts[:NUM_GOLDEN])]
+    samples = [{**row, "responses": ["Well.", "Hm."], "finished": [True, True]} for row in golden]
+
+    def train(kind: str, **changes):
+        model, seen = new_reward_model(tmp_path, 0, compute), Counter()
+        settings = params.retrained_reward("adversarial").model_copy(
+            update=REWARD_KINDS[kind] | {"batch_size": BATCH, "epochs": EPOCHS, "learning_rate": 1e-3} | changes
+        )
+        right = reward_models._group_rewards
+
+        def count(model, groups, pad_token_id):
+            seen.update("pair" if len(group) == 2 else "golden" for group in groups)
+            return right(model, groups, pad_token_id)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(reward_models, "_group_rewards", count)
+            curves = train_adversarial_reward(model, tokenizer, pairs, golden, samples, settings, compute, InProcess(), 0, "test")
+        return curves, seen, torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+    return train
+
+
+@pytest.mark.parametrize("kind", ["adversarial", "wgan", "sequential"])
+def test_both_terms_see_each_pair_and_each_golden_group_once_an_epoch(trained, kind):
+    curves, seen, _ = trained(kind)
+    assert len(curves) == STEPS
+    assert seen == {"pair": NUM_PAIRS * EPOCHS, "golden": NUM_GOLDEN * EPOCHS}
+
+
+def test_gail_sees_no_human_pair_and_trains_as_many_steps(trained):
+    curves, seen, _ = trained("gail")
+    assert len(curves) == STEPS and seen == {"golden": STEPS}
+    assert all("accuracy" not in row and "golden_accuracy" in row and row["gradient_norm"] > 0 for row in curves)
+
+
+def test_no_adversarial_sees_human_pairs_in_the_place_of_golden_groups(trained):
+    """3 groups of 3 sequences are 9 sequences an epoch: 4 further pairs."""
+    curves, seen, _ = trained("no_adversarial")
+    assert len(curves) == STEPS and seen == {"pair": (NUM_PAIRS + 4) * EPOCHS}
+    assert all("golden_accuracy" not in row for row in curves)
+
+
+def test_the_kinds_train_different_models(trained):
+    """Those that start alike; `sequential` differs in its start alone."""
+    weights = {kind: trained(kind)[2] for kind in REWARD_KINDS}
+    assert torch.equal(weights["sequential"], weights["adversarial"])
+    for kind in ("wgan", "gail", "no_adversarial"):
+        assert not torch.allclose(weights[kind], weights["adversarial"], atol=1e-5), kind
+
+
+def test_the_first_loss_is_the_formula(trained):
+    """At the start of each kind, by its terms: those of one term add up to the loss of both."""
+    weights = {"human_weight": 0.7, "adversarial_weight": 0.6}
+    both = trained("adversarial", **weights, batch_size=NUM_PAIRS, epochs=1)[0][0]["loss"]
+    game = trained("gail", adversarial_weight=0.6, batch_size=NUM_PAIRS, epochs=1)[0][0]["loss"]
+    human = trained("no_adversarial", human_weight=0.7, batch_size=NUM_PAIRS, epochs=1)
+    assert human[1]["pair"] == NUM_PAIRS + 4
+    assert 0 < game < both and both - game == pytest.approx(human[0][0]["loss"], rel=0.3)  # four pairs are counted twice there
