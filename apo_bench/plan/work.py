@@ -72,6 +72,7 @@ def assume(params: Params) -> Sizes:
         "prompts_lm": data.num_game_prompts,
         "golden_rm": data.num_game_prompts,
         "golden_lm": data.num_game_prompts,
+        "golden_test": data.num_test_prompts,
         "demonstrations": data.num_rm_prompts,
     }
     prompt = dict.fromkeys(count, float(min(ASSUMED_PROMPT_TOKENS, params.compute.max_prompt_length)))
@@ -89,8 +90,13 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
     if kind in ("sample", "sample_golden"):
         name = "prompts_lm" if kind == "sample" else "golden_rm"
         return Work(sample=sizes.count[name] * params.sampling.train.num_samples * sizes.sampled)
-    if kind in ("score", "score_base"):
+    if kind == "score_base":
         return Work(read_reward=samples["lm"] + golden["lm"])
+    if kind == "score":  # by RM_base too, if gold says how the samples should be ordered
+        return Work(read_reward=(samples["lm"] + golden["lm"]) * (2 if params.has_gold else 1))
+    if kind in ("game", "game_base"):
+        num_models = 1 if kind == "game_base" else 1 + len(params.run.rounds)
+        return Work(read_reward=num_models * _ledger_tokens(params, sizes))
     if kind == "align":
         method = params.method(part)
         used = len(method.select([float(rank) for rank in range(params.sampling.train.num_samples)])) / params.sampling.train.num_samples
@@ -120,6 +126,12 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
 def _sample_tokens(sizes: Sizes, name: str, settings: Sampling) -> float:
     """Tokens of all samples to the prompts of a file, with their prompts."""
     return sizes.count[name] * settings.num_samples * (sizes.prompt[name] + min(sizes.sampled, settings.max_new_tokens))
+
+
+def _ledger_tokens(params: Params, sizes: Sizes) -> float:
+    """Tokens of a golden response and of one of each policy from SFT on to every test prompt, each with the prompt."""
+    policies = (1 + len(params.run.rounds)) * _sample_tokens(sizes, "prompts_test", params.sampling.test)
+    return policies + sizes.count["golden_test"] * sizes.sequence["golden_test"]
 
 
 def _max_length(params: Params, name: str) -> int:
