@@ -5,8 +5,9 @@ from pathlib import Path
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json, write_jsonl
 from apo_bench.core.seeds import use_threads
-from apo_bench.game.ledger import ledger_rows, read_players, reward_model_folders, score_players
+from apo_bench.game.ledger import read_players, score_players
 from apo_bench.game.numbers import game_numbers
+from apo_bench.game.players import ledger_rows, reward_model_folders
 from apo_bench.game.results import shift_reference
 from apo_bench.game.shift import read_shifted
 

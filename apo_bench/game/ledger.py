@@ -1,29 +1,14 @@
 """The game ledger of an arm: every reward model of the game scores the test responses of every policy of it, and the golden responses."""
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
-from apo_bench.core.sections import FIRST_ROUND, Compute
+from apo_bench.core.sections import Compute
 from apo_bench.data.records import read_records
+from apo_bench.game.players import FIXED, GOLDEN, START, Rows, Scores
 from apo_bench.models.reward_model import all_rewards, load_reward_model
 from apo_bench.models.tokenizer import encode, load_tokenizer
-
-Rows = list[dict[str, Any]]
-Scores = dict[str, dict[str, np.ndarray]]
-"""Reward model -> policy, or golden -> its score on each prompt."""
-FIXED, START, GOLDEN = "base", "r0", "golden"
-"""The fixed reward model, the SFT policy, and the golden responses; the others go by their round."""
-
-
-def reward_model_folders(kind: str, rounds: list[str], fixed: Path, first: Path, later: Path) -> dict[str, Path]:
-    """The reward models of a game: the fixed one, then the one of each round, if the game retrains it."""
-    if kind == FIXED:
-        return {FIXED: fixed}
-    return {FIXED: fixed} | {name: first if name == FIRST_ROUND else later / name / "reward" for name in rounds}
 
 
 def read_players(sft: Path, evaluations: Path, golden: Path, rounds: list[str], keys: tuple[str, ...]) -> tuple[dict[str, Rows], Rows]:
@@ -63,25 +48,3 @@ def score_players(folders: dict[str, Path], policies: dict[str, Rows], golden: R
         scores_PQ = rewards_N.double().numpy().reshape(len(golden), len(players))
         scores[name] = dict(zip(players, scores_PQ.T, strict=True))
     return scores
-
-
-def golden_above(scores: Scores) -> Scores:
-    """Whether a reward model scores the golden response above the policy's to the same prompt: 1, 0.5 for a tie, 0."""
-    return {
-        name: {
-            policy: (found[GOLDEN] > scores_P) + 0.5 * (found[GOLDEN] == scores_P) for policy, scores_P in found.items() if policy != GOLDEN
-        }
-        for name, found in scores.items()
-    }
-
-
-def ledger_rows(golden: Rows, scores: Scores) -> Rows:
-    """A row a prompt: `id`, `subset`, and `scores` by reward model and policy."""
-    return [
-        {
-            "id": row["id"],
-            "subset": row["subset"],
-            "scores": {name: {policy: float(values_P[prompt]) for policy, values_P in found.items()} for name, found in scores.items()},
-        }
-        for prompt, row in enumerate(golden)
-    ]

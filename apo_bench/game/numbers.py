@@ -7,8 +7,8 @@ import numpy as np
 from apo_bench.core.sections import Compare
 from apo_bench.evaluation.statistics import PromptBootstrap
 from apo_bench.game.dynamics import measure_game, name_game
-from apo_bench.game.ledger import START, Rows, Scores, golden_above
 from apo_bench.game.over_optimisation import over_optimisation, proxy_gains
+from apo_bench.game.players import START, Rows, Scores, golden_above
 from apo_bench.game.shift import shift_numbers
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from apo_bench.evaluation.statistics import Estimate
-from apo_bench.game.ledger import FIXED, START, Scores
+from apo_bench.game.players import FIXED, START, Scores
 from apo_bench.judge.statistics import estimate, ratio
 
 OVER_OPTIMISED, FALLS, RISES, UNDECIDED = "over-optimised", "falls", "still rises", "undecided"

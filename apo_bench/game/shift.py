@@ -13,7 +13,7 @@ from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.sections import FIRST_ROUND
 from apo_bench.evaluation.statistics import PromptBootstrap
-from apo_bench.game.ledger import FIXED, START, Scores
+from apo_bench.game.players import FIXED, START, Scores
 from apo_bench.judge.statistics import Statistic, estimate, ratio
 
 Rows = list[dict[str, Any]]
