@@ -41,6 +41,8 @@ class Chart:
     title: str
     text: str
     panels: list[str]
+    most_columns: int = 4
+    """Panels beside each other at most."""
 
 
 def legend(comparison: Comparison) -> list[LegendEntry]:

@@ -60,7 +60,7 @@ def _ledger_charts(comparison: Comparison) -> list[Chart]:
             f"mean score, coloured by how far it is from the golden one. ± half the {comparison.confidence:.0%} interval. Outlined: the "
             f"policy that a reward model was trained against.{seeds}"
         )
-        charts.append(Chart(f"{method.upper()}: who beats whom", text, panels))
+        charts.append(Chart(f"{method.upper()}: who beats whom", text, panels, most_columns=2))
     return charts
 
 
