@@ -85,7 +85,7 @@ def test_samples_that_gold_calls_equal_have_no_order(give, tokenizer, compute, k
 
 
 def test_order_by_gold(known):
-    """Gold puts the rubbish above the empty response. RM_base does so on the first prompt and ties on the second; its rival on the second."""
+    """Gold puts the rubbish above the empty response. RM_base does so on the first prompt and ties on the second, its rival the other."""
     rewards = {"base": [[0.0, 1.0], [1.0, 1.0], [0.0, 1.0]], "own": [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]}
     rows = [*samples(known[:2]), {"dialogue": known[2], "responses": [EMPTY, EMPTY], "finished": [True, True]}]
     by = {
