@@ -43,6 +43,8 @@ class Chart:
     panels: list[str]
     most_columns: int = 4
     """Panels beside each other at most."""
+    has_key: bool = True
+    """Whether its colours and lines are those of the legend."""
 
 
 def legend(comparison: Comparison) -> list[LegendEntry]:

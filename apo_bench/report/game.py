@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apo_bench.comparison import START_ROUND, Comparison
-from apo_bench.game.players import FIXED
+from apo_bench.game.players import FIXED, GOLDEN
 from apo_bench.report.charts import Chart
 from apo_bench.report.tables import MINUS, policy_title
 
@@ -52,6 +52,11 @@ class GameTable:
     caption: str
     heads: list[str]
     rows: list[tuple[str, str, list[GameCell]]]
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether a policy has several rows, which a line sets apart."""
+        return len({name for name, _, _ in self.rows}) < len(self.rows)
 
 
 def game_view(comparison: Comparison, charts: dict[str, list[Chart]]) -> dict[str, Any] | None:
@@ -131,7 +136,8 @@ def _shift_table(comparison: Comparison) -> GameTable:
     for arm in comparison.arms:
         found = comparison.game.arms[arm.name]["shift"]
         columns = ("base", "own", "gain") if arm.reward_model != FIXED else ("base",)
-        for round_id, numbers in found["rounds"].items():
+        for round_id in (name for name in comparison.rounds if name in found["rounds"]):
+            numbers = found["rounds"][round_id]
             cells = [_cell(numbers.get(name) if name in columns else None, 100, 1, name == "gain") for name in ("base", "own", "gain")]
             rows.append((policy_title(arm), round_id, [*cells, GameCell(str(numbers["num_pairs"]))]))
         if found["change"]:
@@ -169,8 +175,9 @@ def _ledger_table(comparison: Comparison) -> GameTable:
     columns = [START_ROUND, *comparison.rounds]
     rows = []
     for arm in comparison.arms:
-        for model, found in comparison.game.arms[arm.name]["matrix"].items():
-            rows.append((policy_title(arm), f"RM_{model}", _ledger_cells(found, columns)))
+        matrix = comparison.game.arms[arm.name]["matrix"]
+        models = [name for name in (FIXED, *comparison.rounds) if name in matrix]
+        rows += [(policy_title(arm), f"RM_{name}", _ledger_cells(matrix[name], columns)) for name in models]
     heads = [f"{_round(name)} %" for name in columns] + [f"{_round(name)} score" for name in columns] + ["Golden score"]
     caption = f"The ledger: golden above policy in %, then mean scores, with {comparison.confidence:.0%} intervals."
     return GameTable("game-ledger", caption, ["Reward model", *heads], rows)
@@ -178,7 +185,7 @@ def _ledger_table(comparison: Comparison) -> GameTable:
 
 def _ledger_cells(found: dict[str, Any], columns: list[str]) -> list[GameCell]:
     accuracies = [_cell(found[name]["accuracy"], 100, 1) for name in columns]
-    return accuracies + [_cell(found[name]["score"], 1, 2) for name in (*columns, "golden")]
+    return accuracies + [_cell(found[name]["score"], 1, 2) for name in (*columns, GOLDEN)]
 
 
 def _words(comparison: Comparison) -> dict[str, str]:

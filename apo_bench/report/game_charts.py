@@ -25,6 +25,8 @@ from apo_bench.report.tables import MINUS, policy_title
 
 HEAT_MAP, HEAT_RANGE = "PuOr_r", 0.78
 """Orange to violet through white, told apart with any of the common colour blindnesses; its darkest ends would hide the figures."""
+DARK = 0.75
+"""Share of the widest shade from which on figures are white."""
 ROW_INCHES, FRAME_INCHES = 0.5, 0.85
 """Of a heat map: a row, and title with labels."""
 Points = list[tuple[Estimate, Estimate]]
@@ -60,15 +62,16 @@ def _ledger_charts(comparison: Comparison) -> list[Chart]:
             f"mean score, coloured by how far it is from the golden one. ± half the {comparison.confidence:.0%} interval. Outlined: the "
             f"policy that a reward model was trained against.{seeds}"
         )
-        charts.append(Chart(f"{method.upper()}: who beats whom", text, panels, most_columns=2))
+        charts.append(Chart(f"{method.upper()}: who beats whom", text, panels, most_columns=2, has_key=False))
     return charts
 
 
 def _heat_map(comparison: Comparison, arm: Policy, what: str) -> str:
     assert comparison.game
     matrix = comparison.game.arms[arm.name]["matrix"]
-    models, is_share = list(matrix), what == "accuracy"
-    policies = [name for name in matrix[FIXED] if what in matrix[FIXED][name]]
+    is_share = what == "accuracy"
+    models = [name for name in (FIXED, *comparison.rounds) if name in matrix]
+    policies = [START_ROUND, *comparison.rounds, *([] if is_share else [GOLDEN])]
     scale = 100 if is_share else 1
     values = [[scale * matrix[model][policy][what]["value"] for policy in policies] for model in models]
     middles = [50.0 if is_share else scale * matrix[model][GOLDEN]["score"]["value"] for model in models]
@@ -85,7 +88,8 @@ def _heat_map(comparison: Comparison, arm: Policy, what: str) -> str:
             estimate = matrix[model][policy][what]
             half = scale * (estimate["high"] - estimate["low"]) / 2
             figures = f"{values[row][column]:.0f}\n±{half:.0f}" if is_share else f"{values[row][column]:.2f}\n±{half:.2f}"
-            axes.text(column + 0.5, row + 0.5, figures.replace("-", MINUS), ha="center", va="center", fontsize=7.5, linespacing=1.15)
+            ink = "white" if abs(shades[row][column]) > DARK * widest else INK
+            axes.text(column + 0.5, row + 0.5, figures.replace("-", MINUS), ha="center", va="center", fontsize=7.5, color=ink)
             if model in comparison.rounds and policies.index(model) == column + 1:
                 axes.add_patch(Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, fill=False, edgecolor=INK, linewidth=1.3))
     axes.set(xticks=[n + 0.5 for n in range(len(policies))], xticklabels=["SFT" if p == START_ROUND else p for p in policies])
@@ -124,7 +128,8 @@ def _root(estimate: Estimate) -> Estimate:
 
 def _proxy(comparison: Comparison, arm: Policy) -> list[Estimate]:
     assert comparison.game
-    return [Estimate(**value) for value in comparison.game.arms[arm.name]["over_optimisation"]["proxy_gain"].values()]
+    gains = comparison.game.arms[arm.name]["over_optimisation"]["proxy_gain"]
+    return [Estimate(**gains[name]) for name in (START_ROUND, *comparison.rounds)]
 
 
 def _paths(comparison: Comparison, points: dict[str, Points], name: str, xlabel: str, ylabel: str) -> list[str]:
