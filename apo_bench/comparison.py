@@ -17,6 +17,7 @@ from apo_bench.core.files import read_jsonl
 from apo_bench.core.results import read_metrics
 from apo_bench.core.sections import FIRST_ROUND, START_ROUND, EmbeddedData, HHData
 from apo_bench.evaluation.statistics import Estimate, PromptBootstrap
+from apo_bench.game.results import Game, read_game
 from apo_bench.judge.results import Judged, read_judged
 
 Rows = list[dict[str, Any]]
@@ -132,6 +133,7 @@ class Comparison:
     """Arm -> round -> metric of the reward model that trained its policy in that round -> value."""
     differences: dict[str, Difference]
     judged: Judged | None = None
+    game: Game | None = None
 
     @property
     def num_test_prompts(self) -> int:
@@ -167,6 +169,7 @@ class Comparison:
             "reward_models": {**self.fixed_reward_models, **self.reward_models},
             "differences": {name: {"rounds": self._difference_summary(value)} for name, value in self.differences.items()},
             **({"judge": self.judged.summary()} if self.judged else {}),
+            **({"game": self.game.summary()} if self.game else {}),
         }
 
     def _difference_summary(self, difference: Difference) -> dict[str, Any]:
@@ -220,6 +223,7 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         reward_models={arm_name(*arm): _read_reward_models(results, params, *arm) for arm in _arms(params)},
         differences=_differences(params, bootstrap, metrics, columns),
         judged=read_judged(results, params, [(arm_name(*arm), arm[1]) for arm in _arms(params)]),
+        game=read_game(results, params, [arm_name(*arm) for arm in _arms(params)], rows, bootstrap),
     )
 
 

@@ -1,5 +1,6 @@
 """Compares all policies: the table, the numbers for DVC, the plots and the page."""
 
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -8,6 +9,8 @@ from apo_bench.comparison import read_comparison
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json, write_text
 from apo_bench.report.charts import charts
+from apo_bench.report.game import game_markdown
+from apo_bench.report.game_charts import game_charts
 from apo_bench.report.judge import judge_markdown
 from apo_bench.report.page import render_page
 from apo_bench.report.svg import standalone
@@ -21,13 +24,14 @@ def main(results: Path, report: Path) -> tuple[str, Path]:
     params = load_params(PARAMS)
     comparison = read_comparison(results, params)
     figures = charts(comparison)
-    page = render_page(comparison, params.compare, figures)
+    games = game_charts(comparison)
+    page = render_page(comparison, params.compare, figures, games)
     with complete_directory(report / "plots") as folder:  # for `dvc plots show`, as images: DVC's own charts need a network
-        for number, figure in enumerate(figures, start=1):
+        for number, figure in enumerate([*figures, *chain(*games.values())], start=1):
             for panel_number, panel in enumerate(figure.panels, start=1):
                 write_text(folder / f"{number}-{panel_number}.svg", standalone(panel))
     write_json(report / "summary.json", comparison.summary())
-    write_text(report / "table.md", markdown(comparison) + judge_markdown(comparison))
+    write_text(report / "table.md", markdown(comparison) + judge_markdown(comparison) + game_markdown(comparison))
     write_text(report / "index.html", page)
     console = Console(width=TERMINAL_WIDTH, highlight=False)
     console.print(terminal_table(comparison))

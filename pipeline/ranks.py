@@ -26,6 +26,7 @@ USE_RANKS: dict[str, Callable[[Params], bool]] = {
     "adversarial_reward": lambda params: True,
     "align": lambda params: True,
     "score": lambda params: True,
+    "game": lambda params: True,
 }
 """Stages that train or score, and whether they do so with these params."""
 OUTPUTS = ("output", "results")

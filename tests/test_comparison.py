@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import yaml
+from games import played
 from scipy import stats
 
 from apo_bench.comparison import NEEDS_GOLD, read_comparison
@@ -17,6 +18,7 @@ from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import write_json, write_jsonl
 from apo_bench.core.sections import HHData
 from apo_bench.metrics import compute_metric
+from apo_bench.report.game import game_markdown
 from apo_bench.report.glossary import GOLD_UNKNOWN
 from apo_bench.report.judge import judge_markdown
 from apo_bench.report.tables import claims, markdown
@@ -78,7 +80,7 @@ def run_params(params):
 
 
 @pytest.fixture
-def results(tmp_path):
+def results(tmp_path, run_params):
     """The folder; the reward model of round 2 has another accuracy than that of round 1."""
     folder = tmp_path / "results"
     for name, gold in GOLD.items():
@@ -91,6 +93,8 @@ def results(tmp_path):
         write_json(folder / name / "metrics.json", ON_SAMPLES)
     for name in ("arms/rjs-base-s0/r2/judge/sft", "arms/rjs-adversarial-s0/r2/judge/sft", "arms/rjs-adversarial-s0/r2/judge/base"):
         write_json(folder / name / "metrics.json", JUDGED)
+    for kind in ("base", "adversarial"):
+        write_json(folder / f"game/rjs-{kind}-s0/metrics.json", played(run_params, kind, ["r1", "r2"], "gold"))
     write_json(folder / "judge/pairs_test/metrics.json", JUDGED | {"findings": ["It favours the second answer."]})
     return folder
 
@@ -103,13 +107,15 @@ def hh_params(run_params):
 
 
 @pytest.fixture
-def results_without_gold(results):
+def results_without_gold(results, hh_params):
     """The folder as the stages leave it when gold is unknown."""
     for file in results.rglob("prompts.jsonl"):
         kept = [json.loads(line) for line in file.read_text().splitlines()]
         write_jsonl(file, [{key: value for key, value in row.items() if key not in NEEDS_GOLD} for row in kept])
     for file in results.rglob("metrics.json"):
         write_json(file, {key: value for key, value in json.loads(file.read_text()).items() if key not in NEEDS_GOLD | {"mean_gold"}})
+    for kind in ("base", "adversarial"):
+        write_json(results / f"game/rjs-{kind}-s0/metrics.json", played(hh_params, kind, ["r1", "r2"], ""))
     return results
 
 
@@ -346,4 +352,31 @@ def test_missing_or_broken_judgement_is_named(results, run_params, missing):
         read_comparison(results, run_params)
     file.unlink()
     with pytest.raises(MissingInputError, match=f"{missing}/metrics.json: no such file"):
+        read_comparison(results, run_params)
+
+
+def test_the_game_is_read_with_the_frontier(results, run_params):
+    """Round 2 of the adversarial arm refuses and complies as the others do, so all stand together."""
+    comparison = read_comparison(results, run_params)
+    game = comparison.summary()["game"]
+    assert set(game["arms"]) == {"rjs-base-s0", "rjs-adversarial-s0"} and game["shift_against"] == "gold"
+    assert game["arms"]["rjs-base-s0"]["dynamics"] is None and set(game["arms"]["rjs-adversarial-s0"]["matrix"]) == {"base", "r1", "r2"}
+    assert set(game["frontier"]) == {"sft", "golden", "human", "rjs-base-s0", "rjs-adversarial-s0"}
+    assert all(found["is_pareto"] for rounds in game["frontier"].values() for found in rounds.values())
+    assert "| RJS adversarial | undecided |" in game_markdown(comparison)
+
+
+def test_without_gold_and_judge_there_is_neither_frontier_nor_shift(results_without_gold, hh_params):
+    game = read_comparison(results_without_gold, hh_params).summary()["game"]
+    assert (game["frontier"], game["shift_against"]) == ({}, "")
+    assert all(arm["shift"] is None and arm["over_optimisation"]["target"] == "reward_all" for arm in game["arms"].values())
+
+
+def test_missing_or_broken_game_is_named(results, run_params):
+    file = results / "game/rjs-base-s0/metrics.json"
+    write_json(file, {"matrix": {}})
+    with pytest.raises(DataError, match=r"rjs-base-s0/metrics.json: no dynamics, over_optimisation, shift; run the stage game"):
+        read_comparison(results, run_params)
+    file.unlink()
+    with pytest.raises(MissingInputError, match=r"rjs-base-s0/metrics.json: no such file"):
         read_comparison(results, run_params)

@@ -35,11 +35,12 @@ def prepare_hh(settings: HHData) -> tuple[dict[str, Rows], dict[str, Any]]:
     unique = {name: _unique_dialogues(pairs[name]) for name in ("rm", "lm", "test")}
     game = {name: _take(unique[name], "num_game_prompts", f"different prompts of half {name}", settings) for name in ("rm", "lm")}
     files = {f"pairs_{name}": rows for name, rows in pairs.items()}
-    files["prompts_test"] = _prompts(_take(unique["test"], "num_test_prompts", "different test prompts", settings))
+    test = _take(unique["test"], "num_test_prompts", "different test prompts", settings)
+    files["prompts_test"] = _prompts(test)
     files["prompts_lm"] = _prompts(game["lm"])
     files["golden_rm"] = _responses(game["rm"], golden_responses(settings.golden, game["rm"]))
-    # Golden responses of the LM half are never trained on, only compared with: the human choice will do, and costs no request.
-    files["golden_lm"] = _chosen(game["lm"])
+    # These golden responses are never trained on, only compared with: the human choice will do, and costs no request.
+    files["golden_lm"], files["golden_test"] = _chosen(game["lm"]), _chosen(test)
     files["demonstrations"] = _chosen(pairs["rm"])
     report |= {
         "num_records": {name: len(rows) for name, rows in files.items()},

@@ -83,6 +83,35 @@ def score_samples(
     return scored, metrics
 
 
+def order_by_gold(by_base: Rows, by_own: Rows) -> Rows:
+    """How two reward models order the samples of each prompt.
+
+    Args:
+        by_base: records of kind `scores`, by RM_base.
+        by_own: the same samples, by another reward model.
+
+    Returns:
+        A row a prompt: `id`, `subset`; `num_pairs`, of samples that gold does not call equal; `correct`, for `base` and `own` how many of
+        these are ordered as gold orders them, a tie as half.
+    """
+    rows = []
+    for base, own in zip(by_base, by_own, strict=True):
+        gold_K = np.array(gold_rewards(own["dialogue"], own["responses"]))
+        pairs = _ordered_pairs(gold_K)
+        correct = {
+            name: float(sum((row["rewards"][i] > row["rewards"][j]) + 0.5 * (row["rewards"][i] == row["rewards"][j]) for i, j in pairs))
+            for name, row in (("base", base), ("own", own))
+        }
+        rows.append({"id": own["id"], "subset": own["subset"], "num_pairs": len(pairs), "correct": correct})
+    return rows
+
+
+def _ordered_pairs(gold_K: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs (better, worse) of a prompt's samples, those that gold calls equal left out."""
+    pairs = combinations(range(len(gold_K)), 2)
+    return [(i, j) if gold_K[i] > gold_K[j] else (j, i) for i, j in pairs if gold_K[i] != gold_K[j]]
+
+
 def _agreement_with_gold(pairs: Rows, chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:
     """How often the rewards of a pair's responses are ordered as gold orders them, its ties left out."""
     gold = np.array([gold_rewards(row["dialogue"], [row["chosen"], row["rejected"]]) for row in pairs])
@@ -97,11 +126,9 @@ def _gold_of_samples(samples: Rows, sample_rewards: np.ndarray) -> dict[str, flo
     gold = np.array([gold_rewards(row["dialogue"], row["responses"]) for row in samples])
     better, worse = [], []
     for rewards_K, gold_K in zip(sample_rewards, gold, strict=True):
-        for first, second in combinations(range(len(gold_K)), 2):
-            if gold_K[first] != gold_K[second]:
-                winner, loser = (first, second) if gold_K[first] > gold_K[second] else (second, first)
-                better.append(rewards_K[winner])
-                worse.append(rewards_K[loser])
+        for winner, loser in _ordered_pairs(gold_K):
+            better.append(rewards_K[winner])
+            worse.append(rewards_K[loser])
     picked = gold[np.arange(len(gold)), sample_rewards.argmax(axis=1)]
     metrics = {"best_of_n_gain": float((picked - gold.mean(axis=1)).mean()), "mean_gold": float(gold.mean())}
     if better:

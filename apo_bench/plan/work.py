@@ -79,6 +79,7 @@ def assume(params: Params) -> Sizes:
         "prompts_lm": data.num_game_prompts,
         "golden_rm": data.num_game_prompts,
         "golden_lm": data.num_game_prompts,
+        "golden_test": data.num_test_prompts,
         "demonstrations": data.num_rm_prompts,
     }
     prompt = dict.fromkeys(count, float(min(ASSUMED_PROMPT_TOKENS, params.compute.max_prompt_length)))
@@ -96,8 +97,13 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
     if kind in ("sample", "sample_golden"):
         name = "prompts_lm" if kind == "sample" else "golden_rm"
         return Work(sample=sizes.count[name] * num_samples * sizes.sampled)
-    if kind in ("score", "score_base"):
+    if kind == "score_base":
         return Work(read_reward=golden_groups["lm"])
+    if kind == "score":  # by RM_base too, if gold says how the samples should be ordered
+        return Work(read_reward=golden_groups["lm"] * (2 if params.has_gold else 1))
+    if kind in ("game", "game_base"):
+        num_models = 1 if kind == "game_base" else 1 + len(params.run.rounds)
+        return Work(read_reward=num_models * _ledger_tokens(params, sizes))
     if kind == "align":
         method = params.method(part)
         trained = sizes.rows("prompts_lm", len(method.select([float(rank) for rank in range(num_samples)])) * sampled)
@@ -122,6 +128,12 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
     if kind == "base_model" and params.base_model.source == "scratch":
         return Work(train_policy=sizes.count["pretraining"] * sizes.sequence["pretraining"] * params.base_model.epochs)
     return Work(is_model=kind == "base_model")
+
+
+def _ledger_tokens(params: Params, sizes: Sizes) -> float:
+    """Tokens of every test prompt with its golden response and one of each policy from SFT on."""
+    sampled = (1 + len(params.run.rounds)) * min(sizes.sampled, params.sampling.test.max_new_tokens)
+    return sizes.rows("golden_test", sizes.response("golden_test") + sampled)
 
 
 def _max_length(params: Params, name: str) -> int:

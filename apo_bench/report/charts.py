@@ -42,6 +42,10 @@ class Chart:
     title: str
     text: str
     panels: list[str]
+    most_columns: int = 4
+    """Panels beside each other at most."""
+    has_key: bool = True
+    """Whether its colours and lines are those of the legend."""
 
 
 def legend(comparison: Comparison) -> list[LegendEntry]:
@@ -97,7 +101,8 @@ def _cost_chart(comparison: Comparison, score: Metric) -> Chart:
     return Chart("What it costs", f"{text} In grey: {grey}.", panels)
 
 
-def _style(comparison: Comparison, arm: Policy) -> dict[str, Any]:
+def arm_style(comparison: Comparison, arm: Policy) -> dict[str, Any]:
+    """How matplotlib is to draw an arm's line."""
     methods = list(dict.fromkeys(policy.method for policy in comparison.arms))
     kinds = list(dict.fromkeys(policy.reward_model for policy in comparison.arms))
     colour = COLOURS[methods.index(arm.method) % len(COLOURS)]
@@ -106,21 +111,23 @@ def _style(comparison: Comparison, arm: Policy) -> dict[str, Any]:
     return {"color": colour, "linestyle": pattern, "marker": marker, "markerfacecolor": colour if filled else "white"}
 
 
-def _methods(comparison: Comparison) -> list[str]:
+def method_names(comparison: Comparison) -> list[str]:
+    """In the order of params.run."""
     return list(dict.fromkeys(str(arm.method) for arm in comparison.arms))
 
 
-def _trajectory(comparison: Comparison, arm: Policy, metric: Metric) -> list[Estimate]:
+def trajectory(comparison: Comparison, arm: Policy, metric: Metric) -> list[Estimate]:
     """SFT's estimate, then the arm's of each round."""
     return [comparison.policies[SFT].rounds[START_ROUND][metric.name], *(values[metric.name] for values in arm.rounds.values())]
 
 
-def _label(metric: Metric) -> str:
+def axis_label(metric: Metric) -> str:
+    """A metric's title and unit."""
     unit = {"score": "mean score", "share": "share of prompts"}.get(metric.unit, UNITS[metric.unit])
     return f"{metric.title}, {unit}"
 
 
-def _limits(estimates: Iterable[Estimate]) -> tuple[float, float]:
+def shared_limits(estimates: Iterable[Estimate]) -> tuple[float, float]:
     """Limits of an axis that panels share."""
     ends = [end for estimate in estimates for end in (estimate.low, estimate.high)]
     margin = 0.06 * (max(ends) - min(ends) or 1)
@@ -128,16 +135,16 @@ def _limits(estimates: Iterable[Estimate]) -> tuple[float, float]:
 
 
 def _by_round(comparison: Comparison, metric: Metric) -> list[str]:
-    limits = _limits(estimate for arm in comparison.arms for estimate in _trajectory(comparison, arm, metric))
+    limits = shared_limits(estimate for arm in comparison.arms for estimate in trajectory(comparison, arm, metric))
     panels = []
-    for method in _methods(comparison):
-        panel = Panel(method.upper(), "round", _label(metric))
+    for method in method_names(comparison):
+        panel = Panel(method.upper(), "round", axis_label(metric))
         start = comparison.policies[SFT].rounds[START_ROUND][metric.name]
         panel.axes.axhline(start.value, color=REFERENCE_COLOUR, linewidth=1)
         told = []
         for arm in (arm for arm in comparison.arms if arm.method == method):
-            points = _trajectory(comparison, arm, metric)
-            style = _style(comparison, arm)
+            points = trajectory(comparison, arm, metric)
+            style = arm_style(comparison, arm)
             x = range(len(points))
             panel.axes.fill_between(
                 x, [p.low for p in points], [p.high for p in points], color=style["color"], alpha=BAND_ALPHA, linewidth=0
@@ -151,15 +158,15 @@ def _by_round(comparison: Comparison, metric: Metric) -> list[str]:
 
 def _paths(comparison: Comparison, across: Metric, up: Metric) -> list[str]:
     xlim, ylim = (
-        _limits(Estimate(p.value, p.value, p.value, 0) for arm in comparison.arms for p in _trajectory(comparison, arm, metric))
+        shared_limits(Estimate(p.value, p.value, p.value, 0) for arm in comparison.arms for p in trajectory(comparison, arm, metric))
         for metric in (across, up)
     )
     panels = []
-    for method in _methods(comparison):
-        panel = Panel(method.upper(), _label(across), _label(up))
+    for method in method_names(comparison):
+        panel = Panel(method.upper(), axis_label(across), axis_label(up))
         for arm in (arm for arm in comparison.arms if arm.method == method):
-            xs, ys = ([p.value for p in _trajectory(comparison, arm, metric)] for metric in (across, up))
-            style = _style(comparison, arm)
+            xs, ys = ([p.value for p in trajectory(comparison, arm, metric)] for metric in (across, up))
+            style = arm_style(comparison, arm)
             panel.axes.plot(xs, ys, **style)
             for number, (x, y) in enumerate(zip(xs[1:], ys[1:], strict=True), start=1):
                 panel.axes.annotate(str(number), (x, y), xytext=(4, -9), textcoords="offset points", fontsize=7.5, color=style["color"])
@@ -186,18 +193,18 @@ def _reward_model_panel(comparison: Comparison, metric: str, inches: tuple[float
         values = comparison.reward_models[arm.name]
         known = [(number, scale * values[name][metric]) for number, name in enumerate(comparison.rounds) if metric in values[name]]
         if known and (fixed is None or arm.reward_model != "base"):
-            panel.axes.plot(*zip(*known, strict=True), **_style(comparison, arm))
+            panel.axes.plot(*zip(*known, strict=True), **arm_style(comparison, arm))
     panel.axes.set(xticks=range(len(comparison.rounds)), xticklabels=comparison.rounds)
     panel.axes.margins(x=0.08, y=0.15)
     return panel.svg(f"reward-model-{metric}", f"{title} of each arm's reward model by round.")
 
 
 def _trade_panel(comparison: Comparison, across: Metric, up: Metric) -> str:
-    panel = Panel("Helpful against harmless", _label(across), _label(up), WIDE_INCHES)
+    panel = Panel("Helpful against harmless", axis_label(across), axis_label(up), WIDE_INCHES)
     for policy, marker in zip_longest([*comparison.references, *comparison.arms], REFERENCE_MARKERS):
         x, y = (policy.rounds[policy.last_round][metric.name] for metric in (across, up))
         grey: dict[str, Any] = {"color": REFERENCE_COLOUR, "marker": marker, "markersize": 8}
-        style = {**(_style(comparison, policy) if policy.is_arm else grey), "linestyle": "none"}
+        style = {**(arm_style(comparison, policy) if policy.is_arm else grey), "linestyle": "none"}
         panel.axes.plot([x.low, x.high], [y.value, y.value], color=style["color"], linewidth=0.8)
         panel.axes.plot([x.value, x.value], [y.low, y.high], color=style["color"], linewidth=0.8)
         panel.axes.plot(x.value, y.value, **style)
@@ -207,10 +214,10 @@ def _trade_panel(comparison: Comparison, across: Metric, up: Metric) -> str:
 def _moved_panel(comparison: Comparison, score: Metric) -> str:
     kl = comparison.metric("kl_to_sft")
     assert kl  # over all prompts, so never left out
-    panel = Panel(f"{score.title} for distance", _label(kl), _label(score), WIDE_INCHES)
+    panel = Panel(f"{score.title} for distance", axis_label(kl), axis_label(score), WIDE_INCHES)
     for arm in comparison.arms:
-        xs, ys = (_trajectory(comparison, arm, metric) for metric in (kl, score))
-        panel.axes.plot([p.value for p in xs], [p.value for p in ys], **_style(comparison, arm))
+        xs, ys = (trajectory(comparison, arm, metric) for metric in (kl, score))
+        panel.axes.plot([p.value for p in xs], [p.value for p in ys], **arm_style(comparison, arm))
     for policy, marker in zip(comparison.references, REFERENCE_MARKERS, strict=True):
         x, y = (policy.rounds[policy.last_round][metric.name].value for metric in (kl, score))
         panel.axes.plot(x, y, marker, color=REFERENCE_COLOUR, markersize=8, zorder=5)

@@ -13,6 +13,7 @@ from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import read_json
 from apo_bench.core.results import read_curves, read_metrics
 from apo_bench.core.sections import FIRST_ROUND
+from apo_bench.tracking.game import game_measures, game_tags, shift_measures
 from apo_bench.tracking.lock import Lock, flat_params, sha256
 
 FIXED_REWARD_MODEL = "base"
@@ -120,6 +121,7 @@ class _Describer:
             raise DataError(f"{report / 'summary.json'}: no arms; run dvc repro")
         self.rounds = list(next(iter(self.arms.values()))["rounds"])
         self.judged = self.summary.get("judge", {"arms": {}, "human": {}})
+        self.game = self.summary.get("game", {"arms": {}, "frontier": {}})
         self.data_md5: dict[str, str] = {}
 
     def all_runs(self) -> Tracked:
@@ -217,9 +219,17 @@ class _Describer:
                 verdicts.setdefault(f"{group}_verdicts", {}).update(_verdicts(folder))
                 judged = " ".join(numbers["findings"]) if opponent == "sft" else judged
                 paths.append(folder)
+        played = self.game["arms"].get(name)
+        if played:
+            paths.append(self.results / "game" / name)
+            for group, values, round_id in game_measures(played, self.game["frontier"].get(name, {}), self.rounds[-1]):
+                measures += _measures(group, values, _number(round_id), is_test=True)
+            for group, values, round_id in shift_measures(played, self.rounds[-1]):
+                measures += _measures(group, values, _number(round_id))
         retrained = [] if arm["reward_model"] == FIXED_REWARD_MODEL else ["golden_rm"]
         data = [*map(self._file, ("prompts_lm", "pairs_rm", *retrained)), self._file("prompts_test", "evaluation")]
         tags = {"kind": "arm", **_arm_tags(arm), "mlflow.runColor": self._color(arm)} | ({"judge.findings": judged} if judged else {})
+        tags |= game_tags(played) if played else {}
         return self._run(name, tags, paths, measures=measures, models=models, data=data, verdicts=verdicts)
 
     def _judge(self, name: str, numbers: dict[str, Any]) -> Run:

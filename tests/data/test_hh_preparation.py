@@ -131,7 +131,8 @@ def test_sizes_and_columns(settings):
         "demonstrations": 10,
     }  # fmt: skip
     assert report["num_records"] == {name: len(rows) for name, rows in files.items()}
-    assert report["num_records"] == {**sizes, "prompts_test": report["num_records"]["prompts_test"]}
+    num_test = report["num_records"]["prompts_test"]
+    assert report["num_records"] == {**sizes, "prompts_test": num_test, "golden_test": num_test}
     kinds = {"pairs": "pairs", "golden": "responses", "prompts": "prompts", "demonstrations": "responses"}
     for name, rows in files.items():
         assert all(list(row) == list(COLUMNS[kinds[name.split("_")[0]]]) for row in rows)
@@ -178,6 +179,9 @@ def test_the_game_and_the_demonstrations(settings):
         assert set(golden) <= set(chosen[name]) and len({identity for identity, _ in golden}) == 6
     assert [(row["id"], row["response"]) for row in files["demonstrations"]] == chosen["rm"]
     assert [row["id"] for row in files["prompts_lm"]] == [row["id"] for row in files["golden_lm"]]
+    assert [row["id"] for row in files["prompts_test"]] == [row["id"] for row in files["golden_test"]]
+    test = {(row["id"], row["chosen"]) for row in files["pairs_test"]}
+    assert {(row["id"], row["response"]) for row in files["golden_test"]} <= test
 
 
 def test_prompts_are_unique_though_pairs_share_them(settings):
@@ -199,7 +203,7 @@ def test_golden_responses_from_elsewhere_are_those_of_the_rm_half_only(settings,
     files, _ = prepare_hh(settings)
     assert asked == [(settings.golden, [row["id"] for row in files["golden_rm"]])]
     assert all(row["response"] == f"Golden {row['id']}" for row in files["golden_rm"])
-    assert not any(row["response"].startswith("Golden") for name in ("golden_lm", "demonstrations") for row in files[name])
+    assert not any(row["response"].startswith("Golden") for name in ("golden_lm", "golden_test", "demonstrations") for row in files[name])
 
 
 def test_order_of_lines_and_subsets_does_not_matter(settings, folder):

@@ -36,7 +36,7 @@ def test_sizes(prepared):
     files, report = prepared
     expected = {
         "pairs_rm": 240, "pairs_lm": 200, "pairs_validation": 60, "pairs_test": 100, "golden_rm": 30, "golden_lm": 30, "prompts_lm": 30,
-        "prompts_test": 100, "pretraining": 50, "demonstrations": 40,
+        "prompts_test": 100, "golden_test": 100, "pretraining": 50, "demonstrations": 40,
     }  # fmt: skip
     assert {name: len(rows) for name, rows in files.items()} == expected == report["num_records"]
 
@@ -70,6 +70,14 @@ def test_game_prompts_lie_within_their_half(prepared):
 def test_test_prompts_are_those_of_the_test_pairs(prepared):
     files, _ = prepared
     assert files["prompts_test"] == [{key: row[key] for key in ("id", "subset", "dialogue")} for row in files["pairs_test"]]
+
+
+def test_golden_responses_to_the_test_prompts_are_good(prepared):
+    files, _ = prepared
+    assert [row["id"] for row in files["golden_test"]] == [row["id"] for row in files["prompts_test"]]
+    means = [sum(gold_score(row["dialogue"], row["response"]).score for row in files[name]) / len(files[name]) for name in
+             ("golden_test", "golden_rm")]  # fmt: skip
+    assert abs(means[0] - means[1]) < 0.5
 
 
 @pytest.mark.parametrize("planted", [{"a": ["1", "2"], "b": ["3", "1"]}, {"a": ["2"], "b": ["1", "1"]}])

@@ -174,7 +174,18 @@ def test_near_duplicates_are_counted():
 
 def test_work_by_hand(params):
     """Files of 10 sequences of 100 tokens, 60 of them the prompt's, and samples of 20 tokens; n = 4."""
-    names = ("pairs_rm", "pairs_lm", "pairs_test", "prompts_test", "prompts_lm", "golden_rm", "golden_lm", "demonstrations", "pretraining")
+    names = (
+        "pairs_rm",
+        "pairs_lm",
+        "pairs_test",
+        "prompts_test",
+        "prompts_lm",
+        "golden_rm",
+        "golden_lm",
+        "golden_test",
+        "demonstrations",
+        "pretraining",
+    )
     sizes = Sizes(dict.fromkeys(names, 10), dict.fromkeys(names, 60.0), dict.fromkeys(names, 100.0), 20.0)
     assert work_of("sample@dpo-base-0-round0", params, sizes) == Work(sample=10 * 4 * 20)
     assert work_of("align_first@dpo-base-0", params, sizes) == Work(train_policy=10 * (60 + 2 * 20), read_policy=10 * (60 + 2 * 20))
@@ -184,6 +195,11 @@ def test_work_by_hand(params):
     adversarial = Work(train_reward=10 * 140 + 10 * (60 + 40 + 4 * 20), read_reward=10 * 140)
     assert work_of("adversarial_reward_first@adversarial-0", params, sizes) == adversarial
     assert work_of("evaluate_sft", params, sizes) == Work(sample=200, read_reward=800, read_policy=1600)
+    assert work_of("score@dpo-adversarial-0-round0", params, sizes) == Work(read_reward=2 * 10 * (60 + 40 + 4 * 20))
+    assert work_of("score_base@dpo-base-0-round0", params, sizes) == Work(read_reward=10 * (60 + 40 + 4 * 20))
+    ledger = 10 * (60 + 4 * 20 + 40)  # SFT and three rounds, and the golden responses
+    assert work_of("game@dpo-adversarial-0", params, sizes) == Work(read_reward=4 * ledger)  # RM_base and three rounds
+    assert work_of("game_base@dpo-base-0", params, sizes) == Work(read_reward=ledger)
     assert work_of("track", params, sizes) == Work(is_model=False)
 
 

@@ -5,12 +5,15 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from games import played
 
 from apo_bench.comparison import METRICS, NEEDS_GOLD, Comparison, Difference, Policy
 from apo_bench.core.sections import HHData
 from apo_bench.evaluation.statistics import Estimate
+from apo_bench.game.results import Game
 from apo_bench.judge.results import Judged
 from apo_bench.report.charts import COLOURS, charts
+from apo_bench.report.game_charts import game_charts
 from apo_bench.report.glossary import GOLD_UNKNOWN, GOLDEN_RESPONSES, POLICY_METRICS, REWARD_MODEL_METRICS
 from apo_bench.report.page import render_page
 
@@ -51,6 +54,16 @@ def judged(arms, rounds):
     return Judged("m <b>1", {"sft": by_arm, "base": against_base}, {"pairs_test": numbers})
 
 
+def game(params, arms, rounds, has_gold):
+    """The games of all arms; without gold there is no judge either, and nothing says which response is better."""
+    against = "gold" if has_gold else ""
+    names = ["sft", "golden", "human"] if has_gold else []
+    standing = {"is_pareto": True, "share": 0.5, "standing": "undecided"}
+    frontier = {name: {"r0": standing} for name in names}
+    frontier |= {f"{m}-{k}-s0": dict.fromkeys(rounds, standing) for m, k, s in arms if has_gold}
+    return Game({f"{m}-{k}-s0": played(params, k, rounds, against) for m, k, s in arms}, frontier, against)
+
+
 @pytest.fixture(scope="module", params=[True, False], ids=["gold", "gold unknown"])
 def comparison(request, params):
     """Two methods with both reward models, two rounds, six prompts; the SFT policy is hostile. Without gold nothing carries it."""
@@ -78,6 +91,7 @@ def comparison(request, params):
         fixed_reward_models={"base": {n: v for n, v in on_pairs.items() if n != "golden_accuracy"}, "all": on_pairs},
         reward_models={f"{m}-{k}-s0": dict.fromkeys(rounds, on_pairs) for m, k, s in arms},
         judged=judged(arms, rounds) if request.param else None,
+        game=game(params, arms, rounds, request.param),
         differences={
             f"{m}-{k}-s0": Difference(f"{m}-{k}-s0", m, k, s, {"r1": estimates(0.25), "r2": estimates(1.0)})
             for m, k, s in arms
@@ -89,7 +103,7 @@ def comparison(request, params):
 @pytest.fixture(scope="module")
 def page(comparison, params):
     """The page of that comparison."""
-    return render_page(comparison, params.compare, charts(comparison))
+    return render_page(comparison, params.compare, charts(comparison), game_charts(comparison))
 
 
 class Checker(HTMLParser):
@@ -149,14 +163,15 @@ def test_responses_and_prompts_are_escaped(page):
 
 
 def test_same_bytes_twice(comparison, params, page):
-    assert render_page(comparison, params.compare, charts(comparison)) == page
+    assert render_page(comparison, params.compare, charts(comparison), game_charts(comparison)) == page
 
 
 def test_charts_and_tables_are_described(page, checked, comparison):
     svgs = [element for element in re.findall(r"<svg[^>]*>", page) if "aria-hidden" not in element]
-    assert len(svgs) == (3 * 2 + 4 + 2 if comparison.has_gold else 2 + 3 + 1)  # a panel a method and chart, reward models, costs
+    of_game = 8 + 2 * (3 + 1 + 1) if comparison.has_gold else 8 + 2 * 2  # heat maps; then a panel a method and chart
+    assert len(svgs) == of_game + (3 * 2 + 4 + 2 if comparison.has_gold else 2 + 3 + 1)  # the same, reward models, costs
     assert all('role="img" aria-label="' in element for element in svgs)
-    assert checked.tags.count("caption") == checked.tags.count("table") == (6 if comparison.judged else 3)
+    assert checked.tags.count("caption") == checked.tags.count("table") == (6 + 5 if comparison.judged else 3 + 3)  # with those of the game
 
 
 def test_shows_what_the_judge_says_and_what_it_is_worth(page, comparison):
@@ -171,7 +186,7 @@ def test_shows_what_the_judge_says_and_what_it_is_worth(page, comparison):
 def test_without_human_pairs_the_audit_speaks_of_the_arms(comparison, params):
     if comparison.judged:
         changed = replace(comparison, judged=replace(comparison.judged, human={}))
-        page = render_page(changed, params.compare, charts(changed))
+        page = render_page(changed, params.compare, charts(changed), game_charts(changed))
         assert "<b>DPO base:</b> It favours the first answer." in page and "Human pairs" not in page
 
 
@@ -179,7 +194,7 @@ def test_a_judge_that_changed_under_way_is_named(comparison, params):
     if comparison.judged:
         human = {"pairs_test": comparison.judged.human["pairs_test"] | {"served_models": ["m-2"]}}
         changed = replace(comparison, judged=replace(comparison.judged, human=human))
-        assert "served as m-1, m-2: it changed under way" in render_page(changed, params.compare, charts(changed))
+        assert "served as m-1, m-2: it changed under way" in render_page(changed, params.compare, charts(changed), game_charts(changed))
 
 
 def test_shows_the_numbers_with_intervals_and_verdicts(page):
@@ -187,7 +202,7 @@ def test_shows_the_numbers_with_intervals_and_verdicts(page):
 
 
 def test_shows_as_many_prompts_of_both_kinds_as_params_say(comparison, params):
-    page = render_page(comparison, params.compare.model_copy(update={"num_shown_prompts": 4}), charts(comparison))
+    page = render_page(comparison, params.compare.model_copy(update={"num_shown_prompts": 4}), charts(comparison), game_charts(comparison))
     assert (page.count('class="subset helpful"'), page.count('class="subset harmless"')) == (2, 2)
 
 
@@ -224,11 +239,11 @@ def test_a_policy_that_always_says_the_same_is_drawn(comparison, params):
     always = {metric.name: Estimate(0.3, 0.3 + 2e-16, 0.3 + 2e-16, 0.0) for metric in comparison.metrics}
     sft = replace(comparison.policies["sft"], rounds={"r0": always})
     changed = replace(comparison, policies=comparison.policies | {"sft": sft})
-    assert render_page(changed, params.compare, charts(changed))
+    assert render_page(changed, params.compare, charts(changed), game_charts(changed))
 
 
 def test_a_run_without_harmful_prompts_or_retrained_reward_models_has_a_page_too(comparison, params):
     helpful = [metric for metric in comparison.metrics if metric.subset != "harmless"]
-    changed = replace(comparison, metrics=helpful, num_prompts={"helpful": 3}, differences={})
-    page = render_page(changed, params.compare, charts(changed))
+    changed = replace(comparison, metrics=helpful, num_prompts={"helpful": 3}, differences={}, game=replace(comparison.game, frontier={}))
+    page = render_page(changed, params.compare, charts(changed), game_charts(changed))
     assert "Complies with harmful" not in page and "minus the fixed one" not in page and "of both kinds" not in page

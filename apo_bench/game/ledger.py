@@ -1,0 +1,50 @@
+"""The game ledger of an arm: every reward model of the game scores the test responses of every policy of it, and the golden responses."""
+
+from pathlib import Path
+
+from apo_bench.core.errors import DataError
+from apo_bench.core.files import read_jsonl
+from apo_bench.core.sections import Compute
+from apo_bench.data.records import read_records
+from apo_bench.game.players import FIXED, GOLDEN, START, Rows, Scores
+from apo_bench.models.reward_model import all_rewards, load_reward_model
+from apo_bench.models.tokenizer import encode, load_tokenizer
+
+
+def read_players(sft: Path, evaluations: Path, golden: Path, rounds: list[str], keys: tuple[str, ...]) -> tuple[dict[str, Rows], Rows]:
+    """The policies' rows a test prompt, by round from the SFT policy on, and the golden responses, all to the same prompts.
+
+    Raises:
+        MissingInputError: a file is not there.
+        DataError: a file is broken, or is about other prompts than SFT's evaluation.
+    """
+    folders = {START: sft} | {name: evaluations / name / "evaluation" for name in rounds}
+    files = {name: folder / "prompts.jsonl" for name, folder in folders.items()}
+    policies = {name: read_jsonl(file, ("id", "subset", "dialogue", "response", "finished", *keys)) for name, file in files.items()}
+    responses = read_records(golden, "responses")
+    start = [row["id"] for row in policies[START]]
+    for file, rows in [*((files[name], rows) for name, rows in policies.items()), (golden, responses)]:
+        if [row["id"] for row in rows] != start:
+            raise DataError(f"{file}: not the prompts of {files[START]} in their order; evaluate the same test prompts (dvc repro)")
+    return policies, responses
+
+
+def score_players(folders: dict[str, Path], policies: dict[str, Rows], golden: Rows, compute: Compute, max_length: int) -> Scores:
+    """Each reward model is loaded once and scores all responses in one pass, those to a prompt behind the prompt they share."""
+    players = {**policies, GOLDEN: [row | {"finished": True} for row in golden]}
+    tokenizer = load_tokenizer(folders[FIXED])
+    groups = encode(
+        tokenizer,
+        [row["dialogue"] for row in golden],
+        [[rows[prompt]["response"] for rows in players.values()] for prompt in range(len(golden))],
+        max_length,
+        compute.max_prompt_length,
+        [[rows[prompt]["finished"] for rows in players.values()] for prompt in range(len(golden))],
+    )
+    flat = [sequence for group in groups for sequence in group]
+    scores = {}
+    for name, folder in folders.items():
+        rewards_N = all_rewards(load_reward_model(folder, compute), flat, tokenizer.pad_token_id, f"reward model {name}")
+        scores_PQ = rewards_N.double().numpy().reshape(len(golden), len(players))
+        scores[name] = dict(zip(players, scores_PQ.T, strict=True))
+    return scores

@@ -1,0 +1,64 @@
+"""What the stage `game` left, read for the comparison, and the frontier of all policies."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from apo_bench.core.config import Params
+from apo_bench.core.errors import DataError
+from apo_bench.core.results import read_metrics
+from apo_bench.evaluation.statistics import PromptBootstrap
+from apo_bench.game.frontier import Rows, frontier
+
+KEYS = ("matrix", "dynamics", "over_optimisation", "shift")
+
+
+@dataclass(frozen=True)
+class Game:
+    """The games of all arms."""
+
+    arms: dict[str, dict[str, Any]]
+    """Arm -> what `game_numbers` returns."""
+    frontier: dict[str, dict[str, dict[str, Any]]]
+    """Policy -> round -> where it stands; empty where the rates are unknown."""
+    shift_against: str
+    """What says which response is better: `gold`, `judge` or, if nothing does, empty."""
+
+    def summary(self) -> dict[str, Any]:
+        """As report/summary.json holds it."""
+        return asdict(self)
+
+
+def read_game(
+    results: Path, params: Params, arms: Iterable[str], policies: dict[tuple[str, str], Rows], bootstrap: PromptBootstrap
+) -> Game:
+    """The numbers of each arm's game, and the frontier.
+
+    Args:
+        results: the folder of all results.
+        params: all of params.yaml.
+        arms: their names.
+        policies: (policy, round) -> a row a test prompt, all on the same prompts.
+        bootstrap: over these prompts.
+
+    Raises:
+        MissingInputError: the game of an arm is not there.
+        DataError: it is not as the stage writes it.
+    """
+    found = {name: _read(results / "game" / name) for name in arms}
+    standing = frontier(policies, bootstrap, params.compare.confidence) if params.has_gold else {}
+    return Game(found, standing, shift_reference(params))
+
+
+def shift_reference(params: Params) -> str:
+    """What says which of two responses is better: `gold`, `judge` or, if nothing does, empty."""
+    return "gold" if params.has_gold else "judge" if params.judge.rounds else ""
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    numbers = read_metrics(folder)
+    missing = [key for key in KEYS if key not in numbers]
+    if missing:
+        raise DataError(f"{folder / 'metrics.json'}: no {', '.join(missing)}; run the stage game (dvc repro) again")
+    return {key: numbers[key] for key in KEYS}

@@ -1,0 +1,59 @@
+"""The game of an arm as metrics of its run: group, values and round. The ends of intervals stand in a group of their own."""
+
+from collections.abc import Iterator
+from typing import Any
+
+Measured = tuple[str, dict[str, float], str]
+"""Group of metrics, name -> value, round."""
+
+
+def game_measures(numbers: dict[str, Any], standing: dict[str, dict[str, Any]], last: str) -> Iterator[Measured]:
+    """The numbers of an arm's game that are measured on the test prompts.
+
+    Args:
+        numbers: the arm's part of `game.arms` in summary.json.
+        standing: its part of `game.frontier`; empty where the rates are unknown.
+        last: the last round, of what is said of the whole game.
+    """
+    for model, found in numbers["matrix"].items():
+        for policy, cell in found.items():
+            for what, estimate in cell.items():
+                # By the policy's round; the golden responses belong to the round of the reward model, RM_base's to the start.
+                at = policy if policy != "golden" else model if model != "base" else "r0"
+                name = f"{what}_of_golden_by_{model}" if policy == "golden" else f"{what}_by_{model}"
+                yield from _estimate(name, estimate, at)
+    for name, estimate in (numbers["dynamics"] or {"measures": {}})["measures"].items():
+        yield from _estimate(name, estimate, last)
+    over = numbers["over_optimisation"]
+    for round_id, estimate in over["proxy_gain"].items():
+        yield from _estimate("proxy_gain", estimate, round_id)
+    for round_id, changes in over["to_last"].items():
+        for what, estimate in changes.items():
+            yield from _estimate(f"{what}_change_to_last", estimate, round_id)
+    for round_id, found in standing.items():
+        yield "game", {"frontier_share": found["share"], "is_pareto": float(found["is_pareto"])}, round_id
+
+
+def shift_measures(numbers: dict[str, Any], last: str) -> Iterator[Measured]:
+    """Those of the distribution shift, which where gold is known is measured on the samples that policies learn from."""
+    shift = numbers["shift"] or {"rounds": {}, "change": {}}
+    for round_id, found in shift["rounds"].items():
+        for name, value in found.items():
+            if isinstance(value, dict):
+                yield from _estimate(f"shift_{name}", value, round_id)
+            else:
+                yield "game", {f"shift_{name}": value}, round_id
+    for name, estimate in shift["change"].items():
+        yield from _estimate(f"shift_change_{name}", estimate, last)
+
+
+def game_tags(numbers: dict[str, Any]) -> dict[str, str]:
+    """What is said of an arm's game in words."""
+    game, over = numbers["dynamics"], numbers["over_optimisation"]
+    stops = {"game.stops_after": over["stops_after"]} if over["stops_after"] else {}
+    return ({"game.dynamics": game["verdict"]} if game else {}) | {"game.over_optimisation": over["verdict"]} | stops
+
+
+def _estimate(name: str, estimate: dict[str, float], round_id: str) -> Iterator[Measured]:
+    yield "game", {name: estimate["value"]}, round_id
+    yield "uncertainty", {f"game_{name}_{end}": estimate[end] for end in ("low", "high")}, round_id

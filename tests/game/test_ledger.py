@@ -1,0 +1,78 @@
+"""The ledger with a real reward model: scores are those of each response alone, and other prompts are refused."""
+
+import numpy as np
+import pytest
+
+from apo_bench.core.errors import DataError, MissingInputError
+from apo_bench.core.files import write_jsonl
+from apo_bench.game.ledger import read_players, score_players
+from apo_bench.game.players import golden_above, ledger_rows, reward_model_folders
+from apo_bench.models.language_model import save_model
+from apo_bench.models.reward_model import all_rewards, load_reward_model, new_reward_model
+from apo_bench.models.tokenizer import encode
+
+MAX_LENGTH = 128
+
+
+def rows(dialogues, *responses):
+    return [
+        {"id": str(number), "subset": "helpful", "dialogue": dialogue, "response": response, "finished": number != 1, "gold": 1.0}
+        for number, (dialogue, response) in enumerate(zip(dialogues, responses, strict=True))
+    ]
+
+
+@pytest.fixture
+def players(dialogues):
+    """SFT and one round, the second response of each cut off, and golden responses."""
+    policies = {"r0": rows(dialogues, "No.", "Boil the water", "Yes."), "r1": rows(dialogues, "Yes.", "Use salt", "")}
+    golden = [{key: row[key] for key in ("id", "subset", "dialogue")} | {"response": "Boil the water."} for row in policies["r0"]]
+    return policies, golden
+
+
+def test_scores_are_those_of_each_response_alone(model, tokenizer, compute, dialogues, players, tmp_path):
+    save_model(model, tokenizer, tmp_path / "language_model")
+    folders = {name: tmp_path / name for name in ("base", "r1")}
+    for seed, folder in enumerate(folders.values()):
+        save_model(new_reward_model(tmp_path / "language_model", seed, compute), tokenizer, folder)
+    policies, golden = players
+    scores = score_players(folders, policies, golden, compute, MAX_LENGTH)
+    assert list(scores) == ["base", "r1"] and all(list(found) == ["r0", "r1", "golden"] for found in scores.values())
+    for name, folder in folders.items():
+        for policy, texts in (policies | {"golden": [row | {"finished": True} for row in golden]}).items():
+            for number, row in enumerate(texts):
+                [[alone]] = encode(
+                    tokenizer, [row["dialogue"]], [[row["response"]]], MAX_LENGTH, compute.max_prompt_length, [[row["finished"]]]
+                )
+                reward = all_rewards(load_reward_model(folder, compute), [alone], tokenizer.pad_token_id, "one").item()
+                assert scores[name][policy][number] == pytest.approx(reward, abs=1e-4), (name, policy, number)
+    assert not np.allclose(scores["base"]["r0"], scores["r1"]["r0"])
+    written = ledger_rows(golden, scores)
+    assert [row["scores"]["r1"]["golden"] for row in written] == scores["r1"]["golden"].tolist()
+    assert [row["id"] for row in written] == ["0", "1", "2"]
+
+
+def test_golden_above_counts_a_tie_as_half():
+    scores = {"base": {"r0": np.array([0.0, 1.0, 2.0]), "golden": np.array([1.0, 1.0, 1.0])}}
+    assert {name: values.tolist() for name, values in golden_above(scores)["base"].items()} == {"r0": [1.0, 0.5, 0.0]}
+
+
+def test_reward_models_of_a_game(tmp_path):
+    base, first, later = (tmp_path / name for name in ("base", "first", "later"))
+    assert reward_model_folders("base", ["r1", "r2"], base, first, later) == {"base": base}
+    assert reward_model_folders("wgan", ["r1", "r2"], base, first, later) == {"base": base, "r1": first, "r2": later / "r2" / "reward"}
+
+
+def test_players_are_read_in_the_order_of_the_rounds(players, tmp_path):
+    policies, golden = players
+    write_jsonl(tmp_path / "sft/prompts.jsonl", policies["r0"])
+    write_jsonl(tmp_path / "arm/r1/evaluation/prompts.jsonl", policies["r1"])
+    write_jsonl(tmp_path / "golden_test.jsonl", golden)
+    given = tmp_path / "sft", tmp_path / "arm", tmp_path / "golden_test.jsonl"
+    assert read_players(*given, ["r1"], ("gold",)) == (policies, golden)
+    with pytest.raises(MissingInputError, match=r"arm/r2/evaluation/prompts.jsonl: no such file"):
+        read_players(*given, ["r1", "r2"], ("gold",))
+    with pytest.raises(DataError, match="no key reward_all"):
+        read_players(*given, ["r1"], ("reward_all",))
+    write_jsonl(tmp_path / "golden_test.jsonl", golden[::-1])
+    with pytest.raises(DataError, match=r"golden_test.jsonl: not the prompts of .*sft/prompts.jsonl in their order"):
+        read_players(*given, ["r1"], ("gold",))

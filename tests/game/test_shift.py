@@ -1,0 +1,84 @@
+"""Accuracies on the policy's own samples by hand, against gold's order and against a judge's verdicts."""
+
+import numpy as np
+import pytest
+
+from apo_bench.core.errors import DataError, MissingInputError
+from apo_bench.core.files import write_jsonl
+from apo_bench.game.shift import judged_rows, read_shifted, shift_numbers
+
+
+def rows(*found):
+    """(pairs, right by base, right by own) of each prompt."""
+    return [
+        {"id": str(number), "subset": "helpful", "num_pairs": pairs, "correct": {"base": base, "own": own}}
+        for number, (pairs, base, own) in enumerate(found)
+    ]
+
+
+def test_by_hand():
+    """Round 1: base right on 6 of 8 pairs, own on 4; round 2: base on 2 of 4, own on 3. A prompt without pairs counts for nothing."""
+    first, second = rows((6, 5, 3), (2, 1, 1), (0, 0, 0)), rows((2, 1, 2), (2, 1, 1), (0, 0, 0))
+    numbers = shift_numbers({"r1": first, "r2": second}, 1000, 0.95, 0)
+    values = {name: {key: found[key]["value"] for key in ("base", "own", "gain")} for name, found in numbers["rounds"].items()}
+    assert values == {"r1": {"base": 0.75, "own": 0.5, "gain": -0.25}, "r2": {"base": 0.5, "own": 0.75, "gain": 0.25}}
+    assert {name: found["num_pairs"] for name, found in numbers["rounds"].items()} == {"r1": 8, "r2": 4}
+    assert {name: value["value"] for name, value in numbers["change"].items()} == {"base": -0.25, "own": 0.25}
+
+
+def test_planted_shift_is_decided_and_no_shift_is_not():
+    """200 prompts of 6 pairs: base falls from 75 % to 60 %, own stays at 75 %."""
+    rng = np.random.default_rng(0)
+
+    def draw(base, own):
+        return rows(*((6, int(rng.binomial(6, base)), int(rng.binomial(6, own))) for _ in range(200)))
+
+    change = shift_numbers({"r1": draw(0.75, 0.75), "r2": draw(0.6, 0.75)}, 1000, 0.95, 0)["change"]
+    assert change["base"]["high"] < 0 and change["own"]["low"] < 0 < change["own"]["high"]
+
+
+def test_one_round_has_no_change_and_no_pairs_no_accuracy():
+    numbers = shift_numbers({"r1": rows((0, 0, 0))}, 1000, 0.95, 0)
+    assert numbers == {"rounds": {"r1": {"num_pairs": 0}}, "change": {}}
+
+
+def test_other_prompts_are_refused():
+    with pytest.raises(DataError, match="r2: other prompts than in r1"):
+        shift_numbers({"r1": rows((1, 1, 1)), "r2": rows((1, 1, 1), (1, 1, 1))}, 1000, 0.95, 0)
+
+
+@pytest.fixture
+def verdicts():
+    """Better than SFT's, worse, a tie, not readable."""
+    outcomes = (1.0, 0.0, 0.5, None)
+    return [{"id": str(number), "subset": "helpful", "outcome": outcome} for number, outcome in enumerate(outcomes)]
+
+
+def test_judge_by_hand(verdicts):
+    """Base prefers the policy's response to all four: right on the first. The round's own prefers SFT's on the second, ties the first."""
+    scores = {
+        "base": {"r0": np.zeros(4), "r1": np.ones(4)},
+        "r1": {"r0": np.array([0.0, 2.0, 0.0, 0.0]), "r1": np.array([0.0, 1.0, 1.0, 1.0])},
+    }
+    found = judged_rows(verdicts, scores, "r1")
+    assert [row["num_pairs"] for row in found] == [1, 1, 0, 0]
+    assert [row["correct"] for row in found[:2]] == [{"base": 1.0, "own": 0.5}, {"base": 0.0, "own": 1.0}]
+    assert all(row["correct"] == {"base": 0.0, "own": 0.0} for row in found[2:])
+    assert all(row["correct"]["base"] == row["correct"]["own"] for row in judged_rows(verdicts, {"base": scores["base"]}, "r1"))
+
+
+def test_what_is_read(verdicts, tmp_path):
+    write_jsonl(tmp_path / "first/order.jsonl", rows((1, 1, 1)))
+    write_jsonl(tmp_path / "arm/r2/score/order.jsonl", rows((2, 1, 1)))
+    write_jsonl(tmp_path / "arm/r2/judge/sft/verdicts.jsonl", verdicts)
+    scores = {"base": {"r0": np.zeros(4), "r1": np.ones(4), "r2": np.ones(4)}}
+    given = tmp_path / "first", tmp_path / "arm", ["r1", "r2"]
+    by_gold = read_shifted("gold", *given, ["r2"], scores)
+    assert by_gold == {"r1": rows((1, 1, 1)), "r2": rows((2, 1, 1))}
+    by_judge = read_shifted("judge", *given, ["r2"], scores)
+    assert list(by_judge) == ["r2"] and by_judge["r2"] == judged_rows(verdicts, scores, "r2")
+    assert read_shifted("", *given, [], scores) is None
+    with pytest.raises(MissingInputError, match=r"r1/judge/sft/verdicts.jsonl: no such file"):
+        read_shifted("judge", *given, ["r1", "r2"], scores)
+    with pytest.raises(DataError, match="4 prompts, the ledger has 3"):
+        read_shifted("judge", *given, ["r2"], {"base": {name: values[:3] for name, values in scores["base"].items()}})

@@ -1,0 +1,78 @@
+"""The section on the game: verdicts and numbers as they were counted, and words that fit the data."""
+
+from types import SimpleNamespace
+
+import pytest
+from games import played
+
+from apo_bench.comparison import METRICS, Policy
+from apo_bench.evaluation.statistics import Estimate
+from apo_bench.game.results import Game
+from apo_bench.report.game import game_markdown, game_view
+from apo_bench.report.game_charts import game_charts
+
+ROUNDS = ["r1", "r2"]
+
+
+def comparison(params, rounds, against):
+    """One method with both reward models, as the section sees it."""
+    has_gold = against == "gold"
+    metrics = {metric.name: metric for metric in METRICS if has_gold or metric.key not in ("gold", "refused", "complied")}
+    estimates = {name: Estimate(0.5, 0.4, 0.6, 0.05) for name in metrics}
+    arms = [Policy(f"dpo-{kind}-s0", {}, dict.fromkeys(rounds, estimates), "dpo", kind, 0) for kind in ("base", "adversarial")]
+    references = [Policy(name, {}, {"r0": estimates}) for name in ("sft", "golden", "human")]
+    standing = {"is_pareto": True, "share": 0.5, "standing": "undecided"}
+    frontier = {policy.name: dict.fromkeys(policy.rounds, standing) for policy in [*references, *arms] if has_gold}
+    game = Game({arm.name: played(params, str(arm.reward_model), rounds, against) for arm in arms}, frontier, against)
+    policies = {policy.name: policy for policy in [*references, *arms]}
+    return SimpleNamespace(
+        game=game,
+        arms=arms,
+        references=references,
+        policies=policies,
+        rounds=rounds,
+        confidence=0.95,
+        has_gold=has_gold,
+        metric=metrics.get,
+    )
+
+
+def tables(found):
+    return {title: table for title, table, _ in game_view(found, game_charts(found))["parts"]}
+
+
+def test_numbers_are_those_that_were_counted(params):
+    found = comparison(params, ROUNDS, "gold")
+    numbers = found.game.arms["dpo-adversarial-s0"]
+    shown = tables(found)
+    [(name, verdict, cells)] = shown["Who beats whom"].rows
+    assert (name, verdict) == ("DPO adversarial", numbers["dynamics"]["verdict"])
+    assert cells[0].value == f"{100 * numbers['dynamics']['measures']['forgetting']['value']:+.1f}".replace("-", "−").replace("+0.0", "0.0")
+    by_arm = {name: (verdict, cells) for name, verdict, cells in shown["Over-optimisation"].rows}
+    assert by_arm["DPO adversarial"][0] == numbers["over_optimisation"]["verdict"]
+    shift = [(name, what, [cell.value for cell in cells]) for name, what, cells in shown["Distribution shift"].rows]
+    assert ("DPO adversarial", "r1", ["50.0", "100.0", "+50.0", "12"]) in shift and ("DPO base", "r1", ["50.0", "–", "–", "12"]) in shift
+    assert ("SFT", "SFT") in [(name, what) for name, what, _ in shown["Helpful and harmless"].rows]
+
+
+@pytest.mark.parametrize("against", ["gold", "judge", ""])
+@pytest.mark.parametrize("rounds", [ROUNDS, ["r1"]], ids=["two rounds", "one round"])
+def test_every_kind_of_profile_is_drawn_and_said_in_its_own_words(params, rounds, against):
+    found = comparison(params, rounds, against)
+    charts, shown = game_charts(found), tables(found)
+    assert set(charts) == {"ledger", "over_optimisation", *(["shift"] if against else []), *(["frontier"] if against == "gold" else [])}
+    assert (shown["Distribution shift"] is None, shown["Helpful and harmless"] is None) == (not against, against != "gold")
+    said = game_markdown(found) + "".join(chart.title + chart.text + "".join(chart.panels) for group in charts.values() for chart in group)
+    said += "".join(table.caption + " ".join(table.heads) for table in shown.values() if table)
+    words = said.lower().replace("golden", "")
+    assert ("gold" in words) == (against == "gold")
+    assert ("judge" in words) == (against == "judge")
+    assert ("One round: there is nothing" in said) == (len(rounds) == 1)
+
+
+def test_a_heat_map_a_kind_and_measure_of_the_first_seed_alone(params):
+    found = comparison(params, ROUNDS, "gold")
+    found.arms += [Policy("dpo-base-s1", {}, found.arms[0].rounds, "dpo", "base", 1)]
+    found.game.arms["dpo-base-s1"] = found.game.arms["dpo-base-s0"]
+    [chart] = game_charts(found)["ledger"]
+    assert len(chart.panels) == 4 and "Seed 0; the others stand in the table." in chart.text
