@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from apo_bench.claims.results import Verdicts, read_verdicts
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
@@ -132,6 +133,8 @@ class Comparison:
     reward_models: dict[str, dict[str, dict[str, float]]]
     """Arm -> round -> metric of the reward model that trained its policy in that round -> value."""
     differences: dict[str, Difference]
+    verdicts: Verdicts
+    """On the paper's claims."""
     judged: Judged | None = None
     game: Game | None = None
 
@@ -168,6 +171,7 @@ class Comparison:
             "policies": {name: _policy_summary(policy) for name, policy in self.policies.items()},
             "reward_models": {**self.fixed_reward_models, **self.reward_models},
             "differences": {name: {"rounds": self._difference_summary(value)} for name, value in self.differences.items()},
+            "claims": self.verdicts.summary(),
             **({"judge": self.judged.summary()} if self.judged else {}),
             **({"game": self.game.summary()} if self.game else {}),
         }
@@ -223,6 +227,7 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         reward_models={arm_name(*arm): _read_reward_models(results, params, *arm) for arm in _arms(params)},
         differences=_differences(params, bootstrap, metrics, columns),
         judged=read_judged(results, params, [(arm_name(*arm), arm[1]) for arm in _arms(params)]),
+        verdicts=read_verdicts(results, params, columns, bootstrap),
         game=read_game(results, params, [arm_name(*arm) for arm in _arms(params)], rows, bootstrap),
     )
 

@@ -9,6 +9,7 @@ from apo_bench.comparison import read_comparison
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json, write_text
 from apo_bench.report.charts import charts
+from apo_bench.report.claims import claims_markdown, claims_table
 from apo_bench.report.game import game_markdown
 from apo_bench.report.game_charts import game_charts
 from apo_bench.report.judge import judge_markdown
@@ -31,10 +32,14 @@ def main(results: Path, report: Path) -> tuple[str, Path]:
             for panel_number, panel in enumerate(figure.panels, start=1):
                 write_text(folder / f"{number}-{panel_number}.svg", standalone(panel))
     write_json(report / "summary.json", comparison.summary())
-    write_text(report / "table.md", markdown(comparison) + judge_markdown(comparison) + game_markdown(comparison))
+    write_text(
+        report / "table.md",
+        markdown(comparison) + claims_markdown(comparison.verdicts) + judge_markdown(comparison) + game_markdown(comparison),
+    )
     write_text(report / "index.html", page)
     console = Console(width=TERMINAL_WIDTH, highlight=False)
     console.print(terminal_table(comparison))
     for name, text in claims(comparison).items():
         console.print(f"[bold]{name}[/bold]  {text}", soft_wrap=True)
+    console.print(claims_table(comparison.verdicts))
     return f"{len(comparison.policies)} policies on {comparison.num_test_prompts} prompts", report / "index.html"

@@ -56,7 +56,9 @@ def infer(values_S: np.ndarray, draws_DS: np.ndarray, num_prompts: int, confiden
         over_seeds = float(values_S.var(ddof=1)) / num_seeds
         if over_seeds > within:
             variance = over_prompts + over_seeds - within
-            degrees = variance**2 / (over_prompts**2 / (num_prompts - 1) + over_seeds**2 / (num_seeds - 1))
+            # Satterthwaite has the square of all of over_seeds here, which covers 97 % where little of it is more than single prompts'
+            # noise; the square of what is more covers too little where it is much. The product covers 94 to 97 % in all simulated games.
+            degrees = variance**2 / (over_prompts**2 / (num_prompts - 1) + over_seeds * (over_seeds - within) / (num_seeds - 1))
     error = variance**0.5
     half = float(stats.t.ppf((1 + confidence) / 2, degrees)) * error
     t = value / error if error > 0 else np.inf * np.sign(value) if value else 0.0

@@ -12,6 +12,7 @@ from apo_bench.core.sections import START_ROUND, Compare
 from apo_bench.core.seeds import derive_seed
 from apo_bench.report import glossary
 from apo_bench.report.charts import Chart, legend
+from apo_bench.report.claims import claim_rows
 from apo_bench.report.game import game_view
 from apo_bench.report.judge import judge_view
 from apo_bench.report.tables import CLAIM_METRICS, MINUS, UNITS, interval, method_title, number, policy_title, table_policies
@@ -70,6 +71,7 @@ def render_page(comparison: Comparison, settings: Compare, figures: list[Chart],
         legend=legend(comparison),
         reward_models=_reward_models(comparison),
         reward_model_metrics=[glossary.REWARD_MODEL_METRICS[name] for name in _reward_model_metrics(comparison)],
+        claims=claim_rows(comparison.verdicts),
         judge=judge_view(comparison),
         game=game_view(comparison, game_figures),
         shown=_shown(comparison, settings),

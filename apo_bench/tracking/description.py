@@ -241,7 +241,7 @@ class _Describer:
         return self._run(f"judge-{name}", tags, [folder], measures=measures, data=data, verdicts=verdicts)
 
     def _comparison(self) -> Run:
-        """The report, and the differences between arms with a retrained and with the fixed reward model."""
+        """The report, the verdicts on claims, and the differences between arms with a retrained and with the fixed reward model."""
         rows = [
             {"arm": name, "round": round_id, "metric": metric, "value": estimate["value"], "low": estimate["low"], **estimate}
             for name, difference in self.summary["differences"].items()
@@ -252,10 +252,16 @@ class _Describer:
         for row in rows:
             values = {row["metric"]: row["value"], f"{row['metric']}_low": row["low"], f"{row['metric']}_high": row["high"]}
             measures += _measures(f"versus_base/{row['arm']}", values, _number(row["round"]))
-        names = [name for name in ("index.html", "summary.json") if (self.report / name).is_file()]
+        claims = self.summary["claims"]["claims"]
+        for name, claim in claims.items():
+            for number, contrast in enumerate(claim["contrasts"], start=1):
+                values = {f"{name}_{number}{key}": contrast[end] for key, end in (("", "value"), ("_low", "low"), ("_high", "high"))}
+                measures += _measures("claims", values, _number(self.rounds[-1]))
+        names = [name for name in ("index.html", "table.md", "summary.json") if (self.report / name).is_file()]
         files = {(self.report / name).as_posix(): _md5(self.report / name) for name in names}
         paths = [self.data, *(self.results / "arms" / arm / round_id / "evaluation" for arm in self.arms for round_id in self.rounds)]
-        return self._run("comparison", {"kind": "comparison"}, paths, measures=measures, artifacts=files, table=rows)
+        tags = {"kind": "comparison"} | {f"claim.{name}": claim["verdict"] for name, claim in claims.items()}
+        return self._run("comparison", tags, paths, measures=measures, artifacts=files, table=rows)
 
     def _start(self) -> dict[str, Any]:
         return self.references["sft"]["rounds"]["r0"]

@@ -1,0 +1,92 @@
+"""The twelve claims: which cells they compare, with which sign, and what a run lacks for them."""
+
+import pytest
+
+from apo_bench.claims.paper import PolicyCell, RewardCell, paper_claims
+from apo_bench.core.sections import Run
+
+KINDS = ["base", "adversarial", "wgan", "gail", "no_adversarial", "sequential"]
+
+
+def run(methods=("rjs", "rrhf", "dpo"), kinds=KINDS, num_rounds=3):
+    later = [{"id": f"r{number}", "previous": f"r{number - 1}"} for number in range(2, num_rounds + 1)]
+    lists = {"methods": list(methods), "reward_models": list(kinds), "retrained_reward_models": [kind for kind in kinds if kind != "base"]}
+    return Run.model_validate({**lists, "later_rounds": later, "seeds": [0]})
+
+
+def claims(**changes):
+    return {claim.name: claim for claim in paper_claims(run(**changes))}
+
+
+def test_a_full_run_tests_all_twelve():
+    found = claims()
+    assert list(found) == [f"C{number}" for number in range(1, 13)]
+    assert all(claim.contrasts and not claim.missing for claim in found.values())
+    assert [len(claim.contrasts) for claim in found.values()] == [2, 2, 2, 2, 1, 2, 2, 1, 2, 1, 4, 2]
+
+
+def test_every_contrast_is_nothing_if_all_cells_are_equal():
+    for claim in paper_claims(run(num_rounds=2)):
+        for contrast in claim.contrasts:
+            assert sum(weight for weight, _ in contrast.terms) == pytest.approx(0), contrast.words
+            assert any(weight > 0 for weight, _ in contrast.terms)
+
+
+def test_the_methods_against_base():
+    contrast, wins = claims()["C3"].contrasts
+    assert contrast.terms == ((1.0, PolicyCell("dpo", "adversarial", "r3")), (-1.0, PolicyCell("dpo", "base", "r3"))) == wins.terms
+    assert (contrast.measure, wins.measure) == ("RM_all", "wins by RM_all")
+
+
+def test_reward_models_are_means_over_methods_and_one_in_the_first_round():
+    over_base, over_rounds = claims()["C4"].contrasts
+    last = [(pytest.approx(1 / 3), RewardCell(method, "adversarial", "r3")) for method in ("rjs", "rrhf", "dpo")]
+    assert list(over_base.terms) == [*last, (-1, RewardCell("", "base", "r0"))]
+    assert list(over_rounds.terms) == [*last, (-1, RewardCell("rjs", "adversarial", "r1"))]
+
+
+def test_signs_of_what_ablations_cost():
+    """GAIL: accuracy below base, ECE above it. WGAN and AB: accuracy below APO's. Sequential: ECE above APO's, policies below."""
+    signs = {
+        (name, contrast.measure): {cell.reward_model: weight > 0 for weight, cell in contrast.terms}
+        for name in ("C6", "C7", "C8", "C9")
+        for contrast in claims()[name].contrasts
+    }
+    assert signs == {
+        ("C6", "accuracy"): {"base": True, "gail": False},
+        ("C6", "ECE"): {"base": False, "gail": True},
+        ("C7", "accuracy"): {"adversarial": True, "wgan": False},
+        ("C7", "ECE"): {"adversarial": False, "wgan": True},
+        ("C8", "accuracy"): {"adversarial": True, "no_adversarial": False},
+        ("C9", "ECE"): {"adversarial": False, "sequential": True},
+        ("C9", "RM_all"): {"adversarial": True, "sequential": False},
+    }
+
+
+def test_the_widening_gap_is_a_difference_of_differences():
+    [contrast] = claims()["C10"].contrasts
+    weights = {(cell.reward_model, cell.round): weight for weight, cell in contrast.terms}
+    assert weights == {("adversarial", "r3"): 1, ("adversarial", "r1"): -1, ("base", "r3"): -1, ("base", "r1"): 1}
+
+
+def test_the_order_of_methods_and_the_golden_reference():
+    assert [contrast.words for contrast in claims()["C11"].contrasts] == [
+        "DPO over RRHF with base, r3", "RRHF over RJS with base, r3", "DPO over RRHF with adversarial, r3", "RRHF over RJS with adversarial, r3",
+    ]  # fmt: skip
+    assert [contrast.terms[1] for contrast in claims()["C12"].contrasts] == [(-1.0, PolicyCell("golden", "", "r0"))] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"kinds": ["base", "adversarial"]}, {"C6": ("reward model gail",), "C8": ("reward model no_adversarial",)}),
+        ({"methods": ["dpo"]}, {"C1": ("method rjs",), "C11": ("method rjs", "method rrhf"), "C5": ()}),
+        ({"num_rounds": 1}, {"C4": ("a round after r1",), "C10": ("a round after r1",), "C1": ()}),
+        ({"methods": ["kto"]}, {"C4": ("a method among rjs, rrhf, dpo",), "C12": ("method rrhf", "method dpo")}),
+        ({"kinds": ["base"]}, {"C1": ("reward model adversarial",), "C11": ("reward model adversarial",)}),
+    ],
+)
+def test_what_a_run_lacks_is_said(changes, missing):
+    found = claims(**changes)
+    for name, lacking in missing.items():
+        assert found[name].missing == lacking and bool(found[name].contrasts) == (not lacking)
