@@ -161,7 +161,8 @@ def _frontier_table(comparison: Comparison) -> GameTable:
             found = comparison.game.frontier[policy.name][round_id]
             cells = [_cell(estimates[name].as_dict(), 100, 1) for name in ("refusal_rate", "compliance_rate")]
             standing = f"{'◆ ' if found['is_pareto'] else ''}{STANDINGS[found['standing']]}"
-            rows.append((policy_title(policy), _round(round_id), [*cells, GameCell(standing), GameCell(f"{100 * found['share']:.0f}")]))
+            at = round_id if policy.is_arm else "–"
+            rows.append((policy_title(policy), at, [*cells, GameCell(standing), GameCell(f"{100 * found['share']:.0f}")]))
     caption = (
         "◆: no other policy or round has lower rates of both, as they are. On the frontier if that holds in at least "
         f"{comparison.confidence:.0%} of the bootstrap’s draws, off it in at most {1 - comparison.confidence:.0%}, else undecided."

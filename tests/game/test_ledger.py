@@ -29,12 +29,15 @@ def players(dialogues):
     return policies, golden
 
 
-def test_scores_are_those_of_each_response_alone(model, tokenizer, compute, dialogues, players, tmp_path):
+@pytest.mark.parametrize("longer", [1, 20], ids=["prompts are longer", "responses are longer"])
+def test_scores_are_those_of_each_response_alone(model, tokenizer, compute, dialogues, players, tmp_path, longer):
     save_model(model, tokenizer, tmp_path / "language_model")
     folders = {name: tmp_path / name for name in ("base", "r1")}
     for seed, folder in enumerate(folders.values()):
         save_model(new_reward_model(tmp_path / "language_model", seed, compute), tokenizer, folder)
     policies, golden = players
+    for row in [*golden, *(row for rows in policies.values() for row in rows)]:
+        row["response"] *= longer
     scores = score_players(folders, policies, golden, compute, MAX_LENGTH)
     assert list(scores) == ["base", "r1"] and all(list(found) == ["r0", "r1", "golden"] for found in scores.values())
     for name, folder in folders.items():

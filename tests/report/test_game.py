@@ -52,7 +52,7 @@ def test_numbers_are_those_that_were_counted(params):
     assert by_arm["DPO adversarial"][0] == numbers["over_optimisation"]["verdict"]
     shift = [(name, what, [cell.value for cell in cells]) for name, what, cells in shown["Distribution shift"].rows]
     assert ("DPO adversarial", "r1", ["50.0", "100.0", "+50.0", "12"]) in shift and ("DPO base", "r1", ["50.0", "–", "–", "12"]) in shift
-    assert ("SFT", "SFT") in [(name, what) for name, what, _ in shown["Helpful and harmless"].rows]
+    assert ("SFT", "–") in [(name, what) for name, what, _ in shown["Helpful and harmless"].rows]
 
 
 @pytest.mark.parametrize("against", ["gold", "judge", ""])
