@@ -35,6 +35,8 @@ GOLD = {
     "arms/rjs-adversarial-s0/r2": [3.0, 2.0, -1.0, -2.0],
 }
 ON_PAIRS = {"human_accuracy": 0.7, "human_accuracy_standard_error": 0.02, "gold_accuracy": 0.8, "ece": 0.03, "ace": 0.04, "mce": 0.1}
+MARGINS = {"reward/base": -1.0, "reward/all": 1.0, "first/s0/reward/adversarial": -1.0, "arms/rjs-adversarial-s0/r2/reward": 1.0}
+"""Of every pair: RM_base and the reward model of round 1 are always wrong, that of round 2 is always right."""
 ON_SAMPLES = {"golden_accuracy": 0.9, "best_of_n_gain": 0.5, "sample_accuracy": 0.6, "mean_gold": 0.0}
 
 JUDGED = {
@@ -86,8 +88,9 @@ def results(tmp_path, run_params):
     for name, gold in GOLD.items():
         write_jsonl(folder / name / "evaluation" / "prompts.jsonl", rows(gold))
     write_json(folder / "prepare" / "metrics.json", {"num_records": {"pairs_test": 4}})
-    for name in ("reward/base", "reward/all", "first/s0/reward/adversarial"):
+    for name in ("reward/base", "reward/all", "first/s0/reward/adversarial", "arms/rjs-adversarial-s0/r2/reward"):
         write_json(folder / name / "metrics.json", ON_PAIRS)
+        write_jsonl(folder / name / "margins.jsonl", [{"id": "p", "subset": subset, "margin": MARGINS[name]} for subset in SUBSETS])
     write_json(folder / "arms/rjs-adversarial-s0/r2/reward/metrics.json", ON_PAIRS | {"human_accuracy": 0.75})
     for name in ("first/s0/score/base", "first/s0/score/adversarial", "arms/rjs-base-s0/r2/score", "arms/rjs-adversarial-s0/r2/score"):
         write_json(folder / name / "metrics.json", ON_SAMPLES)

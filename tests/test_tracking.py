@@ -39,6 +39,9 @@ PLAIN_RUNS = {"base_model", "sft", "golden", "comparison", "reward-base", "rewar
 RUNS = {*PLAIN_RUNS, *ARMS, "reward-first-adversarial-s0-r1", "reward-dpo-adversarial-s0-r2"}
 
 
+CLAIM = {"verdict": "undecided", "contrasts": [{"value": 0.5, "low": -1.0, "high": 2.0}, {"value": 0.25, "low": -0.5, "high": 1.0}]}
+
+
 class Project:
     """A folder with out/, report/summary.json and dvc.lock."""
 
@@ -120,6 +123,7 @@ class Project:
                 "golden": {"kind": "reference", "rounds": {"r0": estimates(9.0)}},
             },
             "reward_models": {"base": {"human_accuracy": 0.7}, "all": {"human_accuracy": 0.7}},
+            "claims": {"num_seeds": 1, "claims": {"C3": CLAIM, "C6": {"verdict": "not tested", "contrasts": []}}},
             "differences": {"dpo-adversarial-s0": {"rounds": {"r2": {"gold": estimates(1.0)["gold"] | {"verdict": "undecided"}}}}},
         }
         judged = {"estimates": {"win_rate": estimates(0.6)["gold"], "human_kappa": estimates(0.1)["gold"]}}
@@ -267,6 +271,23 @@ def test_runs_and_their_tags(shown):
     assert "align" in tags["stage"]
     assert len({run.data.tags["dvc.lock_hash"] for run in runs.values()}) == len(RUNS)
     assert all(run.info.status == "FINISHED" for run in runs.values())
+
+
+def test_claims_are_tags_and_metrics_of_the_comparison(shown):
+    client = client_of(shown)
+    run = runs_of(client)["comparison"]
+    assert {key: value for key, value in run.data.tags.items() if key.startswith("claim.")} == {
+        "claim.C3": "undecided",
+        "claim.C6": "not tested",
+    }
+    assert [run.data.metrics[f"claims/C3_{key}"] for key in ("1", "1_low", "1_high", "2", "2_low", "2_high")] == [
+        0.5,
+        -1.0,
+        2.0,
+        0.25,
+        -0.5,
+        1.0,
+    ]
 
 
 def test_second_call_writes_nothing(tracked):

@@ -14,8 +14,6 @@ from apo_bench.models.tokenizer import TokenSequence
 
 POOL = 16
 """Batches that are sorted by length together: enough for little padding, few enough to keep the order random."""
-LONGEST_SHARED_ROW = 1024
-"""Tokens of a row beyond which no further response joins it: what attention computes and masks away grows with the row's square."""
 
 
 @dataclass(frozen=True)
@@ -44,29 +42,37 @@ class TokenBatch:
         return TokenBatch(**moved)
 
 
-def split_into_rows(sequences: Sequence[TokenSequence], share_prompts: bool) -> list[range]:
-    """The indices of the sequences of each row: one, or with `share_prompts` neighbours that have a prompt in common."""
+def split_into_rows(sequences: Sequence[TokenSequence], pairs_a_token: int) -> list[range]:
+    """The indices of the sequences of each row: neighbours that have a prompt in common share one as long as that is less work.
+
+    Args:
+        sequences: in their order.
+        pairs_a_token: a response joins a row if that spares a token of the prompt for at most so many further pairs of tokens between which
+            attention computes what the mask then hides; 0 for rows of one sequence.
+    """
     rows: list[range] = []
     length = 0
     for index, sequence in enumerate(sequences):
-        response = len(sequence.ids) - sequence.prompt_length
-        if rows and share_prompts and _same_prompt(sequences[index - 1], sequence) and length + response <= LONGEST_SHARED_ROW:
+        whole, prompt = len(sequence.ids), sequence.prompt_length
+        joined = length + whole - prompt
+        further_pairs = joined**2 - length**2 - whole**2
+        if rows and pairs_a_token and further_pairs <= pairs_a_token * prompt and _same_prompt(sequences[index - 1], sequence):
             rows[-1] = range(rows[-1].start, index + 1)
-            length += response
+            length = joined
         else:
             rows.append(range(index, index + 1))
-            length = len(sequence.ids)
+            length = whole
     return rows
 
 
-def longest_row(sequences: Sequence[TokenSequence], share_prompts: bool) -> int:
+def longest_row(sequences: Sequence[TokenSequence], pairs_a_token: int) -> int:
     """Tokens of the longest row of a group of sequences."""
-    return max(_row_length(sequences[row.start : row.stop]) for row in split_into_rows(sequences, share_prompts))
+    return max(_row_length(sequences[row.start : row.stop]) for row in split_into_rows(sequences, pairs_a_token))
 
 
-def pad(sequences: Sequence[TokenSequence], pad_token_id: int, share_prompts: bool = False) -> TokenBatch:
+def pad(sequences: Sequence[TokenSequence], pad_token_id: int, pairs_a_token: int = 0) -> TokenBatch:
     """Sequences in rows, padded on the right to the longest of these."""
-    rows = split_into_rows(sequences, share_prompts)
+    rows = split_into_rows(sequences, pairs_a_token)
     ids: list[list[int]] = []
     segments: list[list[int]] = []
     positions: list[list[int]] = []
@@ -105,9 +111,9 @@ def training_batches(lengths: Sequence[int], batch_size: int, generator: torch.G
         yield batches[number]
 
 
-def inference_batches(sequences: Sequence[TokenSequence], max_tokens: int, share_prompts: bool = False) -> Iterator[list[int]]:
+def inference_batches(sequences: Sequence[TokenSequence], max_tokens: int, pairs_a_token: int = 0) -> Iterator[list[int]]:
     """Batches of indices, rows sorted by length, each of at most `max_tokens` tokens with its padding (or of one row)."""
-    rows = split_into_rows(sequences, share_prompts)
+    rows = split_into_rows(sequences, pairs_a_token)
     lengths = [_row_length(sequences[row.start : row.stop]) for row in rows]
     batch: list[range] = []
     for number in sorted(range(len(rows)), key=lambda number: lengths[number]):

@@ -30,11 +30,7 @@ def read_players(sft: Path, evaluations: Path, golden: Path, rounds: list[str], 
 
 
 def score_players(folders: dict[str, Path], policies: dict[str, Rows], golden: Rows, compute: Compute, max_length: int) -> Scores:
-    """Each reward model is loaded once and scores all responses in one pass.
-
-    Those to a prompt stand next to one another, and so share it, only if prompts are longer than responses: on short ones, as the
-    default's, the mask of a shared row took twice the time of separate rows.
-    """
+    """Each reward model is loaded once and scores all responses in one pass, those to a prompt behind the prompt they share."""
     players = {**policies, GOLDEN: [row | {"finished": True} for row in golden]}
     tokenizer = load_tokenizer(folders[FIXED])
     groups = encode(
@@ -45,12 +41,10 @@ def score_players(folders: dict[str, Path], policies: dict[str, Rows], golden: R
         compute.max_prompt_length,
         [[rows[prompt]["finished"] for rows in players.values()] for prompt in range(len(golden))],
     )
-    num_tokens = sum(len(item.ids) for group in groups for item in group)
-    by_prompt = 2 * sum(item.prompt_length for group in groups for item in group) > num_tokens
-    flat = [item for group in (groups if by_prompt else zip(*groups, strict=True)) for item in group]
+    flat = [sequence for group in groups for sequence in group]
     scores = {}
     for name, folder in folders.items():
-        rewards_N = all_rewards(load_reward_model(folder, compute), flat, tokenizer.pad_token_id, f"reward model {name}").double().numpy()
-        scores_QP = rewards_N.reshape(len(golden), len(players)).T if by_prompt else rewards_N.reshape(len(players), len(golden))
-        scores[name] = dict(zip(players, scores_QP, strict=True))
+        rewards_N = all_rewards(load_reward_model(folder, compute), flat, tokenizer.pad_token_id, f"reward model {name}")
+        scores_PQ = rewards_N.double().numpy().reshape(len(golden), len(players))
+        scores[name] = dict(zip(players, scores_PQ.T, strict=True))
     return scores

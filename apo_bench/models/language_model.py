@@ -76,10 +76,12 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, path:
     tokenizer.save_pretrained(path)
 
 
-def shares_prompts(model: PreTrainedModel) -> bool:
-    """Whether several responses may stand behind one prompt: attention has to go by the mask, and positions by `position_ids`, alone."""
+def pairs_a_token(model: PreTrainedModel) -> int:
+    """The pairs of tokens between which attention computes in the time that the rest of the model takes for a token, about; 0 if
+    several responses cannot stand behind one prompt, as attention goes by more than the mask or positions by more than `position_ids`."""
     takes_positions = "position_ids" in signature(type(model.base_model).forward).parameters
-    return takes_positions and not model._is_stateful and getattr(model.config, "sliding_window", None) is None
+    can_share = takes_positions and not model._is_stateful and getattr(model.config, "sliding_window", None) is None
+    return model.config.hidden_size if can_share else 0
 
 
 def final_states(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
@@ -147,9 +149,9 @@ def inference(
     """This rank's batches of like length with the indices of their sequences, behind a progress bar; neighbours may share a prompt."""
     num_tokens = sum(len(sequence.ids) for sequence in sequences)
     at_once = TOKENS_A_BATCH if num_ranks() == 1 else min(TOKENS_A_BATCH, -(-num_tokens // num_ranks()))  # work for every rank
-    share_prompts = shares_prompts(model)
-    batches = list(inference_batches(sequences, at_once, share_prompts))[rank() :: num_ranks()]
+    worth = pairs_a_token(model)
+    batches = list(inference_batches(sequences, at_once, worth))[rank() :: num_ranks()]
     with tqdm(total=sum(map(len, batches)), desc=title, unit="sequence") as progress:
         for indices in batches:
-            yield indices, pad([sequences[index] for index in indices], pad_token_id, share_prompts)
+            yield indices, pad([sequences[index] for index in indices], pad_token_id, worth)
             progress.update(len(indices))

@@ -18,7 +18,7 @@ from apo_bench.core.sections import PretrainedModel
 from apo_bench.core.seeds import use_threads
 from apo_bench.data.batching import TokenBatch, pad
 from apo_bench.engines.in_process import generate
-from apo_bench.models.language_model import load_language_model, new_llama, response_logps, save_model, shares_prompts
+from apo_bench.models.language_model import load_language_model, new_llama, pairs_a_token, response_logps, save_model
 from apo_bench.models.precision import mixed_precision
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.reward_model import load_reward_model, new_reward_model, rewards
@@ -158,7 +158,7 @@ def _read(model: PreTrainedModel, groups: Groups, tokenizer: PreTrainedTokenizer
 
 def _rows(model: PreTrainedModel, groups: Groups, tokenizer: PreTrainedTokenizerFast) -> tuple[TokenBatch, float]:
     """The groups as a batch, and the tokens of its rows with each prompt once, as `Work` counts them whatever the model can share."""
-    padded = pad([sequence for group in groups for sequence in group], tokenizer.pad_token_id, shares_prompts(model))
+    padded = pad([sequence for group in groups for sequence in group], tokenizer.pad_token_id, pairs_a_token(model))
     num_tokens = sum(group[0].prompt_length + sum(len(item.ids) - item.prompt_length for item in group) for group in groups)
     return padded, num_tokens
 

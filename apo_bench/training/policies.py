@@ -15,7 +15,7 @@ from apo_bench.core.sections import Compute, Training
 from apo_bench.data.batching import longest_row, pad
 from apo_bench.engines.training import Engine
 from apo_bench.methods.base import Method, ResponseGroups, cross_entropy
-from apo_bench.models.language_model import all_response_logps, response_logps, shares_prompts
+from apo_bench.models.language_model import all_response_logps, pairs_a_token, response_logps
 from apo_bench.models.precision import mixed_precision
 from apo_bench.models.tokenizer import TokenSequence, encode
 from apo_bench.training.loop import train
@@ -89,7 +89,7 @@ def align(
         learning_rate=hyper.learning_rate(round_number),
         max_length=hyper.max_length,
     )
-    lengths = [longest_row(group, shares_prompts(model)) for group in groups]
+    lengths = [longest_row(group, pairs_a_token(model)) for group in groups]
     return train(model, loss, lengths, settings, compute, engine, seed, title), counts
 
 
@@ -148,6 +148,6 @@ def _encode_rows(tokenizer: PreTrainedTokenizerFast, rows: Rows, settings: Train
 def _group_logps(model: PreTrainedModel, groups: list[list[TokenSequence]], pad_token_id: int) -> tuple[Tensor, Tensor]:
     """Log-probabilities and lengths in tokens of B groups of K responses: [B, K] each."""
     shape = (len(groups), len(groups[0]))
-    batch = pad([sequence for group in groups for sequence in group], pad_token_id, shares_prompts(model))
+    batch = pad([sequence for group in groups for sequence in group], pad_token_id, pairs_a_token(model))
     lengths_N = (batch.lengths_N - batch.prompt_lengths_N).to(model.device)
     return response_logps(model, batch).view(shape), lengths_N.view(shape)

@@ -17,7 +17,7 @@ from apo_bench.core.sections import Compute, RetrainedReward, Training
 from apo_bench.data.batching import longest_row, pad
 from apo_bench.engines.training import Engine
 from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss, difference_loss
-from apo_bench.models.language_model import shares_prompts
+from apo_bench.models.language_model import pairs_a_token
 from apo_bench.models.reward_model import rewards
 from apo_bench.models.tokenizer import TokenSequence, encode
 from apo_bench.training.loop import train
@@ -130,7 +130,7 @@ def encode_golden_groups(
 
 def _group_rewards(model: PreTrainedModel, groups: list[list[TokenSequence]], pad_token_id: int) -> Tensor:
     """Rewards of groups of sequences of equal size: [number of groups, size]."""
-    batch = pad([sequence for group in groups for sequence in group], pad_token_id, shares_prompts(model))
+    batch = pad([sequence for group in groups for sequence in group], pad_token_id, pairs_a_token(model))
     return rewards(model, batch).view(len(groups), -1)
 
 
@@ -140,7 +140,7 @@ def _pair_metrics(chosen_P: Tensor, rejected_P: Tensor, fraction: float) -> dict
 
 
 def _row_lengths(model: PreTrainedModel, groups: list[list[TokenSequence]]) -> list[int]:
-    return [longest_row(group, shares_prompts(model)) for group in groups]
+    return [longest_row(group, pairs_a_token(model)) for group in groups]
 
 
 def _spread(num_turns: int, steps_an_epoch: int, num_epochs: int, seed: int) -> Iterator[list[int]]:

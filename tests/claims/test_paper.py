@@ -70,9 +70,8 @@ def test_the_widening_gap_is_a_difference_of_differences():
 
 
 def test_the_order_of_methods_and_the_golden_reference():
-    assert [contrast.words for contrast in claims()["C11"].contrasts] == [
-        "DPO over RRHF with base, r3", "RRHF over RJS with base, r3", "DPO over RRHF with adversarial, r3", "RRHF over RJS with adversarial, r3",
-    ]  # fmt: skip
+    words = [contrast.words for contrast in claims()["C11"].contrasts]
+    assert words == [f"{pair} with {kind}, r3" for kind in ("base", "adversarial") for pair in ("DPO over RRHF", "RRHF over RJS")]
     assert [contrast.terms[1] for contrast in claims()["C12"].contrasts] == [(-1.0, PolicyCell("golden", "", "r0"))] * 2
 
 

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from apo_bench.data import batching
 from apo_bench.data.batching import inference_batches, longest_row, pad, split_into_rows, training_batches
 from apo_bench.models.tokenizer import TokenSequence
 
@@ -41,20 +40,24 @@ def sequence(prompt: list[int], response: list[int]) -> TokenSequence:
 def test_neighbours_with_one_prompt_share_a_row():
     """By hand: two responses to one prompt, one to another, one without a prompt."""
     sequences = [sequence([5, 6], [7, 8]), sequence([5, 6], [4]), sequence([5, 7], [7]), sequence([], [5, 6]), sequence([], [5])]
-    assert split_into_rows(sequences, share_prompts=True) == [range(0, 2), range(2, 3), range(3, 4), range(4, 5)]
-    assert split_into_rows(sequences, share_prompts=False) == [range(index, index + 1) for index in range(5)]
-    batch = pad(sequences, 9, share_prompts=True)
+    assert split_into_rows(sequences, pairs_a_token=1000) == [range(0, 2), range(2, 3), range(3, 4), range(4, 5)]
+    assert split_into_rows(sequences, pairs_a_token=0) == [range(index, index + 1) for index in range(5)]
+    batch = pad(sequences, 9, pairs_a_token=1000)
     assert batch.input_ids_RT.tolist() == [[5, 6, 7, 8, 4], [5, 7, 7, 9, 9], [5, 6, 9, 9, 9], [5, 9, 9, 9, 9]]
     assert batch.segments_RT[0].tolist() == [0, 0, 1, 1, 2]
     assert batch.positions_RT[0].tolist() == [0, 1, 2, 3, 2]
     assert (batch.rows_N.tolist(), batch.starts_N.tolist()) == ([0, 0, 1, 2, 3], [2, 4, 2, 0, 0])
-    assert (longest_row(sequences, True), longest_row(sequences, False)) == (5, 4)
+    assert (longest_row(sequences, 1000), longest_row(sequences, 0)) == (5, 4)
 
 
-def test_rows_do_not_grow_without_end(monkeypatch):
-    monkeypatch.setattr(batching, "LONGEST_SHARED_ROW", 6)
-    sequences = [sequence([5, 6], [7, 8]), sequence([5, 6], [4, 4]), sequence([5, 6], [3])]
-    assert split_into_rows(sequences, share_prompts=True) == [range(0, 2), range(2, 3)]
+def test_a_response_joins_a_row_as_long_as_that_is_less_work():
+    """By hand: 12 tokens and 12 more of which 10 are the prompt's: 14**2 - 12**2 - 12**2 is less than nothing. With a prompt of 2 tokens
+    22**2 - 12**2 - 12**2 = 196 pairs more, for 2 tokens."""
+    long_prompt = [sequence([5] * 10, [7] * 2), sequence([5] * 10, [4] * 2)]
+    assert split_into_rows(long_prompt, pairs_a_token=1) == [range(0, 2)]
+    short_prompt = [sequence([5] * 2, [7] * 10), sequence([5] * 2, [4] * 10), sequence([5] * 2, [3] * 10)]
+    assert split_into_rows(short_prompt, pairs_a_token=97) == [range(0, 1), range(1, 2), range(2, 3)]
+    assert split_into_rows(short_prompt, pairs_a_token=98) == [range(0, 2), range(2, 3)]  # 32**2 - 22**2 - 12**2 = 396 for the third
 
 
 def test_inference_batches_hold_each_sequence_once_within_the_limit():
@@ -68,6 +71,6 @@ def test_inference_batches_hold_each_sequence_once_within_the_limit():
 
 def test_inference_batches_count_a_shared_prompt_once():
     sequences = [sequence([5] * 20, [6] * 10), sequence([5] * 20, [7] * 5), sequence([4] * 20, [6] * 15)]
-    assert list(inference_batches(sequences, max_tokens=70, share_prompts=True)) == [[0, 1, 2]]  # two rows of 35
-    assert sorted(inference_batches(sequences, max_tokens=69, share_prompts=True)) == [[0, 1], [2]]
+    assert list(inference_batches(sequences, max_tokens=70, pairs_a_token=1000)) == [[0, 1, 2]]  # two rows of 35
+    assert sorted(inference_batches(sequences, max_tokens=69, pairs_a_token=1000)) == [[0, 1], [2]]
     assert list(inference_batches(sequences, max_tokens=70)) == [[1, 0], [2]]

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig, Mamba
 from apo_bench.core.errors import MissingInputError
 from apo_bench.data.batching import pad
 from apo_bench.models import language_model
-from apo_bench.models.language_model import all_response_logps, load_language_model, response_logps, save_model, shares_prompts
+from apo_bench.models.language_model import all_response_logps, load_language_model, pairs_a_token, response_logps, save_model
 from apo_bench.models.tokenizer import TokenSequence, encode
 
 
@@ -56,10 +56,10 @@ def test_order_and_batch_size_change_nothing(model, tokenizer, sequences, monkey
 def test_a_shared_prompt_changes_no_value_and_no_gradient(new_model, tokenizer, sequences):
     """Two rows of two responses, one of an empty response beside a full one, against a row a sequence."""
     model = new_model()
-    assert shares_prompts(model)
+    assert pairs_a_token(model) == 32
     results = []
-    for share_prompts in (False, True):
-        batch = pad(sequences, tokenizer.pad_token_id, share_prompts)
+    for worth in (0, 1000):
+        batch = pad(sequences, tokenizer.pad_token_id, worth)
         model.zero_grad()
         logps = response_logps(model, batch)
         (logps * torch.linspace(-1, 1, len(logps))).sum().backward()
@@ -74,10 +74,10 @@ def test_a_shared_prompt_changes_no_value_and_no_gradient(new_model, tokenizer, 
 def test_models_that_go_by_more_than_mask_and_positions_share_no_prompt():
     small = {"hidden_size": 16, "num_hidden_layers": 1, "vocab_size": 10}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 16}
-    assert shares_prompts(AutoModelForCausalLM.from_config(Qwen2Config(**small, **heads)))
-    assert not shares_prompts(AutoModelForCausalLM.from_config(MistralConfig(**small, **heads, sliding_window=4)))
-    assert not shares_prompts(AutoModelForCausalLM.from_config(BloomConfig(hidden_size=16, n_layer=1, n_head=2, vocab_size=10)))
-    assert not shares_prompts(AutoModelForCausalLM.from_config(MambaConfig(**small)))
+    assert pairs_a_token(AutoModelForCausalLM.from_config(Qwen2Config(**small, **heads))) == 16
+    assert not pairs_a_token(AutoModelForCausalLM.from_config(MistralConfig(**small, **heads, sliding_window=4)))
+    assert not pairs_a_token(AutoModelForCausalLM.from_config(BloomConfig(hidden_size=16, n_layer=1, n_head=2, vocab_size=10)))
+    assert not pairs_a_token(AutoModelForCausalLM.from_config(MambaConfig(**small)))
 
 
 def test_gradient_reaches_the_model(new_model, tokenizer, sequences):

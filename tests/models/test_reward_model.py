@@ -48,7 +48,7 @@ def test_rewards_match_a_plain_forward_pass(reward_model, tokenizer, sequences):
 
 
 def test_a_shared_prompt_changes_no_value(reward_model, tokenizer, sequences):
-    batch = pad(sequences, tokenizer.pad_token_id, share_prompts=True)
+    batch = pad(sequences, tokenizer.pad_token_id, pairs_a_token=1000)
     assert len(batch.input_ids_RT) == 3
     expected = rewards(reward_model, pad(sequences, tokenizer.pad_token_id))
     assert rewards(reward_model, batch).tolist() == pytest.approx(expected.tolist(), abs=1e-5)

@@ -72,7 +72,9 @@ def test_every_kind_of_profile_is_drawn_and_said_in_its_own_words(params, rounds
 
 def test_a_heat_map_a_kind_and_measure_of_the_first_seed_alone(params):
     found = comparison(params, ROUNDS, "gold")
-    found.arms += [Policy("dpo-base-s1", {}, found.arms[0].rounds, "dpo", "base", 1)]
+    found.policies["dpo-base-s1"] = Policy("dpo-base-s1", {}, found.arms[0].rounds, "dpo", "base", 1)
+    found.arms.append(found.policies["dpo-base-s1"])
     found.game.arms["dpo-base-s1"] = found.game.arms["dpo-base-s0"]
+    found.game.frontier["dpo-base-s1"] = found.game.frontier["dpo-base-s0"]
     [chart] = game_charts(found)["ledger"]
     assert len(chart.panels) == 4 and "Seed 0; the others stand in the table." in chart.text

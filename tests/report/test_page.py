@@ -5,6 +5,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from claimed import claimed
 from games import played
 
 from apo_bench.comparison import METRICS, NEEDS_GOLD, Comparison, Difference, Policy
@@ -90,6 +91,7 @@ def comparison(request, params):
         },
         fixed_reward_models={"base": {n: v for n, v in on_pairs.items() if n != "golden_accuracy"}, "all": on_pairs},
         reward_models={f"{m}-{k}-s0": dict.fromkeys(rounds, on_pairs) for m, k, s in arms},
+        verdicts=claimed(params),
         judged=judged(arms, rounds) if request.param else None,
         game=game(params, arms, rounds, request.param),
         differences={
@@ -171,7 +173,7 @@ def test_charts_and_tables_are_described(page, checked, comparison):
     of_game = 8 + 2 * (3 + 1 + 1) if comparison.has_gold else 8 + 2 * 2  # heat maps; then a panel a method and chart
     assert len(svgs) == of_game + (3 * 2 + 4 + 2 if comparison.has_gold else 2 + 3 + 1)  # the same, reward models, costs
     assert all('role="img" aria-label="' in element for element in svgs)
-    assert checked.tags.count("caption") == checked.tags.count("table") == (6 + 5 if comparison.judged else 3 + 3)  # with those of the game
+    assert checked.tags.count("caption") == checked.tags.count("table") == (7 + 5 if comparison.judged else 4 + 3)  # with those of the game
 
 
 def test_shows_what_the_judge_says_and_what_it_is_worth(page, comparison):

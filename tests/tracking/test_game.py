@@ -27,6 +27,7 @@ def test_what_is_unknown_is_left_out(params):
     expected = {"score_by_base", "accuracy_by_base", "score_of_golden_by_base", "proxy_gain", "target_change_to_last"}
     assert names == {*expected, "proxy_change_to_last"}
     assert not list(shift_measures(numbers, "r1"))
+    numbers["over_optimisation"] |= {"stops_after": None}
     assert set(game_tags(numbers)) == {"game.over_optimisation"}
 
 
