@@ -1,7 +1,8 @@
 """`dvc repro` with independent stages side by side: what `make repro` runs.
 
 DVC runs stages one after another. Here workers, each a process with DVC loaded once, reproduce one stage at a time of DVC's own graph, as
-soon as what it depends on is up to date. DVC still decides what has to run, restores from its run cache and writes dvc.lock.
+soon as what it depends on is up to date. DVC still decides what has to run, restores from its run cache and says what dvc.lock is to
+hold. That file is written here, for many stages at a time: to write it after each one takes longer than small stages, in a large profile.
 """
 
 import logging
@@ -19,6 +20,13 @@ from apo_bench.core.processes import die_with_parent
 from apo_bench.stages import depths, next_stages, num_side_by_side, stage_graph
 from pipeline.server import stage_server
 from pipeline.stage import BAR_LINE_VARIABLE
+
+LOCK_FILE = Path("dvc.lock")
+LOCK_SHARE = 0.05
+"""Share of the time that may go into writing dvc.lock. What a kill keeps out of it, DVC's run cache still knows."""
+
+Entry = dict[str, Any]
+"""The name of a stage, and what dvc.lock holds of it."""
 
 _repo: Any = None
 _stages: dict[str, Any] = {}
@@ -56,21 +64,62 @@ def _schedule(pool: ProcessPoolExecutor, num_workers: int, order: list[str], par
     """Runs every stage after its parents, longest chain of dependants first; returns how many had to run."""
     depth = depths(order, parents)
     waiting = {name: set(parents[name]) for name in order}
-    running: dict[Future[bool], str] = {}
+    running: dict[Future[Entry | None], str] = {}
     num_run = 0
-    while waiting or running:
-        for name in next_stages(waiting, depth, order)[
-            : num_workers - len(running)
-        ]:  # the others wait, as a longer chain may become ready before a worker is free
-            del waiting[name]
-            running[pool.submit(_reproduce, name)] = name
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
-            name = running.pop(future)
-            num_run += future.result()
-            for missing in waiting.values():
-                missing.discard(name)
+    lock = LockFile()
+    try:
+        while waiting or running:
+            if not running:  # what comes now depends on all that ran, and may read its entries, as `track` does
+                lock.write()
+            for name in next_stages(waiting, depth, order)[
+                : num_workers - len(running)
+            ]:  # the others wait, as a longer chain may become ready before a worker is free
+                del waiting[name]
+                running[pool.submit(_reproduce, name)] = name
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                name = running.pop(future)
+                if entry := future.result():
+                    num_run += 1
+                    lock.add(entry)
+                for missing in waiting.values():
+                    missing.discard(name)
+            lock.write_in_time()
+    finally:
+        lock.write()
     return num_run
+
+
+class LockFile:
+    """dvc.lock, with the entries that it still lacks."""
+
+    def __init__(self) -> None:
+        self._entries: Entry = {}
+        self._next = 0.0
+
+    def add(self, entry: Entry) -> None:
+        """Takes the entry of a stage that has run."""
+        self._entries |= entry
+
+    def write_in_time(self) -> None:
+        """Writes if so far no more than `LOCK_SHARE` of the time has gone into it."""
+        if time.monotonic() >= self._next:
+            self.write()
+
+    def write(self) -> None:
+        """Writes what is lacking; whoever reads the file meanwhile finds the old one or the new one."""
+        if not self._entries:
+            return
+        from dvc.utils.serialize import dump_yaml, load_yaml
+
+        started = time.monotonic()
+        data = load_yaml(LOCK_FILE) if LOCK_FILE.exists() else {}
+        content = {"schema": "2.0", **data, "stages": data.get("stages", {}) | self._entries}
+        partial = LOCK_FILE.with_name("dvc.lock.partial")
+        dump_yaml(partial, content)
+        partial.replace(LOCK_FILE)
+        self._entries = {}
+        self._next = time.monotonic() + (time.monotonic() - started) / LOCK_SHARE
 
 
 def _open_repo(numbers: Any) -> None:
@@ -90,24 +139,22 @@ def _graph() -> tuple[list[str], dict[str, set[str]]]:
     return stage_graph(_repo)
 
 
-def _reproduce(name: str) -> bool:
-    """Brings one stage up to date; returns whether it had to run.
+def _reproduce(name: str) -> Entry | None:
+    """Brings one stage up to date; returns its entry for dvc.lock if it had to run.
 
     As `dvc repro --single-item`, but with the stages parsed once: dvc.yaml and params.yaml do not change during a run, and parsing them
     takes longer than a small stage.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import lock_repo
+    from dvc.stage.serialize import to_lockfile
 
     stage = _stages[name]
     try:
         with lock_repo(_repo):
-            ran = stage.reproduce()
-            if ran:
-                stage.dump(update_pipeline=False)
+            return dict(to_lockfile(stage)) if stage.reproduce() else None
     except DvcException as error:
         raise RuntimeError(f"{name} failed: {error}") from None  # DVC's own exceptions do not survive pickling
-    return bool(ran)
 
 
 if __name__ == "__main__":
