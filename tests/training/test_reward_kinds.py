@@ -72,11 +72,19 @@ def test_the_kinds_train_different_models(trained):
         assert not torch.allclose(weights[kind], weights["adversarial"], atol=1e-5), kind
 
 
-def test_the_first_loss_is_the_formula(trained):
-    """At the start of each kind, by its terms: those of one term add up to the loss of both."""
-    weights = {"human_weight": 0.7, "adversarial_weight": 0.6}
-    both = trained("adversarial", **weights, batch_size=NUM_PAIRS, epochs=1)[0][0]["loss"]
-    game = trained("gail", adversarial_weight=0.6, batch_size=NUM_PAIRS, epochs=1)[0][0]["loss"]
-    human = trained("no_adversarial", human_weight=0.7, batch_size=NUM_PAIRS, epochs=1)
-    assert human[1]["pair"] == NUM_PAIRS + 4
-    assert 0 < game < both and both - game == pytest.approx(human[0][0]["loss"], rel=0.3)  # four pairs are counted twice there
+def test_the_first_loss_is_the_sum_of_its_terms(trained):
+    """All pairs and groups in one step: doubling lambda adds the human term once more, and what is left without it is GAIL's loss."""
+
+    def first_loss(kind, **weights):
+        return trained(kind, **weights, batch_size=NUM_PAIRS, epochs=1)[0][0]["loss"]
+
+    both, more = (
+        first_loss("adversarial", human_weight=0.7, adversarial_weight=0.6),
+        first_loss("adversarial", human_weight=1.4, adversarial_weight=0.6),
+    )
+    game, more_game = first_loss("gail", adversarial_weight=0.6), first_loss("gail", adversarial_weight=1.2)
+    assert min(both - game, game) > 0.05
+    assert more - both == pytest.approx(both - game, rel=1e-4)
+    assert more_game == pytest.approx(2 * game, rel=1e-4)
+    critic = first_loss("wgan", human_weight=0.7, adversarial_weight=0.6)
+    assert first_loss("wgan", human_weight=0.7, adversarial_weight=1.2) - critic == pytest.approx(critic - (both - game), rel=1e-3)
