@@ -1,5 +1,6 @@
 """Sampling by the engine that params name. What goes in and what comes out is the same for all engines: dialogues and responses."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from apo_bench.models.tokenizer import encode_prompts
 
 NUM_NAMED = 3
 """Prompts without all their responses that an error names."""
+
+
+SPEAKER = re.compile(r"^\s*(Human|Assistant):")
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,9 @@ def _check_complete(dialogues: Sequence[str], tokens: list[list[list[int]]], num
 
 
 def _own_turn(texts: list[str], ended: list[bool]) -> Samples:
-    """Cuts what a response goes on to say in the human's place; having said all it had to say, such a response is finished."""
-    cut = [text.partition(HUMAN) for text in texts]
+    """Cuts what a response goes on to say in the human's place; having said all it had to say, such a response is finished.
+
+    A speaker's name that a response begins with belongs to the form of a dialogue and not to the response, and is left out.
+    """
+    cut = [SPEAKER.sub("", text).partition(HUMAN) for text in texts]
     return Samples([own.strip() for own, _, _ in cut], [end or bool(marker) for end, (_, marker, _) in zip(ended, cut, strict=True)])

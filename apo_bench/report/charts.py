@@ -12,9 +12,10 @@ from apo_bench.report.glossary import REWARD_MODEL_METRICS
 from apo_bench.report.svg import PANEL_INCHES, SMALL_INCHES, WIDE_INCHES, Panel
 from apo_bench.report.tables import UNITS, policy_title
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Of methods. Source: Okabe & Ito 2008, told apart with any of the common colour blindnesses; the yellow is left out, too pale on white."""
-LINES = (("6 3", "o", False), ("", "o", True), ("2 2", "s", True), ("8 2 2 2", "D", True))
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288")
+"""Of methods. Source: Okabe & Ito 2008, told apart with any of the common colour blindnesses, but for the yellow, too pale on white; in
+its place an indigo of Tol 2021."""
+LINES = (("6 3", "o", False), ("", "o", True), ("2 2", "s", True), ("8 2 2 2", "D", True), ("1 2", "^", True), ("9 2 2 2 2 2", "v", True))
 """Of reward models: dashes in points, marker, whether the marker is filled."""
 REFERENCE_COLOUR = "#6b7280"
 REFERENCE_MARKERS = {"*": "★", "P": "✚", "X": "✖"}

@@ -69,6 +69,6 @@ def test_what_is_missing_is_named():
 
 def test_what_is_said_in_the_humans_place_is_cut():
     """Such a response had said all it had to say; one that merely names a human goes on."""
-    texts = ["Yes.\n\nHuman: And now?\n\nAssistant: No.", " Human: is a word. ", "Cut off"]
+    texts = ["Yes.\n\nHuman: And now?\n\nAssistant: No.", " Human: I cannot say. ", "Cut off, as every Human: of us"]
     samples = _own_turn(texts, [False, True, False])
-    assert samples.responses == ["Yes.", "Human: is a word.", "Cut off"] and samples.finished == [True, True, False]
+    assert samples.responses == ["Yes.", "I cannot say.", "Cut off, as every Human: of us"] and samples.finished == [True, True, False]
