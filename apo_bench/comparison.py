@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from apo_bench.claims.inference import infer
 from apo_bench.claims.results import Verdicts, read_verdicts
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
@@ -103,13 +104,20 @@ class Difference:
     rounds: dict[str, dict[str, Estimate]]
 
     def verdict(self, metric: Metric, round_id: str) -> str | None:
-        """`NAME better` if the interval lies on one side of zero, else `undecided`; None for a metric without a better side."""
-        if metric.better is None:
-            return None
-        estimate = self.rounds[round_id][metric.name]
-        if estimate.low <= 0 <= estimate.high:
-            return "undecided"
-        return f"{self.reward_model if (estimate.low > 0) == (metric.better == 'higher') else FIXED} better"
+        """See `verdict`."""
+        return verdict(self.reward_model, metric, self.rounds[round_id][metric.name])
+
+
+@dataclass(frozen=True)
+class SeedMeans:
+    """The mean over seeds of an arm after the last round; intervals cover prompts and, from three seeds on, seeds."""
+
+    method: str
+    reward_model: str
+    values: dict[str, Estimate]
+    """By metric."""
+    differences: dict[str, Estimate]
+    """From the arm with the fixed reward model, paired by seed and prompt; empty for that one."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,8 @@ class Comparison:
     differences: dict[str, Difference]
     verdicts: Verdicts
     """On the paper's claims."""
+    over_seeds: list[SeedMeans]
+    """Empty if there is one seed."""
     judged: Judged | None = None
     game: Game | None = None
 
@@ -172,9 +182,19 @@ class Comparison:
             "reward_models": {**self.fixed_reward_models, **self.reward_models},
             "differences": {name: {"rounds": self._difference_summary(value)} for name, value in self.differences.items()},
             "claims": self.verdicts.summary(),
+            **({"over_seeds": self._over_seeds_summary()} if self.over_seeds else {}),
             **({"judge": self.judged.summary()} if self.judged else {}),
             **({"game": self.game.summary()} if self.game else {}),
         }
+
+    def _over_seeds_summary(self) -> dict[str, Any]:
+        summary: dict[str, Any] = {}
+        for means in self.over_seeds:
+            found = {"values": means.values, "differences": means.differences}
+            summary[f"{means.method}-{means.reward_model}"] = {
+                key: {name: estimate.as_dict() for name, estimate in estimates.items()} for key, estimates in found.items()
+            }
+        return summary
 
     def _difference_summary(self, difference: Difference) -> dict[str, Any]:
         summary: dict[str, Any] = {round_id: {} for round_id in difference.rounds}
@@ -188,6 +208,16 @@ def _policy_summary(policy: Policy) -> dict[str, Any]:
     arm = {"method": policy.method, "reward_model": policy.reward_model, "seed": policy.seed} if policy.is_arm else {}
     rounds = {round_id: {name: value.as_dict() for name, value in values.items()} for round_id, values in policy.rounds.items()}
     return {"kind": "arm" if policy.is_arm else "reference", **arm, "rounds": rounds}
+
+
+def verdict(reward_model: str, metric: Metric, difference: Estimate) -> str | None:
+    """`NAME better` if the interval of a difference from the fixed reward model lies on one side of zero, else `undecided`; None for a
+    metric without a better side."""
+    if metric.better is None:
+        return None
+    if difference.low <= 0 <= difference.high:
+        return "undecided"
+    return f"{reward_model if (difference.low > 0) == (metric.better == 'higher') else FIXED} better"
 
 
 def arm_name(method: str, reward_model: str, seed: int) -> str:
@@ -228,6 +258,7 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         differences=_differences(params, bootstrap, metrics, columns),
         judged=read_judged(results, params, [(arm_name(*arm), arm[1]) for arm in _arms(params)]),
         verdicts=read_verdicts(results, params, columns, bootstrap),
+        over_seeds=_over_seeds(params, subsets, metrics, columns, bootstrap) if len(params.run.seeds) > 1 else [],
         game=read_game(results, params, [arm_name(*arm) for arm in _arms(params)], rows, bootstrap),
     )
 
@@ -308,6 +339,33 @@ def _differences(
     return {
         name: Difference(name, *arm, {round_id: estimates[name, round_id] for round_id in params.run.rounds}) for name, arm in arms.items()
     }
+
+
+def _over_seeds(
+    params: Params, subsets: list[str], metrics: list[Metric], columns: dict[RoundKey, Columns], bootstrap: PromptBootstrap
+) -> list[SeedMeans]:
+    """Every arm after the last round, and its difference from the arm with the fixed reward model, if the run has it."""
+
+    def mean(values_SP: np.ndarray, members: np.ndarray) -> Estimate:
+        values_SP = values_SP[:, members]
+        draws_DS = bootstrap.counts_DP[:, members] @ values_SP.T / len(members)
+        found = infer(values_SP.mean(axis=1), draws_DS, len(members), params.compare.confidence)
+        return Estimate(found.value, found.low, found.high, found.standard_error)
+
+    def values_SP(method: str, kind: str, metric: Metric) -> np.ndarray:
+        return np.stack([columns[arm_name(method, kind, seed), params.run.rounds[-1]][metric.name] for seed in params.run.seeds])
+
+    means = []
+    for method, kind in product(params.run.methods, params.run.reward_models):
+        values, differences = {}, {}
+        for metric in metrics:
+            members = np.array([number for number, subset in enumerate(subsets) if metric.subset in (None, subset)])
+            own = values_SP(method, kind, metric)
+            values[metric.name] = mean(own, members)
+            if kind != FIXED:
+                differences[metric.name] = mean(own - values_SP(method, FIXED, metric), members)
+        means.append(SeedMeans(method, kind, values, differences))
+    return means
 
 
 def _read_reward_models(results: Path, params: Params, method: str, kind: str, seed: int) -> dict[str, dict[str, float]]:

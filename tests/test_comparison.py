@@ -5,6 +5,7 @@ adds 1 to that on each prompt, in round 2 on the helpful prompts only, where it 
 """
 
 import json
+import shutil
 from xml.etree import ElementTree
 
 import numpy as np
@@ -257,6 +258,26 @@ def test_claims_say_who_is_better_and_by_how_much(results, run_params):
     line = "RM_all: base better, −5.00 [−5.00, −5.00]; Gold: base better, −0.50 [−0.50, −0.50]"
     assert claims(comparison) == {"RJS adversarial − base": line}
     assert f"- RJS adversarial − base: {line}" in markdown(comparison)
+
+
+def test_means_over_seeds_by_hand(results, run_params):
+    """Seed 1 of the base arm is 1 better than seed 0 everywhere, that of the adversarial arm 3: means 1.5 and 1.0, difference 0.5."""
+    more = {"base": 1.0, "adversarial": 3.0}
+    for kind, bonus in more.items():
+        for round_id in ("r1", "r2"):
+            gold = [value + bonus for value in GOLD[f"arms/rjs-{kind}-s0/{round_id}"]]
+            write_jsonl(results / f"arms/rjs-{kind}-s1/{round_id}/evaluation/prompts.jsonl", rows(gold))
+        shutil.copytree(results / f"game/rjs-{kind}-s0", results / f"game/rjs-{kind}-s1")
+    for folder in ("first/s0", "arms/rjs-adversarial-s0", "arms/rjs-base-s0"):
+        shutil.copytree(
+            results / folder, results / folder.replace("s0", "s1"), dirs_exist_ok=True, ignore=shutil.ignore_patterns("prompts.jsonl")
+        )
+    both = run_params.model_copy(update={"run": run_params.run.model_copy(update={"seeds": [0, 1]})})
+    base, adversarial = read_comparison(results, both).over_seeds
+    assert (base.reward_model, base.differences, base.values["gold"].value) == ("base", {}, pytest.approx(1.5))
+    assert adversarial.values["gold"].value == pytest.approx(2.0) and adversarial.differences["gold"].value == pytest.approx(0.5)
+    assert adversarial.differences["gold_helpful"].value == pytest.approx(2.0)
+    assert "over_seeds" in read_comparison(results, both).summary() and not read_comparison(results, run_params).over_seeds
 
 
 def test_gold_is_neither_expected_nor_shown_where_it_is_unknown(results_without_gold, hh_params):

@@ -7,15 +7,27 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from apo_bench.comparison import SFT, Comparison, Difference, Metric, Policy, measurable
+from apo_bench.comparison import SFT, Comparison, Difference, Metric, Policy, measurable, verdict
 from apo_bench.core.sections import START_ROUND, Compare
 from apo_bench.core.seeds import derive_seed
+from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report import glossary
 from apo_bench.report.charts import Chart, legend
 from apo_bench.report.claims import claim_rows
 from apo_bench.report.game import game_view
 from apo_bench.report.judge import judge_view
-from apo_bench.report.tables import CLAIM_METRICS, MINUS, UNITS, interval, method_title, number, policy_title, table_policies
+from apo_bench.report.tables import (
+    CLAIM_METRICS,
+    MINUS,
+    UNITS,
+    interval,
+    last_differences,
+    means_title,
+    method_title,
+    number,
+    policy_title,
+    table_policies,
+)
 
 FOLDER = Path(__file__).parent
 SHOWN_REFERENCES = (SFT, "golden")
@@ -61,7 +73,11 @@ def render_page(comparison: Comparison, settings: Compare, figures: list[Chart],
         findings=_findings(comparison),
         metrics=comparison.metrics,
         units=UNITS,
-        policies=[(policy_title(policy), policy.is_arm, _cells(comparison, policy)) for policy in table_policies(comparison)],
+        over_seeds=[(means_title(means), means.reward_model, _cells(comparison, means.values)) for means in comparison.over_seeds],
+        policies=[
+            (policy_title(policy), policy.is_arm, _cells(comparison, policy.rounds[policy.last_round]))
+            for policy in table_policies(comparison)
+        ],
         differences=[
             (method_title(difference), round_id, _difference_cells(comparison, difference, round_id))
             for difference in comparison.differences.values()
@@ -103,31 +119,30 @@ def _sizes(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def _findings(comparison: Comparison) -> list[tuple[str, list[tuple[str, Cell]]]]:
-    """For each retrained arm, the differences that matter most, after the last round."""
-    last = comparison.rounds[-1]
+    """The differences from the fixed reward model that matter most, after the last round."""
     shown = [metric for metric in comparison.metrics if metric.name in CLAIM_METRICS]
     return [
-        (f"{method_title(difference)} {MINUS} base", [(m.title, _difference_cell(difference, m, last)) for m in shown])
-        for difference in comparison.differences.values()
+        (f"{title} {MINUS} base", [(metric.title, _difference_cell(reward_model, metric, differences[metric.name])) for metric in shown])
+        for title, reward_model, differences in last_differences(comparison)
     ]
 
 
-def _cells(comparison: Comparison, policy: Policy) -> list[Cell]:
-    estimates = policy.rounds[policy.last_round]
+def _cells(comparison: Comparison, estimates: dict[str, Estimate]) -> list[Cell]:
     return [Cell(number(m, estimates[m.name].value), interval(m, estimates[m.name])) for m in comparison.metrics]
 
 
 def _difference_cells(comparison: Comparison, difference: Difference, round_id: str) -> list[Cell]:
-    return [_difference_cell(difference, metric, round_id) for metric in comparison.metrics]
+    found = difference.rounds[round_id]
+    return [_difference_cell(difference.reward_model, metric, found[metric.name]) for metric in comparison.metrics]
 
 
-def _difference_cell(difference: Difference, metric: Metric, round_id: str) -> Cell:
-    estimate, verdict = difference.rounds[round_id][metric.name], difference.verdict(metric, round_id)
+def _difference_cell(reward_model: str, metric: Metric, estimate: Estimate) -> Cell:
+    said = verdict(reward_model, metric, estimate)
     shown = number(metric, estimate.value, signed=True), interval(metric, estimate, signed=True)
-    if verdict is None:
+    if said is None:
         return Cell(*shown)
-    standing = "undecided" if verdict == "undecided" else "better" if verdict == f"{difference.reward_model} better" else "worse"
-    return Cell(*shown, verdict, standing, MARKS[standing])
+    standing = "undecided" if said == "undecided" else "better" if said == f"{reward_model} better" else "worse"
+    return Cell(*shown, said, standing, MARKS[standing])
 
 
 def _reward_model_metrics(comparison: Comparison) -> tuple[str, ...]:

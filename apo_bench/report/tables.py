@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from apo_bench.comparison import FIXED, SFT, Comparison, Difference, Metric, Policy
+from apo_bench.comparison import FIXED, SFT, Comparison, Difference, Metric, Policy, SeedMeans, verdict
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report.glossary import GOLD_UNKNOWN
 
@@ -22,6 +22,11 @@ def method_title(arm: Policy | Difference) -> str:
     """How an arm is called: method, reward model and, unless it is the usual 0, seed."""
     seed = f", seed {arm.seed}" if arm.seed else ""
     return f"{str(arm.method).upper()} {arm.reward_model}{seed}"
+
+
+def means_title(means: SeedMeans) -> str:
+    """How the mean over an arm's seeds is called."""
+    return f"{means.method.upper()} {means.reward_model}"
 
 
 def number(metric: Metric, value: float, signed: bool = False, more_places: int = 0) -> str:
@@ -48,17 +53,32 @@ def table_policies(comparison: Comparison) -> list[Policy]:
     return [*comparison.references, *comparison.arms]
 
 
+def table_rows(comparison: Comparison) -> list[tuple[str, dict[str, Estimate]]]:
+    """Title and estimates of the rows of the short tables: with several seeds, arms are means over them."""
+    references = [(policy_title(policy), policy.rounds[policy.last_round]) for policy in comparison.references]
+    if comparison.over_seeds:
+        return [*references, *((means_title(means), means.values) for means in comparison.over_seeds)]
+    return [*references, *((policy_title(policy), policy.rounds[policy.last_round]) for policy in comparison.arms)]
+
+
+def last_differences(comparison: Comparison) -> list[tuple[str, str, dict[str, Estimate]]]:
+    """Title, reward model and differences from the fixed one after the last round: of each arm or, with several seeds, their means."""
+    if comparison.over_seeds:
+        return [(means_title(means), means.reward_model, means.differences) for means in comparison.over_seeds if means.differences]
+    last = comparison.rounds[-1]
+    return [(method_title(found), found.reward_model, found.rounds[last]) for found in comparison.differences.values()]
+
+
 def claims(comparison: Comparison) -> dict[str, str]:
-    """A line an arm with a retrained reward model: where it beats, loses to or cannot be told from the fixed one after the last round."""
+    """A line for each of `last_differences`: where it beats, loses to or cannot be told from the fixed reward model."""
     lines = {}
-    for difference in comparison.differences.values():
-        round_id = comparison.rounds[-1]
+    for title, reward_model, differences in last_differences(comparison):
         parts = []
         for metric in filter(None, map(comparison.metric, CLAIM_METRICS)):
-            estimate = difference.rounds[round_id][metric.name]
+            estimate = differences[metric.name]
             shown = f"{number(metric, estimate.value, signed=True)} {interval(metric, estimate, signed=True)}"
-            parts.append(f"{metric.title}: {difference.verdict(metric, round_id)}, {shown}")
-        lines[f"{method_title(difference)} {MINUS} {FIXED}"] = "; ".join(parts)
+            parts.append(f"{metric.title}: {verdict(reward_model, metric, estimate)}, {shown}")
+        lines[f"{title} {MINUS} {FIXED}"] = "; ".join(parts)
     return lines
 
 
@@ -74,13 +94,13 @@ def terminal_table(comparison: Comparison) -> Table:
     for metric in comparison.metrics:
         unit = UNITS[metric.unit]
         table.add_column(f"{metric.title} {unit}".strip(), justify="right", vertical="bottom")
-    for policy in table_policies(comparison):
-        estimates = policy.rounds[policy.last_round]
+    last_reference = policy_title(comparison.references[-1])
+    for title, estimates in table_rows(comparison):
         cells = []
         for metric in comparison.metrics:
             estimate = estimates[metric.name]
             cells.append(f"{number(metric, estimate.value)} ±{number(metric, (estimate.high - estimate.low) / 2)}")
-        table.add_row(policy_title(policy), *cells, end_section=policy.name == comparison.references[-1].name)
+        table.add_row(title, *cells, end_section=title == last_reference)
     return table
 
 
@@ -94,10 +114,9 @@ def markdown(comparison: Comparison) -> str:
         f"| policy | {' | '.join(heads)} |",
         f"|---|{'---:|' * len(heads)}",
     ]
-    for policy in table_policies(comparison):
-        estimates = policy.rounds[policy.last_round]
+    for title, estimates in table_rows(comparison):
         cells = [
             f"{number(metric, estimates[metric.name].value)} {interval(metric, estimates[metric.name])}" for metric in comparison.metrics
         ]
-        lines.append(f"| {policy_title(policy)} | {' | '.join(cells)} |")
+        lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", *(f"- {name}: {text}" for name, text in claims(comparison).items())]).rstrip() + "\n"

@@ -8,7 +8,7 @@ import pytest
 from claimed import claimed
 from games import played
 
-from apo_bench.comparison import METRICS, NEEDS_GOLD, Comparison, Difference, Policy
+from apo_bench.comparison import METRICS, NEEDS_GOLD, Comparison, Difference, Policy, SeedMeans
 from apo_bench.core.sections import HHData
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
@@ -92,6 +92,7 @@ def comparison(request, params):
         fixed_reward_models={"base": {n: v for n, v in on_pairs.items() if n != "golden_accuracy"}, "all": on_pairs},
         reward_models={f"{m}-{k}-s0": dict.fromkeys(rounds, on_pairs) for m, k, s in arms},
         verdicts=claimed(params),
+        over_seeds=[],
         judged=judged(arms, rounds) if request.param else None,
         game=game(params, arms, rounds, request.param),
         differences={
@@ -234,6 +235,17 @@ def test_the_words_are_those_of_the_data(page, comparison):
     hh = ("3 requests for help and 3 red-team dialogues", GOLDEN_RESPONSES["chosen"].replace("'", "&#39;"))
     mine, others = (embedded, hh) if comparison.has_gold else (hh, embedded)
     assert all(text in page for text in mine) and not any(text in page for text in others)
+
+
+def test_means_over_seeds_take_the_place_of_single_seeds_where_there_are_several(comparison, params):
+    values = {metric.name: Estimate(0.125, 0.0, 0.25, 0.1) for metric in comparison.metrics}
+    differences = {metric.name: Estimate(-0.75, -1.0, -0.5, 0.1) for metric in comparison.metrics}
+    means = [SeedMeans("dpo", "base", values, {}), SeedMeans("dpo", "adversarial", values, differences)]
+    changed = replace(comparison, over_seeds=means)
+    page = render_page(changed, params.compare, charts(changed), game_charts(changed))
+    findings = page[page.index('id="findings"') : page.index('id="claims"')]
+    assert "DPO adversarial − base" in findings and "−0.75" in findings and "base better" in findings and "RJS" not in findings
+    assert page.index("Means over seeds") < page.index("All policies")
 
 
 def test_a_policy_that_always_says_the_same_is_drawn(comparison, params):
