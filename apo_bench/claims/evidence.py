@@ -16,8 +16,8 @@ from apo_bench.core.files import read_jsonl
 from apo_bench.core.sections import FIRST_ROUND
 from apo_bench.evaluation.statistics import PromptBootstrap
 
-NUM_BINS = 10
-"""Of the expected calibration error, as `evaluate_on_pairs` takes it."""
+NUM_BINS = 5
+"""Of confidence from 0.5 to 1, as wide as those of the expected calibration error that `evaluate_on_pairs` takes."""
 
 
 class Evidence:
@@ -36,7 +36,8 @@ class Evidence:
         """
         self._results, self._params, self._columns, self._bootstrap = results, params, columns, bootstrap
         self._margins: dict[Path, np.ndarray] = {}
-        self._subsets: list[str] = []
+        self._pairs: list[tuple[str, str]] = []
+        """Id and subset of each."""
         self._of_pairs: PromptBootstrap | None = None
 
     def infer(self, contrast: Contrast) -> Inferred:
@@ -46,7 +47,7 @@ class Evidence:
             MissingInputError: margins are not there.
             DataError: they are not of the same pairs.
         """
-        if contrast.measure == "ECE":
+        if contrast.measure == "squared calibration error":
             terms = [(weight, self._margins_SP(cell)) for weight, cell in contrast.terms if isinstance(cell, RewardCell)]
             draws_DP = self._pair_counts()
             once_1P = np.ones((1, draws_DP.shape[1]))
@@ -82,9 +83,9 @@ class Evidence:
         if folder not in self._margins:
             file = folder / "margins.jsonl"
             rows = read_jsonl(file, ("id", "subset", "margin"))
-            subsets = [row["subset"] for row in rows]
-            self._subsets = self._subsets or subsets
-            if subsets != self._subsets:
+            pairs = [(row["id"], row["subset"]) for row in rows]
+            self._pairs = self._pairs or pairs
+            if pairs != self._pairs:
                 raise DataError(
                     f"{file}: {len(rows)} pairs that are not those of the other reward models; evaluate the same ones (dvc repro)"
                 )
@@ -95,25 +96,36 @@ class Evidence:
         """How often each pair counts in each resample: [D, P]."""
         if self._of_pairs is None:
             settings = self._params.compare
-            if not self._subsets:
+            if not self._pairs:
                 self._read(self._results / "reward" / "base")
-            self._of_pairs = PromptBootstrap(self._subsets, settings.num_bootstrap_draws, settings.confidence, settings.seed)
+            subsets = [subset for _, subset in self._pairs]
+            self._of_pairs = PromptBootstrap(subsets, settings.num_bootstrap_draws, settings.confidence, settings.seed)
         return self._of_pairs.counts_DP
 
 
 def calibration_errors(margins_SP: np.ndarray, counts_DP: np.ndarray) -> np.ndarray:
-    """The expected calibration error of S reward models, by how often each pair counts in each of D resamples: [D, S].
+    """The squared calibration error of S reward models, by how often each pair counts in each of D resamples: [D, S].
 
-    Each pair is counted in both orders, in uniform bins of the Bradley-Terry probability, as by `apo_bench/metrics/calibration_error`.
+    The mean over uniform bins of the confidence sigmoid(|margin|), weighed by their pairs, of the squared gap between mean confidence and
+    share of correct orders, less the variance of that gap. The expected calibration error, in which the noise of a bin never cancels, is
+    biased, most for the model that is calibrated best; this is not. On resampled pairs it varies more: intervals of small errors are wide.
+
+    Source: Broecker 2012 and Kumar et al. 2019 (Verified Uncertainty Calibration), the debiased estimator.
     """
+    num_pairs_D = counts_DP.sum(axis=1)
     errors = []
     for margins_P in margins_SP:
-        gaps_PB = np.zeros((len(margins_P), NUM_BINS))
-        for signed_P, is_preferred in ((margins_P, 1.0), (-margins_P, 0.0)):
-            probability_P = np.where(signed_P >= 0, 1.0, np.exp(-np.abs(signed_P))) / (1.0 + np.exp(-np.abs(signed_P)))
-            bins_P = np.minimum((probability_P * NUM_BINS).astype(int), NUM_BINS - 1)
-            gaps_PB[np.arange(len(margins_P)), bins_P] += probability_P - is_preferred
-        errors.append(np.abs(counts_DP @ gaps_PB).sum(axis=1) / (2 * counts_DP.sum(axis=1)))
+        confidence_P = 1.0 / (1.0 + np.exp(-np.abs(margins_P)))
+        gaps_P = confidence_P - ((margins_P > 0) + 0.5 * (margins_P == 0))
+        bins_P = np.minimum(((2 * confidence_P - 1) * NUM_BINS).astype(int), NUM_BINS - 1)
+        is_in_PB = np.eye(NUM_BINS)[bins_P]
+        count_DB, sum_DB, squares_DB = (
+            counts_DP @ (is_in_PB * weight_P[:, None]) for weight_P in (np.ones_like(gaps_P), gaps_P, gaps_P**2)
+        )
+        filled_DB = np.maximum(count_DB, 2.0)  # a bin with a single pair has no variance to take off, and is left out
+        gap_DB = sum_DB / filled_DB
+        variance_DB = (squares_DB / filled_DB - gap_DB**2) / (filled_DB - 1)
+        errors.append(np.where(count_DB > 1, count_DB * (gap_DB**2 - variance_DB), 0.0).sum(axis=1) / num_pairs_D)
     return np.stack(errors, axis=1)
 
 

@@ -35,7 +35,7 @@ class Contrast:
     """A sum of cells that the claim says is positive."""
 
     words: str
-    measure: Literal["RM_all", "wins by RM_all", "accuracy", "ECE"]
+    measure: Literal["RM_all", "wins by RM_all", "accuracy", "squared calibration error"]
     terms: Terms
 
 
@@ -71,7 +71,7 @@ def paper_claims(run: Run) -> list[Claim]:
             "C5",
             "The price: APO's reward model is less calibrated than RM_base",
             rms.needs(APO),
-            lambda: (rms.contrast(f"APO's after {last} over RM_base", "ECE", (APO, last), None),),
+            lambda: (rms.contrast(f"APO's after {last} over RM_base", "squared calibration error", (APO, last), None),),
         ),
         _claim(
             "C6",
@@ -79,7 +79,7 @@ def paper_claims(run: Run) -> list[Claim]:
             rms.needs("gail"),
             lambda: (
                 rms.contrast(f"RM_base over GAIL's after {last}", "accuracy", None, ("gail", last)),
-                rms.contrast(f"GAIL's after {last} over RM_base", "ECE", ("gail", last), None),
+                rms.contrast(f"GAIL's after {last} over RM_base", "squared calibration error", ("gail", last), None),
             ),
         ),
         _claim(
@@ -88,7 +88,7 @@ def paper_claims(run: Run) -> list[Claim]:
             rms.needs(APO, "wgan"),
             lambda: (
                 rms.contrast(f"APO's over WGAN's after {last}", "accuracy", (APO, last), ("wgan", last)),
-                rms.contrast(f"WGAN's over APO's after {last}", "ECE", ("wgan", last), (APO, last)),
+                rms.contrast(f"WGAN's over APO's after {last}", "squared calibration error", ("wgan", last), (APO, last)),
             ),
         ),
         _claim(
@@ -102,7 +102,7 @@ def paper_claims(run: Run) -> list[Claim]:
             "Going on from last round's reward model hurts calibration, and the policy by the last round",
             rms.needs(APO, "sequential", later_rounds=True),
             lambda: (
-                rms.contrast(f"sequential over APO's after {last}", "ECE", ("sequential", last), (APO, last)),
+                rms.contrast(f"sequential over APO's after {last}", "squared calibration error", ("sequential", last), (APO, last)),
                 Contrast(
                     f"policies of APO over sequential after {last}",
                     "RM_all",
@@ -172,7 +172,11 @@ class Rewards:
         return [*without_methods, *_missing(self._run, [], kinds), *(_no_rounds(self._run) if later_rounds else [])]
 
     def contrast(
-        self, words: str, measure: Literal["accuracy", "ECE"], one: tuple[str, str] | None, other: tuple[str, str] | None
+        self,
+        words: str,
+        measure: Literal["accuracy", "squared calibration error"],
+        one: tuple[str, str] | None,
+        other: tuple[str, str] | None,
     ) -> Contrast:
         """One reward model, a kind after a round, minus another; None for RM_base."""
         terms = [(sign * share, cell) for sign, which in ((1, one), (-1, other)) for share, cell in self._cells(which)]

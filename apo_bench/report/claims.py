@@ -7,7 +7,7 @@ from rich.table import Table
 from apo_bench.claims.results import NOT_TESTED, TestedContrast, Verdicts
 
 MINUS = "−"
-PLACES = {"RM_all": 2, "wins by RM_all": 1, "accuracy": 1, "ECE": 3}
+PLACES = {"RM_all": 2, "wins by RM_all": 1, "accuracy": 1, "squared calibration error": 4}
 """Decimal places; wins and accuracy are shown in percent points."""
 STANDINGS = {"reproduced": "better", "not reproduced": "worse"}
 """Colours of the page, those of its other verdicts."""

@@ -54,11 +54,11 @@ def test_signs_of_what_ablations_cost():
     }
     assert signs == {
         ("C6", "accuracy"): {"base": True, "gail": False},
-        ("C6", "ECE"): {"base": False, "gail": True},
+        ("C6", "squared calibration error"): {"base": False, "gail": True},
         ("C7", "accuracy"): {"adversarial": True, "wgan": False},
-        ("C7", "ECE"): {"adversarial": False, "wgan": True},
+        ("C7", "squared calibration error"): {"adversarial": False, "wgan": True},
         ("C8", "accuracy"): {"adversarial": True, "no_adversarial": False},
-        ("C9", "ECE"): {"adversarial": False, "sequential": True},
+        ("C9", "squared calibration error"): {"adversarial": False, "sequential": True},
         ("C9", "RM_all"): {"adversarial": True, "sequential": False},
     }
 
