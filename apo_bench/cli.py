@@ -90,14 +90,13 @@ def new_method(name: str) -> None:
 def check_method(context: click.Context, name: str) -> None:
     """Tries what must hold of any method on NAME, as params.yaml in the current folder sets it; exit status 1 if a check fails.
 
-    A dotted NAME is a module of an installed package.
+    If that has no section for NAME, the first profile with one counts. A dotted NAME is a module of an installed package.
     """
     from apo_bench.conformance import examine
-    from apo_bench.core.config import PARAMS, load_params
-    from apo_bench.scaffold import load_installed
+    from apo_bench.conformance.lookup import find_method
+    from apo_bench.core.config import PARAMS
 
-    params = load_params(PARAMS)
-    findings = examine(load_installed(name, params.methods) if "." in name else params.method(name))
+    findings = examine(find_method(name, PARAMS))
     for finding in findings:
         click.echo(f"{finding.check:<16}{f'FAILS  {finding.fault}' if finding.fault else 'ok'}")
     num_faults = sum(finding.fault is not None for finding in findings)

@@ -116,4 +116,4 @@ def _use_package(module: str, root: Path, params_file: Path, sections: Sections)
 
 
 def _next_steps(name: str) -> list[str]:
-    return [f"then `apo-bench check-method {name}`, add {name} to run.methods in params.yaml, `dvc status`, `make repro`"]
+    return [f"then `apo-bench check-method {name}`, add {name} to run.methods in params.yaml, `dvc status dvc.yaml`, `make repro`"]
