@@ -39,7 +39,10 @@ PLAIN_RUNS = {"base_model", "sft", "golden", "comparison", "reward-base", "rewar
 RUNS = {*PLAIN_RUNS, *ARMS, "reward-first-adversarial-s0-r1", "reward-dpo-adversarial-s0-r2"}
 
 
-CLAIM = {"verdict": "undecided", "contrasts": [{"value": 0.5, "low": -1.0, "high": 2.0}, {"value": 0.25, "low": -0.5, "high": 1.0}]}
+CONTRAST = {"contrast": "one over the other", "measure": "RM_all", "value": 0.5, "low": -1.0, "high": 2.0, "detectable": 4.0}
+CLAIM = {"claim": "One is better", "verdict": "undecided", "p": 1.0, "why": "cannot be told"}
+CLAIM |= {"contrasts": [CONTRAST, CONTRAST | {"value": 0.25, "low": -0.5, "high": 1.0}]}
+NOT_TESTED = {"claim": "Another is worse", "verdict": "not tested", "p": None, "why": "the run has no gail", "contrasts": []}
 
 
 class Project:
@@ -123,7 +126,7 @@ class Project:
                 "golden": {"kind": "reference", "rounds": {"r0": estimates(9.0)}},
             },
             "reward_models": {"base": {"human_accuracy": 0.7}, "all": {"human_accuracy": 0.7}},
-            "claims": {"num_seeds": 1, "claims": {"C3": CLAIM, "C6": {"verdict": "not tested", "contrasts": []}}},
+            "claims": {"num_seeds": 1, "claims": {"C3": CLAIM, "C6": NOT_TESTED}},
             "differences": {"dpo-adversarial-s0": {"rounds": {"r2": {"gold": estimates(1.0)["gold"] | {"verdict": "undecided"}}}}},
         }
         judged = {"estimates": {"win_rate": estimates(0.6)["gold"], "human_kappa": estimates(0.1)["gold"]}}
@@ -501,11 +504,20 @@ def test_comparison_holds_the_page_and_the_table(project):
     project.file("report/index.html", "<p>second</p>")
     assert project.track().startswith("0 new, 1 updated")
     run = runs_of(client)["comparison"]
-    assert {item.path for item in client.list_artifacts(run.info.run_id)} == {"index.html", "summary.json", "differences.json"}
+    assert {item.path for item in client.list_artifacts(run.info.run_id)} == {
+        *("index.html", "summary.json", "differences.json", "claims.json")
+    }
     assert Path(client.download_artifacts(run.info.run_id, "index.html")).read_text(encoding="utf-8") == "<p>second</p>"
     table = json.loads(Path(client.download_artifacts(run.info.run_id, "differences.json")).read_text(encoding="utf-8"))
     row = dict(zip(table["columns"], table["data"][0], strict=True))
     assert (row["arm"], row["verdict"]) == ("dpo-adversarial-s0", "undecided")
+    claims = table_of(client, run, "claims")
+    assert [(row["name"], row["verdict"], row["value"], row["detectable"]) for row in claims] == [
+        ("C3", "undecided", 0.5, 4.0),
+        ("C3", "undecided", 0.25, 4.0),
+        ("C6", "not tested", None, None),
+    ]
+    assert claims[2]["why"] == "the run has no gail"
 
 
 def table_of(client: MlflowClient, run, name: str) -> list[dict]:

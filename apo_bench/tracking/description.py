@@ -73,8 +73,8 @@ class Run:
     data: list[DataFile] = field(default_factory=list)
     artifacts: dict[str, str] = field(default_factory=dict)
     """Path of a file -> its md5."""
-    table: list[dict[str, Any]] = field(default_factory=list)
-    """Rows that MLflow shows as a table."""
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Name -> rows that MLflow shows as a table."""
     verdicts: dict[str, dict[str, str]] = field(default_factory=dict)
     """Tables of a judge's verdicts: name -> path of a file of rows -> its md5."""
 
@@ -261,7 +261,9 @@ class _Describer:
         files = {(self.report / name).as_posix(): _md5(self.report / name) for name in names}
         paths = [self.data, *(self.results / "arms" / arm / round_id / "evaluation" for arm in self.arms for round_id in self.rounds)]
         tags = {"kind": "comparison"} | {f"claim.{name}": claim["verdict"] for name, claim in claims.items()}
-        return self._run("comparison", tags, paths, measures=measures, artifacts=files, table=rows)
+        return self._run(
+            "comparison", tags, paths, measures=measures, artifacts=files, tables={"differences": rows, "claims": _claim_rows(claims)}
+        )
 
     def _start(self) -> dict[str, Any]:
         return self.references["sft"]["rounds"]["r0"]
@@ -288,6 +290,16 @@ class _Describer:
         methods = list(dict.fromkeys(other["method"] for other in self.arms.values()))
         shade = 2 * methods.index(arm["method"]) + (arm["reward_model"] == FIXED_REWARD_MODEL)
         return PAIRED_COLORS[shade % len(PAIRED_COLORS)]
+
+
+def _claim_rows(claims: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row a contrast, or a claim that was not tested, with what became of the claim."""
+    shown = ("contrast", "measure", "value", "low", "high", "detectable")
+    return [
+        {"name": name, **{key: claim[key] for key in ("claim", "verdict", "p", "why")}, **{key: contrast[key] for key in shown if contrast}}
+        for name, claim in claims.items()
+        for contrast in claim["contrasts"] or [{}]
+    ]
 
 
 def _arm_tags(arm: dict[str, Any]) -> dict[str, Any]:

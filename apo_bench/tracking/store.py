@@ -47,7 +47,8 @@ training step of round N; `uncertainty/..._low` and `_high` are the ends of the 
 - **Reward models** (`kind = "reward_model"`): `reward_model/...` on human test pairs. Arms carry those of the one that trained them.
 - **Judge** (in arms `judge/...` against SFT and `judge_versus_base/...`, tables `judge_verdicts.json`; `kind = "judge"` on human pairs):
 win rates, and the audit of the judge that they come from; `tags.judge.findings` says what it found.
-- **comparison**: the page `index.html`, and the differences between arms with a retrained and with the fixed reward model.
+- **comparison**: the page `index.html`, the differences between arms with a retrained and with the fixed reward model, and the verdicts on
+the paper's claims (`claims.json`, tags `claim.C1` ...).
 """
 GOLD_UNKNOWN_NOTE = "- The true reward is unknown on this data: `evaluation/reward_all` (RM_all) is only a proxy of human preference.\n"
 SCORE_TITLES = {"gold": "gold", "reward_all": "RM_all"}
@@ -212,7 +213,7 @@ class _Store:
     def _write_artifacts(self, run: Run, run_id: str) -> None:
         for path in run.artifacts:
             self.client.log_artifact(run_id, path)
-        tables = {"differences": run.table} if run.table else {}
+        tables = {name: rows for name, rows in run.tables.items() if rows}
         tables |= {name: _verdict_rows(files) for name, files in run.verdicts.items()}
         for name, table in tables.items():
             columns = list(dict.fromkeys(key for row in table for key in row))
