@@ -4,13 +4,14 @@ Every file is asked for by name, from params.run: one that is missing is an erro
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from apo_bench.budget import Budgets
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
@@ -132,6 +133,9 @@ class Comparison:
     """Arm -> round -> metric of the reward model that trained its policy in that round -> value."""
     differences: dict[str, Difference]
     judged: Judged | None = None
+    budgets: Budgets | None = None
+    unlike: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """Two arms -> what they differ in beside method and reward model, if they are ranked all the same."""
 
     @property
     def num_test_prompts(self) -> int:
@@ -167,6 +171,8 @@ class Comparison:
             "reward_models": {**self.fixed_reward_models, **self.reward_models},
             "differences": {name: {"rounds": self._difference_summary(value)} for name, value in self.differences.items()},
             **({"judge": self.judged.summary()} if self.judged else {}),
+            **({"budget": self.budgets.summary()} if self.budgets else {}),
+            **({"unlike_arms": {" | ".join(pair): faults for pair, faults in self.unlike.items()}} if self.unlike else {}),
         }
 
     def _difference_summary(self, difference: Difference) -> dict[str, Any]:
@@ -186,6 +192,11 @@ def _policy_summary(policy: Policy) -> dict[str, Any]:
 def arm_name(method: str, reward_model: str, seed: int) -> str:
     """The name of an arm in paths and tables."""
     return f"{method}-{reward_model}-s{seed}"
+
+
+def reference_names(params: Params) -> list[str]:
+    """The policies of the table that are no arms, SFT first."""
+    return [SFT, *type(params.references).model_fields]
 
 
 def measurable(names: Iterable[str], has_gold: bool) -> tuple[str, ...]:
@@ -231,7 +242,7 @@ def _read_rows(results: Path, params: Params, keys: tuple[str, ...]) -> dict[Rou
     """(policy, round) -> its rows, all on the same prompts in the same order; SFT's first."""
     files = {
         (name, START_ROUND): results / "references" / name / "evaluation" / "prompts.jsonl"
-        for name in (SFT, *type(params.references).model_fields)
+        for name in reference_names(params)
     }
     for arm, round_id in product(_arms(params), params.run.rounds):
         files[arm_name(*arm), round_id] = results / "arms" / arm_name(*arm) / round_id / "evaluation" / "prompts.jsonl"

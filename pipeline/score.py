@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
-from apo_bench.core.files import complete_directory, write_json
+from apo_bench.core.results import write_metrics
 from apo_bench.core.seeds import use_threads
 from apo_bench.data.records import read_records, write_records
 from apo_bench.evaluation.reward_models import score_samples
@@ -20,6 +20,5 @@ def main(reward_model: Path, data: Path, samples: Path, output: Path, results: P
     rows = read_records(samples, "samples")
     scored, metrics = score_samples(model, tokenizer, rows, golden, params.sft.max_length, params.compute, params.has_gold)
     write_records(output, scored)
-    with complete_directory(results) as folder:
-        write_json(folder / "metrics.json", metrics)
+    write_metrics(results, metrics)
     return f"{len(scored)} prompts scored, golden above sample {metrics['golden_accuracy']:.1%}", output

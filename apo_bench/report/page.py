@@ -11,6 +11,7 @@ from apo_bench.comparison import SFT, START_ROUND, Comparison, Difference, Metri
 from apo_bench.core.sections import Compare
 from apo_bench.core.seeds import derive_seed
 from apo_bench.report import glossary
+from apo_bench.report.budget import budget_view
 from apo_bench.report.charts import Chart, legend
 from apo_bench.report.judge import judge_view
 from apo_bench.report.tables import CLAIM_METRICS, MINUS, UNITS, interval, method_title, number, policy_title, table_policies
@@ -70,6 +71,7 @@ def render_page(comparison: Comparison, settings: Compare, figures: list[Chart])
         reward_models=_reward_models(comparison),
         reward_model_metrics=[glossary.REWARD_MODEL_METRICS[name] for name in _reward_model_metrics(comparison)],
         judge=judge_view(comparison),
+        budget=budget_view(comparison),
         shown=_shown(comparison, settings),
         glossary=glossary,
         terms=glossary.terms(comparison),

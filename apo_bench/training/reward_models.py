@@ -18,7 +18,7 @@ from apo_bench.data.batching import pad
 from apo_bench.engines.training import Engine
 from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss
 from apo_bench.models.reward_model import rewards
-from apo_bench.models.tokenizer import TokenSequence, encode
+from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode
 from apo_bench.training.loop import train
 
 Rows = list[dict[str, Any]]
@@ -42,7 +42,10 @@ def train_reward(
         chosen_P, rejected_P = _group_rewards(model, [encoded[index] for index in mine.indices], tokenizer.pad_token_id).unbind(1)
         return mine.fraction * bradley_terry_loss(chosen_P, rejected_P), _pair_metrics(chosen_P, rejected_P, mine.fraction)
 
-    return train(model, loss, _longest(encoded), settings, compute, engine, seed, title)
+    def num_tokens(batch: list[int], _step: int) -> int:
+        return count_tokens(encoded[index] for index in batch)
+
+    return train(model, loss, _longest(encoded), settings, compute, engine, seed, title, num_tokens)
 
 
 def train_adversarial_reward(
@@ -86,7 +89,10 @@ def train_adversarial_reward(
         golden_accuracy = (golden_G[:, None] > samples_GK).float().mean()
         return value, {**metrics, "golden_accuracy": my_turn.fraction * golden_accuracy}
 
-    return train(model, loss, _longest(encoded), settings, compute, engine, seed, title)
+    def num_tokens(batch: list[int], step: int) -> int:
+        return count_tokens([*(encoded[index] for index in batch), *(groups[index] for index in turns[step])])
+
+    return train(model, loss, _longest(encoded), settings, compute, engine, seed, title, num_tokens)
 
 
 def encode_pairs(tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int, max_prompt_length: int) -> list[list[TokenSequence]]:
