@@ -20,8 +20,8 @@ from rich.table import Table
 
 from apo_bench.budget import script
 from apo_bench.comparison import arm_name
-from apo_bench.core.errors import ComparabilityError
 from apo_bench.core.config import Params
+from apo_bench.core.errors import ComparabilityError
 from apo_bench.core.files import read_json
 from apo_bench.core.results import ENVIRONMENT, RECORDED
 from apo_bench.core.sections import FIRST_ROUND

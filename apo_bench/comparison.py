@@ -240,10 +240,7 @@ def _arms(params: Params) -> Iterator[tuple[str, str, int]]:
 
 def _read_rows(results: Path, params: Params, keys: tuple[str, ...]) -> dict[RoundKey, Rows]:
     """(policy, round) -> its rows, all on the same prompts in the same order; SFT's first."""
-    files = {
-        (name, START_ROUND): results / "references" / name / "evaluation" / "prompts.jsonl"
-        for name in reference_names(params)
-    }
+    files = {(name, START_ROUND): results / "references" / name / "evaluation" / "prompts.jsonl" for name in reference_names(params)}
     for arm, round_id in product(_arms(params), params.run.rounds):
         files[arm_name(*arm), round_id] = results / "arms" / arm_name(*arm) / round_id / "evaluation" / "prompts.jsonl"
     rows = {key: read_jsonl(file, (*ROW_KEYS, *keys)) for key, file in files.items()}

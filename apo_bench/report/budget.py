@@ -10,7 +10,10 @@ COLUMNS = {
     "num_samples": ("Samples", "Responses drawn to train on."),
     "num_reward_calls": ("RM calls", "Samples that a reward model scored for a policy to learn from."),
     "num_tokens_generated": ("Generated", "Tokens of the samples as drawn, end tokens included."),
-    "num_tokens_read": ("Read", "Tokens that went through a model forward only: prompts when sampling, samples when scored or under a reference."),
+    "num_tokens_read": (
+        "Read",
+        "Tokens that went through a model forward only: prompts when sampling, samples when scored or under a reference.",
+    ),
     "num_tokens_trained": ("Trained", "Tokens of prompts and responses trained on, in each epoch, of policies and of reward models alike."),
 }
 """Title and meaning of each count; the last three are tokens. A prompt counts with each response scored or trained on; padding never."""

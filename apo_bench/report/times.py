@@ -28,7 +28,7 @@ def times_summary(budgets: Budgets) -> dict[str, Any]:
 
 def render_times(budgets: Budgets, arms: list[Arm], params: Params) -> str:
     """The page as HTML."""
-    last = dict(budgets.made_by)  # of a policy's rounds the last
+    last = dict(budgets.made_by.keys())  # of a policy's rounds the last
     titles = {arm.name: f"{arm.method.upper()} {arm.reward_model}{f', seed {arm.seed}' if arm.seed else ''}" for arm in arms} | REFERENCES
     totals = {policy: budgets.total(policy, round_id) for policy, round_id in last.items()}
     size, unit = flop_unit(max(map(budgets.flop, totals.values())))
