@@ -39,7 +39,9 @@ def pareto_chart(comparison: Comparison) -> Chart:
         f"{score.title} against all the compute that went into a policy, a path an arm through the rounds; in grey the references. The "
         f"dotted line joins those that no other beats at no more cost, by the means alone, whatever their intervals: {names}."
     )
-    return Chart("What it takes", text, [panel.svg(f"{score.name}-flop", f"{score.title} against compute. On the front: {names}.")])
+    return Chart(
+        "What it takes in compute", text, [panel.svg(f"{score.name}-flop", f"{score.title} against compute. On the front: {names}.")]
+    )
 
 
 def pareto_front(points: list[Point]) -> list[Point]:

@@ -18,12 +18,13 @@ TITLES = {"wall_seconds": "Wall, s", "cpu_seconds": "Processor, s", "gpu_seconds
 def times_summary(budgets: Budgets) -> dict[str, Any]:
     """Policy -> round -> seconds, those of shared stages apart, as report/times.json has them."""
     return {
-        policy: {
-            round_id: {**{key: numbers[key] for key in SECONDS}, "shared": {key: numbers["shared"][key] for key in SECONDS}}
-            for round_id, numbers in rounds.items()
-        }
+        policy: {round_id: {**_seconds(numbers), "shared": _seconds(numbers["shared"])} for round_id, numbers in rounds.items()}
         for policy, rounds in budgets.summary().items()
     }
+
+
+def _seconds(numbers: dict[str, float]) -> dict[str, float]:
+    return {key: round(numbers[key], 3) for key in SECONDS}
 
 
 def render_times(budgets: Budgets, arms: list[Arm], params: Params) -> str:
