@@ -323,7 +323,7 @@ def test_changed_beta_touches_dpo_arms_and_what_follows_only(workspace: Path) ->
     finally:
         edit(workspace, lambda params: params["methods"]["dpo"].update(beta=0.1))
     assert "align_first@dpo-base-0" in stale
-    assert all("dpo" in stage or stage in ("compare", "track") for stage in stale), stale
+    assert all("dpo" in stage or stage in ("compare", "times", "track") for stage in stale), stale
     assert stale_stages(workspace) == set()
 
 
@@ -345,7 +345,7 @@ def test_new_method_leaves_existing_stages_unchanged(workspace: Path) -> None:
         edit(workspace, remove)
         (workspace / "apo_bench/methods/mine.py").unlink()
     assert "align_first@mine-adversarial-0" in stale
-    assert all("mine" in stage or stage in ("compare", "track") for stage in stale), stale
+    assert all("mine" in stage or stage in ("compare", "times", "track") for stage in stale), stale
 
 
 def test_missing_upstream_output_is_one_line(workspace: Path, tmp_path: Path) -> None:
