@@ -173,8 +173,9 @@ def check_comparable(unlike: dict[tuple[str, str], list[InputDifference]]) -> No
 
 def _values(recorded: Recorded, step: str, name: str) -> dict[str, str]:
     """An input of an arm by round. Its other samples stand in for those against golden responses, if it has none: all are drawn alike."""
-    has_step = any(known == step for known, _ in recorded)
-    return recorded.get((SAMPLES if step == GOLDEN_SAMPLES and not has_step else step, name), {})
+    if step == GOLDEN_SAMPLES and not any(known == step for known, _ in recorded):
+        step = SAMPLES
+    return recorded.get((step, name), {})
 
 
 def _unequal(first: dict[str, str], second: dict[str, str]) -> list[tuple[tuple[str, ...], str | None, str | None]]:
