@@ -140,8 +140,9 @@ def compare_inputs(arms: tuple[Arm, Arm], inputs: tuple[Recorded, Recorded]) -> 
     found = []
     for step, name in dict.fromkeys([*inputs[0], *inputs[1]]):
         first, second = (_values(recorded, step, name) for recorded in inputs)
-        belongs_to = _belongs_to(step, name, arms, is_in_both=bool(first and second))
-        found += [InputDifference(step, name, *values, belongs_to) for values in _unequal(first, second)]
+        if first != second:
+            belongs_to = _belongs_to(step, name, arms, is_in_both=bool(first and second))
+            found += [InputDifference(step, name, *values, belongs_to) for values in _unequal(first, second)]
     return sorted(found, key=lambda difference: difference.belongs_to is not None)
 
 
