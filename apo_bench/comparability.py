@@ -78,7 +78,13 @@ class InputDifference:
 
     def __str__(self) -> str:
         where = " ".join([self.step, ", ".join(self.rounds)]).strip()
-        return f"{where}: {self.name}: {self.first or 'none'} | {self.second or 'none'}"
+        return f"{where}: {self.name}: {' | '.join(self.shown)}"
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """Both values as they are told, checksums cut short."""
+        first, second = (MD5.sub(lambda match: match[0][:MD5_SHOWN], value or "none") for value in (self.first, self.second))
+        return first, second
 
 
 def find_arm(name: str, arms: Iterable[Arm]) -> Arm:
@@ -280,6 +286,5 @@ def diff_table(first: str, second: str, differences: list[InputDifference]) -> T
     for head in ("step", "rounds", "input", first, second, "belongs to"):
         table.add_column(head, overflow="fold")
     for found in differences:
-        values = ("–" if value is None else MD5.sub(lambda match: match[0][:MD5_SHOWN], value) for value in (found.first, found.second))
-        table.add_row(found.step, ", ".join(found.rounds), found.name, *values, found.belongs_to or "neither")
+        table.add_row(found.step, ", ".join(found.rounds), found.name, *found.shown, found.belongs_to or "neither")
     return table
