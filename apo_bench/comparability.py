@@ -162,19 +162,22 @@ def unlike_arms(inputs: dict[Arm, Recorded]) -> dict[tuple[str, str], list[Input
     return found
 
 
-def check_comparable(unlike: dict[tuple[str, str], list[InputDifference]]) -> None:
-    """Refuses to rank arms that differ in more than method and reward model.
+def check_comparable(unlike: dict[tuple[str, str], list[InputDifference]], may_differ: Iterable[str]) -> None:
+    """Refuses to rank arms that differ in more than method and reward model and the inputs that they may differ in.
 
     Raises:
         ComparabilityError: naming the first two and in what they differ.
     """
-    if not unlike:
+    allowed = set(may_differ)
+    refused = {pair: [fault for fault in faults if fault.name not in allowed] for pair, faults in unlike.items()}
+    refused = {pair: faults for pair, faults in refused.items() if faults}
+    if not refused:
         return
-    (first, second), faults = next(iter(unlike.items()))
+    (first, second), faults = next(iter(refused.items()))
     named = "; ".join(map(str, faults[:NUM_NAMED])) + (f"; {len(faults) - NUM_NAMED} more" if len(faults) > NUM_NAMED else "")
     raise ComparabilityError(
-        f"{first} and {second} differ in more than method and reward model ({named}), as do {len(unlike)} pairs of arms in all; "
-        f"run the stages again (dvc repro), see `apo-bench diff {first} {second}`, or set compare.rank_unlike_arms: true"
+        f"{first} and {second} differ in more than method and reward model ({named}), as do {len(refused)} pairs of arms in all; "
+        f"run the stages again (dvc repro), see `apo-bench diff {first} {second}`, or name the inputs in compare.may_differ"
     )
 
 
@@ -256,7 +259,7 @@ def _files(lock: Lock, entry: dict[str, Any], step: str, arm: Arm) -> dict[str, 
 
 def _code(path: str, arm: Arm) -> str:
     """What a file that no stage makes is called; profiles see the code from folders of their own."""
-    inside = re.sub(r"^(?:\.{1,2}/)+", "", path)
+    inside = re.sub(r"^.*/(?=(?:apo_bench|pipeline)/)", "", path)
     if inside == f"apo_bench/methods/{arm.method}.py":
         return METHOD_CODE
     return SCRIPT if inside.startswith("pipeline/") else inside

@@ -28,8 +28,7 @@ def main(results: Path, report: Path) -> tuple[str, Path]:
     comparison = read_comparison(results, params)
     lock, models = Lock(LOCK), results.with_name("models")
     unlike = unlike_arms(read_inputs(lock, params, run_arms(params), models, results))
-    if not params.compare.rank_unlike_arms:
-        check_comparable(unlike)
+    check_comparable(unlike, params.compare.may_differ)
     arms, references = ([policy.name for policy in policies] for policies in (comparison.arms, comparison.references))
     comparison = replace(
         comparison,

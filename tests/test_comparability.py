@@ -95,11 +95,16 @@ def test_refusal_names_arms_inputs_values_and_what_to_do(lock_file):
     unlike = unlike_arms(inputs_of(lock_file, *(arm(method, kind) for method in ("dpo", "rjs") for kind in ("base", "adversarial"))))
     assert len(unlike) == 3
     with pytest.raises(ComparabilityError) as caught:
-        check_comparable(unlike)
+        check_comparable(unlike, ["seed"])
     message = str(caught.value)
     assert "\n" not in message and "policy r2: torch: 2.12.1 | 2.13.0" in message
-    assert "dpo-base-s0 and dpo-adversarial-s0" in message and "3 pairs of arms" in message and "compare.rank_unlike_arms: true" in message
-    check_comparable({})
+    assert (
+        "dpo-base-s0 and dpo-adversarial-s0" in message
+        and "3 pairs of arms" in message
+        and "name the inputs in compare.may_differ" in message
+    )
+    check_comparable(unlike, ["torch"])
+    check_comparable({}, [])
 
 
 def test_unknown_arm_names_near_ones(params):

@@ -327,7 +327,7 @@ def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tm
     page = (tmp_path / "report/index.html").read_text()
     assert "What each policy took" in page and "Not like for like" not in page
 
-    sections["compare"]["rank_unlike_arms"] = True
+    sections["compare"]["may_differ"] = ["compute.dtype"]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
     lock_file.stages["align@rjs-base-s0-r2"]["params"]["params.yaml"]["compute"]["dtype"] = "bfloat16"
     lock_file.save()
@@ -336,7 +336,7 @@ def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tm
     assert json.loads((tmp_path / "told/summary.json").read_text())["unlike_arms"] == {
         "rjs-base-s0 | rjs-adversarial-s0": ["policy r2: compute.dtype: bfloat16 | float32"]
     }
-    sections["compare"]["rank_unlike_arms"] = False
+    sections["compare"]["may_differ"] = []
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
     with pytest.raises(
         ComparabilityError, match=r"differ in more than method and reward model \(policy r2: compute.dtype: bfloat16 \| float32\)"
