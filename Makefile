@@ -39,7 +39,7 @@ ui: $(VENV)/.repro
 	cd $(FOLDER) && mlflow ui --backend-store-uri sqlite:///mlflow/mlflow.db --host 127.0.0.1 --port 5000
 
 report: $(VENV)/.repro
-	cd $(FOLDER) && dvc repro compare && echo "open $(FOLDER)/report/index.html"
+	cd $(FOLDER) && dvc repro compare times && echo "open $(FOLDER)/report/index.html"
 
 track: $(VENV)/.repro
 	cd $(FOLDER) && dvc repro --quiet --force --single-item track

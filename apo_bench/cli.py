@@ -104,6 +104,28 @@ def check_method(context: click.Context, name: str) -> None:
     context.exit(1 if num_faults else 0)
 
 
+@main.command("diff")
+@click.argument("first")
+@click.argument("second")
+@click.pass_context
+def diff(context: click.Context, first: str, second: str) -> None:
+    """Lists every input in which two arms of the run in the current folder differ; exit status 1 if that forbids to rank them.
+
+    An arm is named as in the table's files: METHOD-REWARD_MODEL-sSEED.
+    """
+    from rich.console import Console
+
+    from apo_bench.comparability import diff_arms, diff_table
+    from apo_bench.core.config import PARAMS, load_params
+
+    differences = diff_arms(load_params(PARAMS), first, second)
+    Console(highlight=False).print(diff_table(first, second, differences))
+    faults = sum(difference.belongs_to is None for difference in differences)
+    verdict = f"{faults} forbid to rank them" if faults else "none forbids to rank them"
+    click.echo(f"diff: {len(differences)} inputs differ, {verdict}")
+    context.exit(1 if faults else 0)
+
+
 @main.command("export")
 @click.argument("kind", type=click.Choice(["pairs", "samples", "golden", "scores", "rejection-sampled"]))
 @click.argument("input", type=FILE)

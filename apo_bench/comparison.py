@@ -4,13 +4,14 @@ Every file is asked for by name, from params.run: one that is missing is an erro
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from apo_bench.budget import Budgets
 from apo_bench.claims.inference import infer
 from apo_bench.claims.results import Verdicts, read_verdicts
 from apo_bench.core.config import Params
@@ -147,6 +148,9 @@ class Comparison:
     """Empty if there is one seed."""
     judged: Judged | None = None
     game: Game | None = None
+    budgets: Budgets | None = None
+    unlike: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """Two arms -> what they differ in beside method and reward model, if they are ranked all the same."""
 
     @property
     def num_test_prompts(self) -> int:
@@ -185,6 +189,8 @@ class Comparison:
             **({"over_seeds": self._over_seeds_summary()} if self.over_seeds else {}),
             **({"judge": self.judged.summary()} if self.judged else {}),
             **({"game": self.game.summary()} if self.game else {}),
+            **({"budget": self.budgets.summary()} if self.budgets else {}),
+            **({"unlike_arms": {" | ".join(pair): faults for pair, faults in self.unlike.items()}} if self.unlike else {}),
         }
 
     def _over_seeds_summary(self) -> dict[str, Any]:
@@ -223,6 +229,11 @@ def verdict(reward_model: str, metric: Metric, difference: Estimate) -> str | No
 def arm_name(method: str, reward_model: str, seed: int) -> str:
     """The name of an arm in paths and tables."""
     return f"{method}-{reward_model}-s{seed}"
+
+
+def reference_names(params: Params) -> list[str]:
+    """The policies of the table that are no arms, SFT first."""
+    return [SFT, *type(params.references).model_fields]
 
 
 def measurable(names: Iterable[str], has_gold: bool) -> tuple[str, ...]:
@@ -269,10 +280,7 @@ def _arms(params: Params) -> Iterator[tuple[str, str, int]]:
 
 def _read_rows(results: Path, params: Params, keys: tuple[str, ...]) -> dict[RoundKey, Rows]:
     """(policy, round) -> its rows, all on the same prompts in the same order; SFT's first."""
-    files = {
-        (name, START_ROUND): results / "references" / name / "evaluation" / "prompts.jsonl"
-        for name in (SFT, *type(params.references).model_fields)
-    }
+    files = {(name, START_ROUND): results / "references" / name / "evaluation" / "prompts.jsonl" for name in reference_names(params)}
     for arm, round_id in product(_arms(params), params.run.rounds):
         files[arm_name(*arm), round_id] = results / "arms" / arm_name(*arm) / round_id / "evaluation" / "prompts.jsonl"
     rows = {key: read_jsonl(file, (*ROW_KEYS, *keys)) for key, file in files.items()}

@@ -1,4 +1,4 @@
-"""What every stage does around its work: parse the command line, fix the threads, say what was done, turn an error into one line."""
+"""What every stage does around its work: parse the command line, say and record what was done, turn an error into one line."""
 
 import argparse
 import difflib
@@ -6,7 +6,6 @@ import importlib
 import inspect
 import os
 import sys
-import time
 from collections.abc import Callable
 from functools import partialmethod
 from pathlib import Path
@@ -14,7 +13,9 @@ from typing import Any
 
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.errors import ApoBenchError
+from apo_bench.core.results import RECORDED
 from apo_bench.engines.memory import is_out_of_memory, memory_error
+from apo_bench.engines.record import Stopwatch, leave_record
 from pipeline.ranks import is_rank, launched, run_rank
 
 BAR_LINE_VARIABLE = "APO_BENCH_BAR_LINE"
@@ -27,16 +28,18 @@ def run_stage(name: str, arguments: list[str]) -> int:
         near = difflib.get_close_matches(name, known)
         print(f"no stage {name!r}; did you mean {' or '.join(near) or 'one of ' + ', '.join(known)}?", file=sys.stderr)
         return 2
-    started = time.perf_counter()
+    stopwatch = Stopwatch()
     _place_progress_bars()
     stage = importlib.import_module(f"pipeline.{name}").main
     options = _parse(name, stage, arguments)
     if is_rank():
         return run_rank(name, stage, options)
     try:
-        if launched(name, arguments, options):
-            return 0
-        did, where = stage(**options)
+        if not launched(name, arguments, options):
+            did, where = stage(**options)
+            print(f"{name}: {did}, {stopwatch.seconds(0)['wall_seconds']:.1f} s -> {where}", flush=True)
+        if name in RECORDED:
+            leave_record(name, options, load_params(PARAMS), stopwatch)
     except ApoBenchError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
@@ -45,7 +48,6 @@ def run_stage(name: str, arguments: list[str]) -> int:
             raise
         print(f"{name}: {memory_error(load_params(PARAMS))}", file=sys.stderr)
         return 1
-    print(f"{name}: {did}, {time.perf_counter() - started:.1f} s -> {where}", flush=True)
     return 0
 
 

@@ -3,10 +3,7 @@
 from pathlib import Path
 
 from apo_bench.tracking.description import describe
-from apo_bench.tracking.lock import Lock
-
-LOCK = Path("dvc.lock")
-"""Beside params.yaml, in the folder of the profile."""
+from apo_bench.tracking.lock import LOCK, Lock
 
 
 def main(data: Path, models: Path, results: Path, report: Path, store: Path) -> tuple[str, Path]:

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import yaml
 from games import played
+from lock_file import LockFile
 from scipy import stats
 
 from apo_bench.comparison import NEEDS_GOLD, read_comparison
-from apo_bench.core.errors import DataError, MissingInputError
+from apo_bench.core.errors import ComparabilityError, DataError, MissingInputError
 from apo_bench.core.files import write_json, write_jsonl
 from apo_bench.core.sections import HHData
 from apo_bench.metrics import compute_metric
@@ -332,6 +333,11 @@ def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tm
         sections |= {"prepare": HH, "base_model": model}
     sections["judge"] |= {"rounds": ["r2"] if has_gold else [], "human_pairs": ["pairs_test"] if has_gold else []}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
+    lock_file = LockFile(tmp_path, results)
+    lock_file.start()
+    for kind in ("base", "adversarial"):
+        lock_file.arm("rjs", kind)
+    lock_file.save()
     monkeypatch.chdir(tmp_path)
     from pipeline.compare import main
 
@@ -345,6 +351,28 @@ def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tm
     printed = capsys.readouterr().out
     assert "RJS adversarial" in printed and "base better" in printed
     assert max(map(len, printed.splitlines()[:12])) <= 140
+    budget = json.loads((tmp_path / "report/summary.json").read_text())["budget"]
+    assert budget["rjs-base-s0"]["r2"]["num_samples"] == 16 and budget["sft"]["r0"]["num_tokens_trained"] == 1100
+    assert "| RJS base | 16 | 16 | 80 |" in (tmp_path / "report/table.md").read_text()
+    page = (tmp_path / "report/index.html").read_text()
+    assert "What each policy took" in page and "Not like for like" not in page
+
+    sections["compare"]["may_differ"] = ["compute.dtype"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
+    lock_file.stages["align@rjs-base-s0-r2"]["params"]["params.yaml"]["compute"]["dtype"] = "bfloat16"
+    lock_file.save()
+    main(results, tmp_path / "told")
+    assert "policy r2: compute.dtype: bfloat16 | float32" in (tmp_path / "told/index.html").read_text()
+    assert json.loads((tmp_path / "told/summary.json").read_text())["unlike_arms"] == {
+        "rjs-base-s0 | rjs-adversarial-s0": ["policy r2: compute.dtype: bfloat16 | float32"]
+    }
+    sections["compare"]["may_differ"] = []
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
+    with pytest.raises(
+        ComparabilityError, match=r"differ in more than method and reward model \(policy r2: compute.dtype: bfloat16 \| float32\)"
+    ):
+        main(results, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
 
 
 def test_judgements_are_read_by_opponent_arm_and_round(summary):

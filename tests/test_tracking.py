@@ -619,3 +619,28 @@ def test_store_of_another_folder_is_refused(tracked):
     shutil.copy("mlflow/mlflow.db", "moved/mlflow.db")
     with pytest.raises(OutputError, match=r"the store was made as file:///[^\n]*/mlflow/artifacts/tiny"):
         main(Path("out/data"), Path("out/models"), Path("out/results"), Path("report"), Path("moved"))
+
+
+def test_budgets_are_metrics_by_round_and_seconds_change_no_hash(tracked):
+    """Counts come with the summary, seconds with times.json; where the comparison knows no budget nothing is read."""
+    client = client_of(tracked)
+    assert not [key for key in runs_of(client)["dpo-base-s0"].data.metrics if key.startswith("budget/")]
+    counts = {"num_samples": 8, "flop": 1.5e9, "shared": {"num_samples": 4, "flop": 1.0e9}}
+    seconds = {"cpu_seconds": 2.5, "shared": {"cpu_seconds": 1.5}}
+    names = {name: policy["rounds"] for name, policy in tracked.summary["policies"].items()}
+    tracked.summary["budget"] = {name: dict.fromkeys(rounds, counts) for name, rounds in names.items()}
+    tracked.file("report/times.json", json.dumps({name: dict.fromkeys(rounds, seconds) for name, rounds in names.items()}))
+    tracked.save()
+    tracked.track()
+    run = runs_of(client)["dpo-base-s0"]
+    assert history(client, run, "budget/num_samples") == [(1, 8.0), (2, 8.0)]
+    assert history(client, run, "budget/shared_flop") == [(1, 1.0e9), (2, 1.0e9)]
+    assert history(client, run, "budget/cpu_seconds") == [(1, 2.5), (2, 2.5)]
+    assert history(client, runs_of(client)["golden"], "budget/shared_cpu_seconds") == [(2, 1.5)]
+
+    hashes = {name: run.data.tags["dvc.lock_hash"] for name, run in runs_of(client).items()}
+    for number, stage in enumerate(tracked.stages.values()):
+        stage["outs"].append({"path": f"out/times/{number}.json", "md5": "another in each run"})
+    tracked.save()
+    tracked.track()
+    assert hashes == {name: run.data.tags["dvc.lock_hash"] for name, run in runs_of(client).items()}

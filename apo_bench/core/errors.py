@@ -36,5 +36,9 @@ class ServerError(ApoBenchError):
     """A model behind a server cannot be asked: it refuses, gives answers that cannot be used, or would cost more than the budget."""
 
 
+class ComparabilityError(ApoBenchError):
+    """Arms differ in more than method and reward model, or there is no such arm to compare."""
+
+
 class NotTheWriter(Exception):
     """Raised where a rank that must not write begins to: its part of the stage is done. No error."""

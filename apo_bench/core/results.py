@@ -1,4 +1,4 @@
-"""The small files that stages leave for the comparison and for MLflow: training curves and metrics."""
+"""The small files that stages leave for the comparison and for MLflow: training curves, metrics and what they ran with."""
 
 import csv
 from collections.abc import Sequence
@@ -8,10 +8,14 @@ from typing import Any
 from apo_bench.core.errors import MissingInputError
 from apo_bench.core.files import complete_directory, read_json, write_json, write_jsonl
 
+TIMED = ("base_model", "sft", "reference", "reward", "sample", "adversarial_reward", "score", "align")
+"""Stages that policies are made by; dvc.yaml has their seconds among their outputs."""
+RECORDED = (*TIMED, "evaluate")
+"""Stages that run models, and leave what they ran them with beside their results."""
+ENVIRONMENT = "environment.json"
+"""Where they leave it."""
 NUM_LAST_STEPS = 20
 """Steps over which the final loss is averaged: one step's loss is mostly noise."""
-
-
 MARGINS = "margins.jsonl"
 """What a reward model makes of each human test pair, beside its metrics."""
 
@@ -31,9 +35,16 @@ def write_training(
             writer.writerows(history)
         if margins is not None:
             write_jsonl(folder / MARGINS, margins)
-        write_json(folder / "metrics.json", {**metrics, "num_steps": len(history), **final})
+        counts = {"num_steps": len(history), "num_tokens_trained": sum(row["num_tokens"] for row in history)}
+        write_json(folder / "metrics.json", {**metrics, **counts, **final})
     shown = "".join(f", {name} {metrics[name]:.3f}" for name in ("human_accuracy", "gold_accuracy") if name in metrics)
     return (f"{len(history)} steps, loss {final['final_loss']:.3f}" if final else "taken as it is") + shown
+
+
+def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    """Writes metrics.json to a folder of its own."""
+    with complete_directory(path) as folder:
+        write_json(folder / "metrics.json", metrics)
 
 
 def read_curves(path: Path) -> list[dict[str, float]]:

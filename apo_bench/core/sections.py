@@ -365,3 +365,5 @@ class Compare(Section):
     num_bootstrap_draws: Annotated[int, Field(ge=1000)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     num_shown_prompts: Count
+    may_differ: list[str]
+    """Inputs, as `apo-bench diff` names them, in which arms may differ beside method and reward model; the page says where they do."""

@@ -29,6 +29,10 @@ class Samples:
     responses: list[str]
     finished: list[bool]
     """Whether each ended by itself, not at `max_new_tokens`."""
+    prompt_length: int
+    """Tokens of the prompt, which is read once for all of them."""
+    lengths: list[int]
+    """Tokens of each as sampled, its end token and what is then cut off included."""
 
 
 def sample_responses(
@@ -75,8 +79,8 @@ def sample_responses(
         tokens = in_process.generate(model, tokenizer.eos_token_id, prompts, settings, seeds, title)
     _check_complete(dialogues, tokens, settings.num_samples, title)
     return [
-        _own_turn(tokenizer.batch_decode(group, skip_special_tokens=True), [ids[-1] == tokenizer.eos_token_id for ids in group])
-        for group in tokens
+        _own_turn(tokenizer.batch_decode(group, skip_special_tokens=True), prompt, group, tokenizer.eos_token_id)
+        for prompt, group in zip(prompts, tokens, strict=True)
     ]
 
 
@@ -100,10 +104,11 @@ def _check_complete(dialogues: Sequence[str], tokens: list[list[list[int]]], num
         raise EngineError(f"{title}: {lacking}: {named}; run the stage again")
 
 
-def _own_turn(texts: list[str], ended: list[bool]) -> Samples:
+def _own_turn(texts: list[str], prompt: list[int], tokens: list[list[int]], end_token_id: int) -> Samples:
     """Cuts what a response goes on to say in the human's place; having said all it had to say, such a response is finished.
 
     A speaker's name that a response begins with belongs to the form of a dialogue and not to the response, and is left out.
     """
     cut = [SPEAKER.sub("", text).partition(HUMAN) for text in texts]
-    return Samples([own.strip() for own, _, _ in cut], [end or bool(marker) for end, (_, marker, _) in zip(ended, cut, strict=True)])
+    finished = [ids[-1] == end_token_id or bool(marker) for ids, (_, marker, _) in zip(tokens, cut, strict=True)]
+    return Samples([own.strip() for own, _, _ in cut], finished, len(prompt), [len(ids) for ids in tokens])

@@ -11,7 +11,7 @@ from apo_bench.data.gold import gold_rewards
 from apo_bench.metrics import compute_metric
 from apo_bench.models.precision import mixed_precision
 from apo_bench.models.reward_model import all_rewards
-from apo_bench.models.tokenizer import TokenSequence, encode
+from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode
 
 Rows = list[dict[str, Any]]
 
@@ -62,7 +62,8 @@ def score_samples(
         has_gold: whether the true reward is known.
 
     Returns:
-        Records of kind `scores`, and metrics: `mean_reward`; `golden_accuracy`, how often a golden response scores above a sample of the
+        Records of kind `scores`, and metrics: `num_reward_calls` and `num_tokens_read`, of the samples alone, as golden responses are
+        scored only to measure by; `mean_reward`; `golden_accuracy`, how often a golden response scores above a sample of the
         same prompt; if gold is known also `mean_gold`; `sample_accuracy`, how often two samples are ordered as gold orders them;
         `best_of_n_gain`, gold of the best-scored sample minus gold of the mean one.
     """
@@ -73,6 +74,8 @@ def score_samples(
     golden_rewards, sample_rewards = rewards[:, 0], rewards[:, 1:]
     num_samples = sample_rewards.shape[1]
     metrics = {
+        "num_reward_calls": sample_rewards.size,
+        "num_tokens_read": count_tokens(group[1:] for group in groups),
         "mean_reward": float(sample_rewards.mean()),
         "golden_accuracy": compute_metric("preference_accuracy", np.repeat(golden_rewards, num_samples), sample_rewards.flatten())[
             "preference_accuracy"

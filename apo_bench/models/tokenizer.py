@@ -113,6 +113,11 @@ def join(prompt: list[int], response: list[int], max_length: int) -> TokenSequen
     return TokenSequence(ids, max(0, len(ids) - len(response)))
 
 
+def count_tokens(groups: Iterable[Sequence[TokenSequence]]) -> int:
+    """Tokens of all sequences of groups, prompt and response: a prompt counts with each of its responses, padding does not count."""
+    return sum(len(sequence.ids) for group in groups for sequence in group)
+
+
 def encode(
     tokenizer: PreTrainedTokenizerFast,
     dialogues: Sequence[str],

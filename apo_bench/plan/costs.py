@@ -43,7 +43,7 @@ ASSUMED_ACTIVATIONS = 2 * 2**30
 HEAP_GROWTH = 1.2
 """How much more a long stage takes on a CPU than a few steps, as unequal batches break the heap up (`small`: about 10 for 8.8 GiB)."""
 SECONDS_WITHOUT_MODEL = 5.0
-"""`prepare`, `compare` and `track`, more or less."""
+"""`prepare`, `compare`, `times` and `track`, more or less."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import Any
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.patches import Rectangle
 
-from apo_bench.comparison import START_ROUND, Comparison, Policy
+from apo_bench.comparison import Comparison, Policy
+from apo_bench.core.sections import START_ROUND
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.players import FIXED, GOLDEN
 from apo_bench.report.charts import (

@@ -12,6 +12,7 @@ from apo_bench.core.sections import START_ROUND, Compare
 from apo_bench.core.seeds import derive_seed
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report import glossary
+from apo_bench.report.budget import budget_view
 from apo_bench.report.charts import Chart, legend
 from apo_bench.report.claims import claim_rows
 from apo_bench.report.game import game_view
@@ -90,6 +91,7 @@ def render_page(comparison: Comparison, settings: Compare, figures: list[Chart],
         claims=claim_rows(comparison.verdicts),
         judge=judge_view(comparison),
         game=game_view(comparison, game_figures),
+        budget=budget_view(comparison),
         shown=_shown(comparison, settings),
         glossary=glossary,
         terms=glossary.terms(comparison),

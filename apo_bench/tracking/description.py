@@ -122,6 +122,7 @@ class _Describer:
         self.rounds = list(next(iter(self.arms.values()))["rounds"])
         self.judged = self.summary.get("judge", {"arms": {}, "human": {}})
         self.game = self.summary.get("game", {"arms": {}, "frontier": {}})
+        self.seconds = read_json(report / "times.json") if "budget" in self.summary else {}
         self.data_md5: dict[str, str] = {}
 
     def all_runs(self) -> Tracked:
@@ -152,7 +153,7 @@ class _Describer:
 
     def _sft(self) -> Run:
         paths = [self.models / "sft", self.results / "sft", self.results / "references" / "sft" / "evaluation"]
-        measures = _training(paths[1]) + _evaluation(self._start(), 0, "sft")
+        measures = _training(paths[1]) + _evaluation(self._start(), 0, "sft") + self._budget("sft", "r0", 0)
         demonstrations = [self._file("demonstrations")] if _is_trained(paths[1]) else []
         data = [*demonstrations, self._file("prompts_test", "evaluation")]
         tags = {"kind": "sft", "mlflow.runColor": REFERENCE_COLORS["sft"]}
@@ -163,7 +164,7 @@ class _Describer:
         paths = [self.models / "references" / name, folder / "training", folder / "evaluation"]
         policy = self.references[name]["rounds"]
         step = _number(self.rounds[-1])
-        measures = _training(paths[1]) + _evaluation(policy[list(policy)[-1]], step, name)
+        measures = _training(paths[1]) + _evaluation(policy[list(policy)[-1]], step, name) + self._budget(name, list(policy)[-1], step)
         data = [self._file("golden_rm" if name == "golden" else "pairs_rm"), self._file("prompts_test", "evaluation")]
         tags = {"kind": "reference", "method": name, "mlflow.runColor": REFERENCE_COLORS.get(name, "#17becf")}
         return self._run(name, tags, paths, measures=measures, models=[self._model(name, "policy", paths[0], step)], data=data)
@@ -206,6 +207,7 @@ class _Describer:
             paths += [*self._reward_paths(name, arm, round_id), score, policy, folder / "align", folder / "evaluation"]
             models.append(self._model(f"{name}-{round_id}", "policy", policy, step))
             measures += _evaluation(arm["rounds"][round_id], step, models[-1].name)
+            measures += self._budget(name, round_id, step)
             measures += _measures("reward_model", self.summary["reward_models"][name][round_id], step)
             measures += _measures("samples", {key: value for key, value in read_metrics(score).items() if key.startswith("mean_")}, step)
             measures += _measures("training", read_metrics(folder / "align"), step) + _curves(f"training/{round_id}", folder / "align")
@@ -231,6 +233,14 @@ class _Describer:
         tags = {"kind": "arm", **_arm_tags(arm), "mlflow.runColor": self._color(arm)} | ({"judge.findings": judged} if judged else {})
         tags |= game_tags(played) if played else {}
         return self._run(name, tags, paths, measures=measures, models=models, data=data, verdicts=verdicts)
+
+    def _budget(self, policy: str, round_id: str, step: int) -> list[Measure]:
+        """What a policy took up to a round, and the part of it that others share."""
+        measures = []
+        for numbers in (found[policy][round_id] for found in (self.summary.get("budget"), self.seconds) if found):
+            measures += _measures("budget", numbers, step)
+            measures += _measures("budget", {f"shared_{key}": value for key, value in numbers["shared"].items()}, step)
+        return measures
 
     def _judge(self, name: str, numbers: dict[str, Any]) -> Run:
         """The test of the judge on a file of human pairs."""

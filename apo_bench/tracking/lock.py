@@ -10,6 +10,8 @@ import yaml
 
 from apo_bench.core.errors import DataError, MissingInputError
 
+LOCK = Path("dvc.lock")
+"""Beside params.yaml, in the folder of the profile."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The C one reads the 3,000 lines of a lock file in a tenth of the time."""
 SECTIONS = {"methods": "method", "references": "method", "reward": "reward"}
@@ -44,13 +46,43 @@ class Lock:
         names = dict.fromkeys(self._out(path)[0] for path in paths)
         read = [dep["path"] for name in names for dep in self.stages[name].get("deps", [])]
         sampled = [self._outs[path][0] for path in read if path in self._outs and self._outs[path][0].startswith("sample")]
-        return {name: self.stages[name] for name in dict.fromkeys([*sampled, *names])}
+        return {name: _without_seconds(self.stages[name]) for name in dict.fromkeys([*sampled, *names])}
+
+    def chain(self, paths: Iterable[Path]) -> dict[str, Any]:
+        """The entries of the stages that made `paths`, of those that made what these read, and so on; the first to run comes first."""
+        found: dict[str, Any] = {}
+        self._walk([self._out(path)[0] for path in paths], found)
+        return found
+
+    def producer(self, path: str) -> tuple[str, str | None] | None:
+        """The stage that made `path`, or a folder that it is in, and the md5 of `path` as it left it (None inside a folder)."""
+        if path in self._outs:
+            return self._outs[path]
+        folder = next((parent.as_posix() for parent in Path(path).parents if parent.as_posix() in self._outs), None)
+        return (self._outs[folder][0], None) if folder else None
+
+    def folder(self, entry: dict[str, Any], kind: str) -> Path | None:
+        """Where a stage has left its outputs of a kind, `results` or `times`, if it has any."""
+        found = [out["path"] for out in entry.get("outs", []) if f"/{kind}/" in out["path"]]
+        return self.path.parent / found[0] if found else None
+
+    def _walk(self, names: Iterable[str], found: dict[str, Any]) -> None:
+        for name in names:
+            if name not in found:
+                made = (self.producer(dep["path"]) for dep in self.stages[name].get("deps", []))
+                self._walk([producer[0] for producer in made if producer], found)
+                found[name] = self.stages[name]
 
     def _out(self, path: Path) -> tuple[str, str]:
         try:
             return self._outs[Path(path).as_posix()]
         except KeyError as error:
             raise MissingInputError(f"{self.path}: no stage made {path}; run it (dvc repro) first") from error
+
+
+def _without_seconds(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry without the output that differs in each run, so that equal work has an equal hash."""
+    return {**entry, "outs": [out for out in entry.get("outs", []) if "/times/" not in out["path"]]}
 
 
 def flat_params(entries: dict[str, Any]) -> dict[str, str]:

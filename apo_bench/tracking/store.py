@@ -47,6 +47,7 @@ training step of round N; `uncertainty/..._low` and `_high` are the ends of the 
 - **Reward models** (`kind = "reward_model"`): `reward_model/...` on human test pairs. Arms carry those of the one that trained them.
 - **Judge** (in arms `judge/...` against SFT and `judge_versus_base/...`, tables `judge_verdicts.json`; `kind = "judge"` on human pairs):
 win rates, and the audit of the judge that they come from; `tags.judge.findings` says what it found.
+- **Budget** (`budget/...`): what a policy took up to a round, counts and seconds; `budget/shared_...` the part that others share.
 - **comparison**: the page `index.html`, the differences between arms with a retrained and with the fixed reward model, and the verdicts on
 the paper's claims (`claims.json`, tags `claim.C1` ...).
 """

@@ -31,6 +31,7 @@ def train(
     engine: Engine,
     seed: int,
     title: str,
+    num_tokens: Callable[[list[int], int], int] | None = None,
 ) -> Curves:
     """Trains `model` in place: AdamW, warm-up then cosine, gradients clipped to norm 1, no weight decay.
 
@@ -43,9 +44,11 @@ def train(
         engine: where the optimiser works.
         seed: of the order of the examples, and of adapters.
         title: what the progress bar says.
+        num_tokens: tokens of all sequences that `loss` of a batch and a step trains on; that of the batch's `lengths` if not given.
 
     Returns:
-        The curves: a row a step with `step`, `epoch`, `loss`, `learning_rate`, `gradient_norm` and the metrics of `loss`.
+        The curves: a row a step with `step`, `epoch`, `loss`, `learning_rate`, `gradient_norm`, `num_tokens` and the metrics
+        of `loss`.
 
     Raises:
         ModelError: the loss is not finite.
@@ -74,7 +77,9 @@ def train(
         run.backward()
         rate = settings.learning_rate * rate_factor(step)
         norm = run.step(rate)
-        history.append({"step": step + 1, "epoch": epoch, "loss": value, "learning_rate": rate, "gradient_norm": norm, **metrics})
+        tokens = num_tokens(batch, step) if num_tokens else sum(lengths[index] for index in batch)
+        row = {"step": step + 1, "epoch": epoch, "loss": value, "learning_rate": rate, "gradient_norm": norm, "num_tokens": tokens}
+        history.append(row | metrics)
         run.checkpoint(history)
     run.finish()
     if compute.gradient_checkpointing:

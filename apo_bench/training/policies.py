@@ -17,7 +17,7 @@ from apo_bench.engines.training import Engine
 from apo_bench.methods.base import Method, ResponseGroups, cross_entropy
 from apo_bench.models.language_model import all_response_logps, pairs_a_token, response_logps
 from apo_bench.models.precision import mixed_precision
-from apo_bench.models.tokenizer import TokenSequence, encode
+from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode
 from apo_bench.training.loop import train
 
 History = list[dict[str, Any]]
@@ -49,7 +49,7 @@ def align(
         title: what the progress bars say.
 
     Returns:
-        The training curves, and counts of the prompts used and left out.
+        The training curves, and counts of the prompts used and left out and of the tokens read for the reference's log-probabilities.
 
     Raises:
         DataError: the method can use none of the prompts.
@@ -57,7 +57,7 @@ def align(
     hyper = method.hyperparameters
     selections = [method.select(row["rewards"]) for row in scored]
     used = [(row, chosen) for row, chosen in zip(scored, selections, strict=True) if chosen is not None]
-    counts = {"num_prompts": len(used), "num_prompts_left_out": len(scored) - len(used)}
+    counts = {"num_prompts": len(used), "num_prompts_left_out": len(scored) - len(used), "num_tokens_read": 0}
     if not used:
         raise DataError(
             f"{title}: the method can use none of the {len(scored)} prompts (all rewards of a prompt tie); check the reward model"
@@ -74,6 +74,7 @@ def align(
         flat = [sequence for group in groups for sequence in group]
         with mixed_precision(compute):  # as the policy, so that they agree before the first step
             reference_NK = all_response_logps(model, flat, tokenizer.pad_token_id, f"{title}: reference").view(rewards_NK.shape)
+        counts["num_tokens_read"] = count_tokens(groups)
 
     def loss(batch: list[int], _step: int) -> tuple[Tensor, dict[str, Tensor]]:
         mine = share(batch)
@@ -90,7 +91,11 @@ def align(
         max_length=hyper.max_length,
     )
     lengths = [longest_row(group, pairs_a_token(model)) for group in groups]
-    return train(model, loss, lengths, settings, compute, engine, seed, title), counts
+
+    def num_tokens(batch: list[int], _step: int) -> int:
+        return count_tokens(groups[index] for index in batch)
+
+    return train(model, loss, lengths, settings, compute, engine, seed, title, num_tokens), counts
 
 
 def fine_tune(

@@ -19,7 +19,7 @@ from apo_bench.engines.training import Engine
 from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss, difference_loss
 from apo_bench.models.language_model import pairs_a_token
 from apo_bench.models.reward_model import rewards
-from apo_bench.models.tokenizer import TokenSequence, encode
+from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode
 from apo_bench.training.loop import train
 
 Rows = list[dict[str, Any]]
@@ -43,7 +43,10 @@ def train_reward(
         chosen_P, rejected_P = _group_rewards(model, [encoded[index] for index in mine.indices], tokenizer.pad_token_id).unbind(1)
         return mine.fraction * bradley_terry_loss(chosen_P, rejected_P), _pair_metrics(chosen_P, rejected_P, mine.fraction)
 
-    return train(model, loss, _row_lengths(model, encoded), settings, compute, engine, seed, title)
+    def num_tokens(batch: list[int], _step: int) -> int:
+        return count_tokens(encoded[index] for index in batch)
+
+    return train(model, loss, _row_lengths(model, encoded), settings, compute, engine, seed, title, num_tokens)
 
 
 def train_adversarial_reward(
@@ -77,14 +80,18 @@ def train_adversarial_reward(
     game_loss = {"bradley_terry": bradley_terry_loss, "difference": difference_loss}[settings.adversarial_loss]
     nothing = torch.empty(0, 1)
 
-    def loss(batch: list[int], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        turn = [index % len(groups) for index in turns[step]]
+    def examples(batch: list[int], step: int) -> tuple[list[int], list[int]]:
+        """Which human pairs and which golden groups a step trains on."""
         if not settings.adversarial_weight:
-            batch, turn = batch + [index % len(encoded) for index in turns[step]], []
+            return batch + [index % len(encoded) for index in turns[step]], []
+        return batch if settings.human_weight else [], [index % len(groups) for index in turns[step]]
+
+    def loss(batch: list[int], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        my_pairs, turn = examples(batch, step)
         chosen_P = rejected_P = nothing
         rewards_G1K, metrics, human_weight, weight = nothing, {}, 0.0, 0.0
-        if settings.human_weight:
-            mine = share(batch)
+        if my_pairs:
+            mine = share(my_pairs)
             chosen_P, rejected_P = _group_rewards(model, [encoded[index] for index in mine.indices], tokenizer.pad_token_id).unbind(1)
             metrics = _pair_metrics(chosen_P, rejected_P, mine.fraction)
             human_weight = settings.human_weight * mine.fraction
@@ -98,7 +105,11 @@ def train_adversarial_reward(
         value = adversarial_reward_loss(chosen_P, rejected_P, rewards_G1K[:, 0], rewards_G1K[:, 1:], human_weight, weight, game_loss)
         return value, metrics
 
-    return train(model, loss, _row_lengths(model, encoded), settings, compute, engine, seed, title)
+    def num_tokens(batch: list[int], step: int) -> int:
+        my_pairs, turn = examples(batch, step)
+        return count_tokens([*(encoded[index] for index in my_pairs), *(groups[index] for index in turn)])
+
+    return train(model, loss, _row_lengths(model, encoded), settings, compute, engine, seed, title, num_tokens)
 
 
 def encode_pairs(tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int, max_prompt_length: int) -> list[list[TokenSequence]]:

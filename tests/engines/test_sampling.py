@@ -70,5 +70,6 @@ def test_what_is_missing_is_named():
 def test_what_is_said_in_the_humans_place_is_cut():
     """Such a response had said all it had to say; one that merely names a human goes on."""
     texts = ["Yes.\n\nHuman: And now?\n\nAssistant: No.", " Human: I cannot say. ", "Cut off, as every Human: of us"]
-    samples = _own_turn(texts, [False, True, False])
+    samples = _own_turn(texts, [7, 8], [[3, 4, 5], [3, 9], [3]], end_token_id=9)
     assert samples.responses == ["Yes.", "I cannot say.", "Cut off, as every Human: of us"] and samples.finished == [True, True, False]
+    assert samples.prompt_length == 2 and samples.lengths == [3, 2, 1], "as drawn, what is cut off included"

@@ -12,6 +12,7 @@ from apo_bench.data.records import format_dialogue
 from apo_bench.data.writer import all_prompts
 from apo_bench.evaluation import reward_models
 from apo_bench.evaluation.reward_models import evaluate_on_pairs, order_by_gold, score_samples
+from apo_bench.models.tokenizer import encode
 
 EMPTY, RUBBISH = "", "Zip zap zup."
 ON_PAIRS = {"num_pairs", "human_accuracy", "human_accuracy_standard_error", "ece", "ace", "mce"}
@@ -38,6 +39,12 @@ def pairs(texts):
         {"id": "p", "subset": "helpful", "dialogue": text, "chosen": chosen, "rejected": rejected}
         for text, (chosen, rejected) in zip([*texts, texts[0]], responses, strict=True)
     ]
+
+
+def counts(tokenizer, compute, texts):
+    """What scoring `samples` takes: golden responses are scored too, to measure by, and not counted."""
+    groups = encode(tokenizer, texts, [[EMPTY, RUBBISH]] * len(texts), 128, compute.max_prompt_length)
+    return {"num_reward_calls": 6, "num_tokens_read": sum(len(sequence.ids) for group in groups for sequence in group)}
 
 
 def samples(texts):
@@ -68,14 +75,14 @@ def test_samples_with_gold(give, tokenizer, compute, known):
     scored, metrics = score_samples(None, tokenizer, samples(known), golden, 128, compute, has_gold=True)
     assert [row["rewards"] for row in scored] == [[2.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
     expected = {"mean_reward": 5 / 6, "golden_accuracy": 5 / 6, "best_of_n_gain": 0.4, "mean_gold": -1.8, "sample_accuracy": 2 / 3}
-    assert metrics == pytest.approx(expected)
+    assert metrics == pytest.approx(expected | counts(tokenizer, compute, known))
 
 
 def test_samples_without_gold(give, tokenizer, compute, dialogues):
     give([[3.0, 2.0, 1.0], [0.5, 0.0, 1.0], [2.0, 0.0, 1.0]])
     scored, metrics = score_samples(None, tokenizer, samples(dialogues), [{"response": "Yes."}] * 3, 128, compute, has_gold=False)
     assert [row["rewards"] for row in scored] == [[2.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
-    assert metrics == pytest.approx({"mean_reward": 5 / 6, "golden_accuracy": 5 / 6})
+    assert metrics == pytest.approx({"mean_reward": 5 / 6, "golden_accuracy": 5 / 6} | counts(tokenizer, compute, dialogues))
 
 
 def test_samples_that_gold_calls_equal_have_no_order(give, tokenizer, compute, known):

@@ -125,6 +125,190 @@ def test_ledgers_outlive_a_stage_that_runs_again(workspace: Path) -> None:
         assert [settings for out in ledgers for settings in out.values()] == [{"persist": True}]
 
 
+def sequence_lengths(workspace: Path, dialogues: list[str], responses: list[list[str]], finished: list[list[bool]] | None = None) -> list:
+    """Tokens of prompt and response together and of the prompt, a list a dialogue, counted by the tokenizer and nothing of ours."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(workspace / "out/models/base_model")
+    lengths = []
+    for number, (dialogue, group) in enumerate(zip(dialogues, responses, strict=True)):
+        turns = dialogue.removesuffix("\n\nAssistant:").split("\n\nHuman: ")
+        assert len(turns) == 2 and "\n\nAssistant:" not in turns[1], "one turn each, so that none is cut"
+        text = tokenizer.apply_chat_template([{"role": "user", "content": turns[1]}], tokenize=False, add_generation_prompt=True)
+        prompt = len(tokenizer(text, add_special_tokens=False).input_ids)
+        ends = [True] * len(group) if finished is None else finished[number]
+        answers = [len(tokenizer(answer, add_special_tokens=False).input_ids) + end for answer, end in zip(group, ends, strict=True)]
+        assert prompt <= 144 and all(prompt + answer <= 256 for answer in answers), "none is cut"
+        lengths.append(([prompt + answer for answer in answers], prompt))
+    return lengths
+
+
+def rows_of(workspace: Path, path: str) -> list[dict]:
+    return [json.loads(line) for line in (workspace / "out" / path).read_text().splitlines()]
+
+
+def counts_of(workspace: Path, path: str) -> dict:
+    return json.loads((workspace / "out/results" / path / "metrics.json").read_text())
+
+
+def test_counts_equal_what_the_outputs_hold(workspace: Path) -> None:
+    """Trained: SFT and RM_base on the records of their files. Scored, read and trained in a round: what stands in its scores."""
+    demonstrations = rows_of(workspace, "data/demonstrations.jsonl")
+    lengths = sequence_lengths(workspace, [row["dialogue"] for row in demonstrations], [[row["response"]] for row in demonstrations])
+    assert counts_of(workspace, "sft")["num_tokens_trained"] == sum(sum(group) for group, _ in lengths)
+    pairs = rows_of(workspace, "data/pairs_rm.jsonl")
+    on_pairs = sequence_lengths(workspace, [row["dialogue"] for row in pairs], [[row["chosen"], row["rejected"]] for row in pairs])
+    assert counts_of(workspace, "reward/base")["num_tokens_trained"] == sum(sum(group) for group, _ in on_pairs)
+
+    golden, drawn = rows_of(workspace, "data/golden_rm.jsonl"), rows_of(workspace, "samples/arms/dpo-adversarial-s0/r2/rm.jsonl")
+    groups = [[gold["response"], *row["responses"]] for gold, row in zip(golden, drawn, strict=True)]
+    ends = [[True, *row["finished"]] for row in drawn]
+    against_golden = sequence_lengths(workspace, [row["dialogue"] for row in golden], groups, ends)
+    expected = sum(sum(group) for group, _ in on_pairs + against_golden)
+    assert counts_of(workspace, "arms/dpo-adversarial-s0/r2/reward")["num_tokens_trained"] == expected
+
+    scored = rows_of(workspace, "scores/arms/dpo-adversarial-s0/r2.jsonl")
+    on_samples = sequence_lengths(
+        workspace, [row["dialogue"] for row in scored], [row["responses"] for row in scored], [row["finished"] for row in scored]
+    )
+    score = counts_of(workspace, "arms/dpo-adversarial-s0/r2/score")
+    assert score["num_reward_calls"] == sum(len(row["rewards"]) for row in scored) == 24
+    assert score["num_tokens_read"] == sum(sum(group) for group, _ in on_samples)
+    best_and_worst = sum(
+        sum(group[index] for index in (row["rewards"].index(max(row["rewards"])), row["rewards"].index(min(row["rewards"]))))
+        for row, (group, _) in zip(scored, on_samples, strict=True)
+    )
+    align = counts_of(workspace, "arms/dpo-adversarial-s0/r2/align")
+    assert align["num_prompts"] == 12 and align["num_tokens_trained"] == align["num_tokens_read"] == best_and_worst
+    assert counts_of(workspace, "arms/rjs-base-s0/r2/align")["num_tokens_read"] == 0, "RJS has no reference"
+    sample = counts_of(workspace, "arms/dpo-adversarial-s0/r2/sample/lm")
+    assert sample["num_samples"] == sum(len(row["responses"]) for row in scored)
+    assert sample["num_tokens_read"] == sum(prompt for _, prompt in on_samples)
+
+
+def test_generated_tokens_are_those_that_the_policy_draws(workspace: Path) -> None:
+    """Drawn once more: text that is read again may have other tokens than it was written with."""
+    from apo_bench.core.config import load_params
+    from apo_bench.core.seeds import derive_seed
+    from apo_bench.engines.in_process import generate
+    from apo_bench.models.language_model import load_language_model
+    from apo_bench.models.tokenizer import encode_prompts, load_tokenizer
+
+    params, policy = load_params(workspace / "params.yaml"), workspace / "out/models/sft"
+    dialogues = [row["dialogue"] for row in rows_of(workspace, "samples/first/s0/lm.jsonl")]
+    tokenizer, seed = load_tokenizer(policy), derive_seed(0, "sample", "prompts_lm", "first", "r1")
+    prompts, seeds = encode_prompts(tokenizer, dialogues, 144), [derive_seed(seed, dialogue) for dialogue in dialogues]
+    model = load_language_model(policy, params.compute)
+    drawn = generate(model, tokenizer.eos_token_id, prompts, params.sampling.train, seeds, "again")
+    assert counts_of(workspace, "first/s0/sample/lm")["num_tokens_generated"] == sum(len(ids) for group in drawn for ids in group)
+
+
+def test_budget_of_an_arm_is_the_sum_of_its_stages(workspace: Path) -> None:
+    """The adversarial arm: both kinds of samples in both rounds, reward models of its own, and no RM_base."""
+    budget = json.loads((workspace / "report/summary.json").read_text())["budget"]["dpo-adversarial-s0"]["r2"]
+    first = ["first/s0/sample/lm", "first/s0/sample/rm", "first/s0/reward/adversarial", "first/s0/score/adversarial"]
+    own = [f"arms/dpo-adversarial-s0/{name}" for name in ("r1/align", "r2/sample/lm", "r2/sample/rm", "r2/reward", "r2/score", "r2/align")]
+    for key in ("num_samples", "num_reward_calls", "num_tokens_generated", "num_tokens_read", "num_tokens_trained"):
+        assert budget[key] == sum(counts_of(workspace, name).get(key, 0) for name in ("base_model", "sft", *first, *own)), key
+        assert budget["shared"][key] == sum(counts_of(workspace, name).get(key, 0) for name in ("base_model", "sft", *first)), key
+    assert "What each policy took" in (workspace / "report/index.html").read_text()
+    times = json.loads((workspace / "report/times.json").read_text())["dpo-adversarial-s0"]["r2"]
+    files = [workspace / f"out/times/{name}.json" for name in ("base_model", "sft", *first, *own)]
+    assert times["cpu_seconds"] == pytest.approx(sum(json.loads(file.read_text())["cpu_seconds"] for file in files), abs=0.01)
+
+
+MUTATIONS = {
+    "prompts": ("sample@", "out/data/prompts_lm.jsonl"),
+    "base model": ("adversarial_reward@", "out/models/base_model"),
+    "human pairs": ("adversarial_reward@", "out/data"),
+    "SFT": ("align_first@", "out/models/sft"),
+    "reference of a later round": ("align@", "out/models/arms/dpo-adversarial-s0/r1/policy"),
+    "samples that were scored": ("score@", "out/samples/arms/dpo-adversarial-s0/r2/lm.jsonl"),
+    "test reward model": ("evaluate@", "out/models/reward/all"),
+    "questions of the judge": ("judge@", "apo_bench/judge/templates"),
+    "code that trains": ("align@", "./apo_bench/training"),
+    "judge": ("judge@", ("judge.provider", "noise", 2.0)),
+    "device": ("sample@", ("compute", "device", "cuda")),
+    "dtype": ("align@", ("compute", "dtype", "bfloat16")),
+    "batch": ("align@", ("methods.dpo", "batch_size", 8)),
+    "epochs": ("align_first@", ("methods.dpo", "epochs", 2)),
+    "longest sequence": ("adversarial_reward@", ("reward.adversarial", "max_length", 128)),
+    "sampling": ("sample@", ("sampling.train", "temperature", 0.7)),
+    "sampling against golden": ("sample_golden@", ("sampling.train", "top_p", 0.9)),
+    "sampling on test prompts": ("evaluate@", ("sampling.test", "max_new_tokens", 23)),
+    "seed of the evaluation": ("evaluate@", ("evaluate", "seed", 1)),
+    "seed of the arm": ("align@", "--seed 1"),
+    "library": ("align@", {"transformers": "5.18.0"}),
+    "library of the sampler": ("sample@", {"torch": "2.12.1+cpu"}),
+    "tokenizer": ("sample@", {"tokenizer": "0"}),
+    "processor": ("evaluate@", {"device": "another"}),
+}
+"""A single input of dpo-adversarial-s0: the stage that records it, and a dep, a param with its new value, an option or a library."""
+
+
+def unlike_after(workspace: Path, folder: Path, mutation: tuple | None) -> dict:
+    """What the guard finds in a copy of what the stages recorded, after one change."""
+    from apo_bench.comparability import read_inputs, run_arms, unlike_arms
+    from apo_bench.core.config import load_params
+    from apo_bench.tracking.lock import Lock
+
+    lock = yaml.load((workspace / "dvc.lock").read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    for file in (workspace / "out/results").rglob("environment.json"):
+        (folder / file.relative_to(workspace)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder / file.relative_to(workspace))
+    if mutation:
+        stage, change = mutation
+        [name] = [name for name in lock["stages"] if name.startswith(f"{stage}dpo-adversarial-0") and not name.endswith("-r1")]
+        entry = lock["stages"][name]
+        if isinstance(change, dict):
+            results = next(out["path"] for out in entry["outs"] if out["path"].startswith("out/results"))
+            file = folder / results / "environment.json"
+            file.write_text(json.dumps(json.loads(file.read_text()) | change))
+        elif isinstance(change, tuple):
+            section, key, value = change
+            assert entry["params"]["params.yaml"][section][key] != value
+            entry["params"]["params.yaml"][section][key] = value
+        elif change.startswith("--seed"):
+            assert "--seed 0" in entry["cmd"]
+            entry["cmd"] = entry["cmd"].replace("--seed 0", change)
+        else:
+            [dep] = [dep for dep in entry["deps"] if dep["path"] == change]
+            dep["md5"] = "0" * 32
+    (folder / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    params = load_params(workspace / "params.yaml")
+    inputs = read_inputs(Lock(folder / "dvc.lock"), params, run_arms(params), Path("out/models"), Path("out/results"))
+    return unlike_arms(inputs)
+
+
+def test_arms_of_one_run_are_alike(workspace: Path, tmp_path: Path) -> None:
+    assert unlike_after(workspace, tmp_path, None) == {}
+
+
+@pytest.mark.parametrize("what", MUTATIONS)
+def test_guard_catches_a_single_input_that_differs(workspace: Path, tmp_path: Path, what: str) -> None:
+    """Against each other arm it is the one difference; the other arms are alike."""
+    unlike = unlike_after(workspace, tmp_path, MUTATIONS[what])
+    assert set(unlike) == {
+        tuple(pair) for pair in ([one, other] for one in ARMS for other in ARMS[ARMS.index(one) + 1 :]) if ARMS[-1] in pair
+    }
+    assert {len(faults) for faults in unlike.values()} == {1}
+
+
+def test_rate_of_a_method_may_differ_from_another_methods_but_not_within_it(workspace: Path, tmp_path: Path) -> None:
+    unlike = unlike_after(workspace, tmp_path, ("align@", ("methods.dpo", "learning_rates", [0.5])))
+    assert set(unlike) == {("dpo-base-s0", "dpo-adversarial-s0")}
+
+
+def test_a_run_cache_hit_brings_back_the_seconds_of_the_run_that_made_it(workspace: Path) -> None:
+    file = workspace / "out/times/references/golden/training.json"
+    before = file.read_bytes()
+    lock = (workspace / "dvc.lock").read_bytes()
+    file.unlink()
+    done = run(workspace, "dvc", "repro", "--single-item", "reference@golden")
+    assert done.returncode == 0 and "is cached" in done.stdout and file.read_bytes() == before
+    assert (workspace / "dvc.lock").read_bytes() == lock
+
+
 def test_second_reproduction_runs_nothing(workspace: Path) -> None:
     lock = (workspace / "dvc.lock").read_bytes()
     done = run(workspace, "dvc", "repro")
@@ -139,7 +323,7 @@ def test_changed_beta_touches_dpo_arms_and_what_follows_only(workspace: Path) ->
     finally:
         edit(workspace, lambda params: params["methods"]["dpo"].update(beta=0.1))
     assert "align_first@dpo-base-0" in stale
-    assert all("dpo" in stage or stage in ("compare", "track") for stage in stale), stale
+    assert all("dpo" in stage or stage in ("compare", "times", "track") for stage in stale), stale
     assert stale_stages(workspace) == set()
 
 
@@ -161,7 +345,7 @@ def test_new_method_leaves_existing_stages_unchanged(workspace: Path) -> None:
         edit(workspace, remove)
         (workspace / "apo_bench/methods/mine.py").unlink()
     assert "align_first@mine-adversarial-0" in stale
-    assert all("mine" in stage or stage in ("compare", "track") for stage in stale), stale
+    assert all("mine" in stage or stage in ("compare", "times", "track") for stage in stale), stale
 
 
 def test_missing_upstream_output_is_one_line(workspace: Path, tmp_path: Path) -> None:

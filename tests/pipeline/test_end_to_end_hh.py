@@ -59,7 +59,10 @@ def test_arms_are_compared_without_gold(profile: Path) -> None:
     metrics = summary["policies"]["dpo-base-s0"]["rounds"]["r1"]
     assert {"reward_all", "win_rate_reward_all", "kl_to_sft", "length"} <= set(metrics) and "gold" not in metrics
     assert summary["num_test_prompts"] == SIZES["num_test_prompts"]
-    assert "unknown" in (profile / "report/index.html").read_text()
+    page = (profile / "report/index.html").read_text()
+    assert "unknown" in page
+    assert "policy r1: method.batch_size: 8 | 16" in page, "the profile says that batches may differ"
+    assert summary["unlike_arms"]["dpo-base-s0 | rjs-base-s0"] == ["policy r1: method.batch_size: 8 | 16"]
 
 
 def test_records_are_of_the_folder_and_nothing_is_lost_unsaid(profile: Path) -> None:

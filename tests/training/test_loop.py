@@ -73,7 +73,7 @@ def test_rate_warms_up_and_ends_at_a_tenth(settings):
 def test_curves_say_what_happened(settings):
     _, history, _ = run(settings)
     assert [row["step"] for row in history] == list(range(1, 101))
-    assert set(history[0]) == {"step", "epoch", "loss", "learning_rate", "gradient_norm", "worst"}
+    assert set(history[0]) == {"step", "epoch", "loss", "learning_rate", "gradient_norm", "num_tokens", "worst"}
     assert all(row["worst"] >= row["loss"] for row in history)
     assert all(isinstance(value, (int, float)) for row in history for value in row.values())
 

@@ -1,0 +1,140 @@
+"""What policies cost: counts and seconds of all stages that made a policy, as the stages left them, from the base model on.
+
+Which stages these are is read off dvc.lock: those that made the policy, those that made what they read, and so on. A stage that several
+policies come from (SFT, RM_base, the samples of the first round) counts for each of them, whole. Preparing the records and evaluating
+policies is not counted: that is the same for all.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from apo_bench.core.errors import DataError
+from apo_bench.core.files import read_json
+from apo_bench.core.results import read_metrics
+from apo_bench.tracking.lock import Lock
+
+COUNTS = ("num_samples", "num_reward_calls", "num_tokens_generated", "num_tokens_read", "num_tokens_trained")
+"""Samples drawn; samples that a reward model scored; tokens sampled; tokens that went through a model forward only (prompts when sampling,
+samples when scored, responses under a reference); tokens trained on, in each epoch, of policies and of reward models. A prompt counts with
+each response that is scored or trained on, and once for the samples drawn from it. Padding never counts."""
+SECONDS = ("wall_seconds", "cpu_seconds", "gpu_seconds")
+LEFT_BY = {
+    "sample": ("num_samples", "num_tokens_generated", "num_tokens_read"),
+    "score": ("num_reward_calls", "num_tokens_read"),
+    "align": ("num_tokens_trained", "num_tokens_read"),
+    **dict.fromkeys(("base_model", "sft", "reference", "reward", "adversarial_reward"), ("num_tokens_trained",)),
+}
+"""What a stage counts, by its script."""
+FORWARD_FLOP, TRAINING_FLOP = 2, 6
+"""A token and parameter. Source: Kaplan et al. 2020 (arXiv 2001.08361), Table 1 and section 2.1; attention over the context is left out."""
+
+Numbers = dict[str, float]
+RoundKey = tuple[str, str]
+"""A policy and a round."""
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """What the policies of a run cost; numbers are those of COUNTS and, where they were asked for, of SECONDS."""
+
+    stages: dict[str, Numbers]
+    made_by: dict[RoundKey, tuple[str, ...]]
+    """The stages that a policy of a round comes from."""
+    num_parameters: int
+
+    @cached_property
+    def users(self) -> dict[str, list[str]]:
+        """Stage -> the policies that come from it."""
+        return {name: list(dict.fromkeys(policy for (policy, _), made in self.made_by.items() if name in made)) for name in self.stages}
+
+    @property
+    def shared(self) -> list[str]:
+        """The stages that several policies come from."""
+        return [name for name, users in self.users.items() if len(users) > 1]
+
+    def total(self, policy: str, round_id: str, only: Iterable[str] | None = None) -> Numbers:
+        """What a policy cost up to a round, or the part of it that the stages `only` cost."""
+        kept = None if only is None else set(only)
+        names = [name for name in self.made_by[policy, round_id] if kept is None or name in kept]
+        keys = next(iter(self.stages.values())).keys()
+        return {key: sum(self.stages[name][key] for name in names) for key in keys}
+
+    def flop(self, numbers: Numbers) -> float:
+        """Floating-point operations of these counts; all models of a run are of one size."""
+        forward = numbers["num_tokens_generated"] + numbers["num_tokens_read"]
+        return self.num_parameters * (FORWARD_FLOP * forward + TRAINING_FLOP * numbers["num_tokens_trained"])
+
+    def summary(self) -> dict[str, Any]:
+        """Policy -> round -> its numbers, those of shared stages apart, as JSON has them."""
+        found: dict[str, Any] = {}
+        for policy, round_id in self.made_by:
+            whole, shared = self.total(policy, round_id), self.total(policy, round_id, self.shared)
+            numbers = {**whole, "flop": self.flop(whole), "shared": {**shared, "flop": self.flop(shared)}}
+            found.setdefault(policy, {})[round_id] = numbers
+        return found
+
+
+def read_budgets(lock: Lock, models: dict[RoundKey, Path], with_seconds: bool = False) -> Budgets:
+    """Reads what the stages left that made `models`.
+
+    Args:
+        lock: the profile's dvc.lock.
+        models: policy and round -> the folder of its model, as dvc.lock has it.
+        with_seconds: whether seconds are read beside the counts.
+
+    Raises:
+        MissingInputError: a model or the record of a stage is not there.
+        DataError: a stage has left no counts.
+    """
+    made_by = {}
+    stages: dict[str, Numbers] = {}
+    num_parameters = 0
+    for key, model in models.items():
+        chain = lock.chain([model])
+        made_by[key] = tuple(name for name, entry in chain.items() if script(entry) in LEFT_BY)
+        for name in made_by[key]:
+            if name not in stages:
+                stages[name] = _counts(lock, name) | (_seconds(lock, name) if with_seconds else {})
+            if script(chain[name]) == "base_model":
+                num_parameters = read_metrics(_folder(lock, name, "results"))["num_parameters"]
+    return Budgets(stages, made_by, num_parameters)
+
+
+def script(entry: dict[str, Any]) -> str:
+    """The stage of pipeline/ that an entry of dvc.lock runs."""
+    found = re.search(r"-m pipeline (\w+)", entry["cmd"])
+    return found[1] if found else ""
+
+
+def policy_models(models: Path, arms: Iterable[str], references: Iterable[str], rounds: list[str], start: str) -> dict[RoundKey, Path]:
+    """Where the policies of a run lie: references have one round, `start`."""
+    found = {(name, start): models / (name if name == "sft" else f"references/{name}") for name in references}
+    return found | {(arm, round_id): models / "arms" / arm / round_id / "policy" for arm in arms for round_id in rounds}
+
+
+def _counts(lock: Lock, name: str) -> Numbers:
+    folder = _folder(lock, name, "results")
+    metrics, wanted = read_metrics(folder), LEFT_BY[script(lock.stages[name])]
+    missing = [key for key in wanted if not isinstance(metrics.get(key), int)]
+    if missing:
+        raise DataError(f"{folder}/metrics.json: no {', '.join(missing)}; run the stage {name} (dvc repro) again")
+    return {key: metrics[key] if key in wanted else 0 for key in COUNTS}
+
+
+def _seconds(lock: Lock, name: str) -> Numbers:
+    file = _folder(lock, name, "times")
+    seconds = read_json(file)
+    if not (isinstance(seconds, dict) and all(isinstance(seconds.get(key), float) for key in SECONDS)):
+        raise DataError(f"{file}: expected the numbers {', '.join(SECONDS)}; run the stage {name} (dvc repro) again")
+    return {key: seconds[key] for key in SECONDS}
+
+
+def _folder(lock: Lock, name: str, kind: str) -> Path:
+    folder = lock.folder(lock.stages[name], kind)
+    if folder is None:
+        raise DataError(f"{lock.path}: stage {name} has left no {kind}; run it (dvc repro) again")
+    return folder

@@ -1,0 +1,293 @@
+"""In which inputs two arms differ, and whether they may be ranked: only if it is in nothing but the method and the reward model.
+
+An arm's inputs are what the stages that made and evaluated it had, as they recorded it: dvc.lock has the checksum of each file and folder
+and the value of each param that a stage ran with, environment.json its libraries, device and tokenizer.
+
+The rule. Between arms of different methods may differ the method's code and its section of params.yaml, but for epochs, batch size and
+longest sequence: how much is learnt from is no part of a method. Its rate is, as losses have scales of their own. Between arms with
+different reward models the same holds for the reward model's section, its script and what only one of the kinds reads (golden responses'
+samples, say). The seed in an arm's name may differ. Within one method, or one kind of reward model, nothing of it may. All else never may.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from apo_bench.budget import script
+from apo_bench.comparison import arm_name
+from apo_bench.core.config import Params
+from apo_bench.core.errors import ComparabilityError
+from apo_bench.core.files import read_json
+from apo_bench.core.results import ENVIRONMENT, RECORDED
+from apo_bench.core.sections import FIRST_ROUND
+from apo_bench.core.validation import near
+from apo_bench.tracking.lock import LOCK, Lock, flat_params
+
+SAMPLES, GOLDEN_SAMPLES, REWARD_MODEL, TEST_REWARD_MODEL, SCORES, POLICY = (
+    "samples",
+    "samples against golden",
+    "reward model",
+    "RM_all",
+    "scores",
+    "policy",
+)
+"""Steps of an arm: what its stages make."""
+STEPS = {"score": SCORES, "align": POLICY, "sft": "SFT", "base_model": "base model", "evaluate": "evaluation", "judge": "judge"}
+"""Step by the script of a stage, where the script alone says it."""
+REWARD_SCRIPTS = ("reward", "adversarial_reward")
+METHOD_CODE, SCRIPT, SEED, START = "code of the method", "code of the stage", "seed", "policy at its start, the reference"
+AMOUNTS = ("epochs", "batch_size", "max_length")
+"""Keys that methods, and kinds of reward models, share: how much is learnt from."""
+AS_MADE = "as made"
+"""The value of a step of the arm itself where a later step has read what the earlier one left."""
+NUM_NAMED = 3
+"""Differences that an error names."""
+MD5, MD5_SHOWN = re.compile(r"\b[0-9a-f]{32}\b"), 8
+
+Recorded = dict[tuple[str, str], dict[str, str]]
+"""Step and input -> round ("" where a step has none) -> value."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An arm, by what it may differ in."""
+
+    name: str
+    method: str
+    reward_model: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class InputDifference:
+    """An input in which two arms differ."""
+
+    step: str
+    name: str
+    rounds: tuple[str, ...]
+    first: str | None
+    """The value in the first arm; None if it has no such input."""
+    second: str | None
+    belongs_to: str | None
+    """`method`, `reward model` or `seed`, if the arms may differ in it for that; None if they must not."""
+
+    def __str__(self) -> str:
+        where = " ".join([self.step, ", ".join(self.rounds)]).strip()
+        return f"{where}: {self.name}: {' | '.join(self.shown)}"
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """Both values as they are told, checksums cut short."""
+        first, second = (MD5.sub(lambda match: match[0][:MD5_SHOWN], value or "none") for value in (self.first, self.second))
+        return first, second
+
+
+def find_arm(name: str, arms: Iterable[Arm]) -> Arm:
+    """The arm called `name`.
+
+    Raises:
+        ComparabilityError: there is none; the near names are given.
+    """
+    known = {arm.name: arm for arm in arms}
+    if name not in known:
+        raise ComparabilityError(f"no arm {name!r} in the run;{near(name, known)} known: {', '.join(known)}")
+    return known[name]
+
+
+def run_arms(params: Params) -> list[Arm]:
+    """The arms of a run, in the order of the table."""
+    run = params.run
+    return [Arm(arm_name(*arm), *arm) for arm in product(run.methods, run.reward_models, run.seeds)]
+
+
+def read_inputs(lock: Lock, params: Params, arms: Iterable[Arm], models: Path, results: Path) -> dict[Arm, Recorded]:
+    """The inputs of arms; see `recorded_inputs`."""
+    return {arm: recorded_inputs(lock, arm, params.run.rounds, params.judge.rounds, models, results) for arm in arms}
+
+
+def recorded_inputs(lock: Lock, arm: Arm, rounds: list[str], judged: list[str], models: Path, results: Path) -> Recorded:
+    """All inputs of an arm.
+
+    Args:
+        lock: the profile's dvc.lock.
+        arm: the arm.
+        rounds: its rounds.
+        judged: those whose policies were judged.
+        models: the folder of all models, as dvc.lock has it.
+        results: that of all results.
+
+    Raises:
+        MissingInputError: a stage has not run, or has left no environment.
+    """
+    policies = [models / "arms" / arm.name / round_id / "policy" for round_id in rounds]
+    evaluations = [results / "arms" / arm.name / round_id / "evaluation" for round_id in rounds]
+    judgements = [results / "arms" / arm.name / round_id / "judge" / "sft" for round_id in judged]
+    entries = lock.chain([*policies, *evaluations, *judgements])
+    recorded: Recorded = {}
+    for name, entry in entries.items():
+        step, round_id = _step(entry), _round(entry)
+        if step is None:
+            continue
+        values = flat_params({name: entry}) | _files(lock, entry, step, arm) | _environment(lock, entry)
+        if seed := _options(entry).get("seed"):
+            values[SEED] = seed
+        for key, value in values.items():
+            recorded.setdefault((step, key), {})[round_id] = value
+    return recorded
+
+
+def compare_inputs(arms: tuple[Arm, Arm], inputs: tuple[Recorded, Recorded]) -> list[InputDifference]:
+    """All differences between the inputs of two arms, those that forbid to rank them first."""
+    found = []
+    for step, name in dict.fromkeys([*inputs[0], *inputs[1]]):
+        first, second = (_values(recorded, step, name) for recorded in inputs)
+        if first != second:
+            belongs_to = _belongs_to(step, name, arms, is_in_both=bool(first and second))
+            found += [InputDifference(step, name, *values, belongs_to) for values in _unequal(first, second)]
+    return sorted(found, key=lambda difference: difference.belongs_to is not None)
+
+
+def unlike_arms(inputs: dict[Arm, Recorded]) -> dict[tuple[str, str], list[InputDifference]]:
+    """Each two arms that differ in more than method and reward model, and in what more."""
+    found = {}
+    for one, other in combinations(inputs, 2):
+        faults = [fault for fault in compare_inputs((one, other), (inputs[one], inputs[other])) if fault.belongs_to is None]
+        if faults:
+            found[one.name, other.name] = faults
+    return found
+
+
+def check_comparable(unlike: dict[tuple[str, str], list[InputDifference]], may_differ: Iterable[str]) -> None:
+    """Refuses to rank arms that differ in more than method and reward model and the inputs that they may differ in.
+
+    Raises:
+        ComparabilityError: naming the first two and in what they differ.
+    """
+    allowed = set(may_differ)
+    refused = {pair: [fault for fault in faults if fault.name not in allowed] for pair, faults in unlike.items()}
+    refused = {pair: faults for pair, faults in refused.items() if faults}
+    if not refused:
+        return
+    (first, second), faults = next(iter(refused.items()))
+    named = "; ".join(map(str, faults[:NUM_NAMED])) + (f"; {len(faults) - NUM_NAMED} more" if len(faults) > NUM_NAMED else "")
+    raise ComparabilityError(
+        f"{first} and {second} differ in more than method and reward model ({named}), as do {len(refused)} pairs of arms in all; "
+        f"run the stages again (dvc repro), see `apo-bench diff {first} {second}`, or name the inputs in compare.may_differ"
+    )
+
+
+def _values(recorded: Recorded, step: str, name: str) -> dict[str, str]:
+    """An input of an arm by round. Its other samples stand in for those against golden responses, if it has none: all are drawn alike."""
+    if step == GOLDEN_SAMPLES and not any(known == step for known, _ in recorded):
+        step = SAMPLES
+    return recorded.get((step, name), {})
+
+
+def _unequal(first: dict[str, str], second: dict[str, str]) -> list[tuple[tuple[str, ...], str | None, str | None]]:
+    """Rounds and values that differ, equal ones of several rounds together; as a whole where one step has rounds and the other has none."""
+    if set(first) != set(second):
+        one, other = (", ".join(sorted(set(recorded.values()))) or None for recorded in (first, second))
+        return [((), one, other)] if one != other else []
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for round_id in first:
+        if first[round_id] != second[round_id]:
+            grouped.setdefault((first[round_id], second[round_id]), []).append(round_id)
+    return [(tuple(rounds), *values) for values, rounds in grouped.items()]
+
+
+def _belongs_to(step: str, name: str, arms: tuple[Arm, Arm], is_in_both: bool) -> str | None:
+    """What two arms may differ in this input for; None if they must not. The rule stands at the top of this file."""
+    one, other = arms
+    section, _, key = name.partition(".")
+    if name == SEED and one.seed != other.seed:
+        return "seed"
+    if step == POLICY and one.method != other.method and (name == METHOD_CODE or (section == "method" and key not in AMOUNTS)):
+        return "method"
+    is_kinds_own = name == SCRIPT or (key not in AMOUNTS and (section == "reward" or not is_in_both))
+    if step in (REWARD_MODEL, GOLDEN_SAMPLES) and one.reward_model != other.reward_model and is_kinds_own:
+        return "reward model"
+    return None
+
+
+def _step(entry: dict[str, Any]) -> str | None:
+    """What a stage makes for an arm; None if it is none of its steps."""
+    name, options = script(entry), _options(entry)
+    if name == "sample":
+        return GOLDEN_SAMPLES if Path(options["prompts"]).stem.startswith("golden") else SAMPLES
+    if name in REWARD_SCRIPTS:
+        return TEST_REWARD_MODEL if options["name"] == "all" else REWARD_MODEL
+    if name == "evaluate" and options["name"] == "sft":
+        return "evaluation of SFT"
+    return STEPS.get(name)
+
+
+def _round(entry: dict[str, Any]) -> str:
+    """The round of a stage, "" if it belongs to none."""
+    paths = [out["path"] for out in entry["outs"]]
+    found = next((match[1] for path in paths if (match := re.search(r"/(r[1-9][0-9]*)(?:[/.]|$)", path))), "")
+    return found or (FIRST_ROUND if any("/first/" in path for path in paths) else "")
+
+
+def _options(entry: dict[str, Any]) -> dict[str, str]:
+    return dict(re.findall(r"--([\w-]+) (\S+)", entry["cmd"]))
+
+
+def _files(lock: Lock, entry: dict[str, Any], step: str, arm: Arm) -> dict[str, str]:
+    """What a stage read, under names that all arms share: checksums or, for what the arm itself made, whether it is what it made."""
+    found = {}
+    for dep in entry.get("deps", []):
+        path, md5 = dep["path"], dep["md5"]
+        producer = lock.producer(path)
+        if producer is None:
+            found[_code(path, arm)] = md5
+            continue
+        name, made = producer
+        source = _step(lock.stages[name])
+        if step == POLICY and source in (POLICY, STEPS["sft"]):
+            found[START] = md5 if source != POLICY else AS_MADE if md5 == made else md5
+        elif "/arms/" in path or "/first/" in path or (step == SCORES and source == REWARD_MODEL):
+            found[source or path] = AS_MADE if md5 == made else md5
+        else:
+            found[path] = md5
+    return found
+
+
+def _code(path: str, arm: Arm) -> str:
+    """What a file that no stage makes is called; profiles see the code from folders of their own."""
+    inside = re.sub(r"^.*/(?=(?:apo_bench|pipeline)/)", "", path)
+    if inside == f"apo_bench/methods/{arm.method}.py":
+        return METHOD_CODE
+    return SCRIPT if inside.startswith("pipeline/") else inside
+
+
+def _environment(lock: Lock, entry: dict[str, Any]) -> dict[str, str]:
+    folder = lock.folder(entry, "results")
+    return read_json(folder / ENVIRONMENT) if folder and script(entry) in RECORDED else {}
+
+
+def diff_arms(params: Params, first: str, second: str) -> list[InputDifference]:
+    """All differences between the inputs of two arms of the run in the current folder.
+
+    Raises:
+        ComparabilityError: there is no such arm.
+        MissingInputError: the arm has not run.
+    """
+    arms = find_arm(first, run_arms(params)), find_arm(second, run_arms(params))
+    lock = Lock(LOCK)
+    inputs = read_inputs(lock, params, arms, Path("out/models"), Path("out/results"))
+    return compare_inputs(arms, (inputs[arms[0]], inputs[arms[1]]))
+
+
+def diff_table(first: str, second: str, differences: list[InputDifference]) -> Table:
+    """The differences with both values, checksums cut short, and what each belongs to."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for head in ("step", "rounds", "input", first, second, "belongs to"):
+        table.add_column(head, overflow="fold")
+    for found in differences:
+        table.add_row(found.step, ", ".join(found.rounds), found.name, *found.shown, found.belongs_to or "neither")
+    return table

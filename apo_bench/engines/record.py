@@ -1,0 +1,112 @@
+"""What a stage leaves behind of itself: the libraries, the device and the tokenizer it worked with, and the seconds it took.
+
+The first is the same in every run on one machine and lies among the results. Seconds never are: they lie in a folder of their own, on which
+nothing depends but the page about them. Both are outputs, so that what DVC restores comes with the record of the run that made it.
+"""
+
+import hashlib
+import platform
+import resource
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from apo_bench.core.config import Params
+from apo_bench.core.files import write_json
+from apo_bench.core.results import ENVIRONMENT, RECORDED, TIMED
+from apo_bench.engines.hosts import hosts
+
+RESULTS, TIMES = "results", "times"
+"""A stage with results in out/results/X leaves its seconds in out/times/X.json."""
+LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+SAMPLING_STAGES = ("sample", "evaluate")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+MODEL_OPTIONS = ("policy", "base", "reward_model", "output")
+"""Options of stages that name a folder with a tokenizer; the first that a stage has is the one it reads."""
+
+
+class Stopwatch:
+    """Seconds from its making on: by the wall, and of processors, those of ended child processes on this host included."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), _cpu_seconds()
+
+    def seconds(self, num_gpus: int) -> dict[str, float]:
+        """As the file of a stage holds them; GPU seconds are those for which a GPU was taken, busy or not."""
+        wall, cpu = time.perf_counter() - self._wall, _cpu_seconds() - self._cpu
+        return {"wall_seconds": round(wall, 3), "cpu_seconds": round(cpu, 3), "gpu_seconds": round(num_gpus * wall, 3)}
+
+
+def leave_record(name: str, options: dict[str, Any], params: Params, stopwatch: Stopwatch) -> None:
+    """Writes the environment of the stage `name` beside its results, and its seconds where `times_file` says.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    if name in RECORDED:
+        write_json(options["results"] / ENVIRONMENT, environment(name, options, params))
+    if name in TIMED:
+        write_json(times_file(options["results"]), stopwatch.seconds(num_gpus(name, params)))
+
+
+def times_file(results: Path) -> Path:
+    """Where the seconds of the stage with these results are."""
+    before, _, after = results.as_posix().rpartition(f"{RESULTS}/")
+    return Path(f"{before}{TIMES}/{after}.json")
+
+
+def environment(name: str, options: dict[str, Any], params: Params) -> dict[str, str]:
+    """Versions of the libraries that the stage used, the device, the type of its matrix products and the tokenizer's checksum."""
+    import torch
+
+    from apo_bench.models.precision import reduced_dtype
+
+    engine = params.engines.sampling if name in SAMPLING_STAGES else params.engines.training
+    extra = [] if engine == "in_process" else ["vllm"] if name in SAMPLING_STAGES else ["deepspeed"]
+    names = [*LIBRARIES, *extra, *(["peft"] if params.compute.lora and name not in SAMPLING_STAGES else [])]
+    model = next(options[option] for option in MODEL_OPTIONS if option in options)
+    return {
+        "python": platform.python_version(),
+        **{library: _version(library) for library in names},
+        "device": torch.cuda.get_device_name() if params.compute.device == "cuda" else _processor(),
+        "dtype": str(reduced_dtype(params.compute)).removeprefix("torch."),
+        "tokenizer": _checksum(model),
+    }
+
+
+def num_gpus(name: str, params: Params) -> int:
+    """GPUs that a stage takes."""
+    if params.compute.device != "cuda":
+        return 0
+    if name in SAMPLING_STAGES:
+        return params.engines.vllm.tensor_parallel * params.engines.vllm.data_parallel if params.engines.sampling == "vllm" else 1
+    return sum(host.num_ranks for host in hosts(params.engines.deepspeed)) if params.engines.training == "deepspeed" else 1
+
+
+def _cpu_seconds() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _version(library: str) -> str:
+    for name in (library, f"{library}-cpu"):  # vLLM's build for CPUs has a name of its own
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "not installed"
+
+
+def _processor() -> str:
+    """The model of the processor, as rounding differs between them."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _checksum(model: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    for file in (model / name for name in TOKENIZER_FILES):
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return digest.hexdigest()

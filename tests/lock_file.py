@@ -1,0 +1,139 @@
+"""A dvc.lock of a small run, with the counts, environments and seconds that its stages would have left, made by hand."""
+
+import copy
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from apo_bench.core.results import RECORDED, TIMED
+
+PARAMS = {
+    "sample": {"sampling.train": {"temperature": 1.0, "num_samples": 4}},
+    "reward": {"reward.base": {"epochs": 1, "batch_size": 16, "learning_rate": 0.001, "seed": 0}},
+    "adversarial_reward": {"reward.adversarial": {"epochs": 1, "batch_size": 16, "learning_rate": 0.001, "human_weight": 1.0}},
+}
+COUNTS = {
+    "base_model": {"num_tokens_trained": 1000, "num_parameters": 10},
+    "sft": {"num_tokens_trained": 100},
+    "reference": {"num_tokens_trained": 7},
+    "reward": {"num_tokens_trained": 50},
+    "sample": {"num_samples": 8, "num_tokens_generated": 40, "num_tokens_read": 20},
+    "adversarial_reward": {"num_tokens_trained": 60},
+    "score": {"num_reward_calls": 8, "num_tokens_read": 120},
+    "align": {"num_tokens_trained": 30, "num_tokens_read": 30},
+}
+
+
+class LockFile:
+    """The stages of a run; `save` writes dvc.lock and what the stages left."""
+
+    def __init__(self, folder: Path, results: Path) -> None:
+        self.file, self.results, self.models = folder / "dvc.lock", results, results.with_name("models")
+        self.samples, self.scores, self.times = (results.with_name(name) for name in ("samples", "scores", "times"))
+        self.stages: dict[str, Any] = {}
+        self.left: dict[Path, dict[str, Any]] = {}
+
+    def stage(self, name: str, script: str, options: str, deps: list[Path | str], outs: list[Path]) -> None:
+        """A stage; the first of `outs` is its folder of results."""
+        params = {"compute": {"dtype": "float32"}} | copy.deepcopy(PARAMS.get(script, {}))
+        if script == "align":
+            params |= {f"methods.{name.split('@')[1].split('-')[0]}": {"batch_size": 16, "learning_rates": [0.1], "beta": 0.1}}
+        if script in TIMED:
+            outs = [*outs, self.times / outs[0].relative_to(self.results).with_suffix(".json")]
+        self.stages[name] = {
+            "cmd": f"exec python -m pipeline {script} {options}",
+            "deps": [{"path": str(path), "md5": md5(path)} for path in (*deps, f"pipeline/{script}.py")],
+            "params": {"params.yaml": params},
+            "outs": [{"path": str(path), "md5": md5(path)} for path in outs],
+        }
+        if script in RECORDED:
+            self.left[outs[0] / "environment.json"] = {"torch": "2.13.0", "tokenizer": "t", "device": "cpu"}
+        if script in COUNTS:
+            self.left[outs[0] / "metrics.json"] = COUNTS[script]
+            self.left[outs[-1]] = {"wall_seconds": 2.0, "cpu_seconds": 1.0, "gpu_seconds": 0.0}
+
+    def start(self, seed: int = 0, references: tuple[str, ...] = ("golden", "human")) -> None:
+        """The stages before the arms'."""
+        m, r, data = self.models, self.results, self.results.with_name("data")
+        self.stage("prepare", "prepare", "", [], [data])
+        self.stage("base_model", "base_model", "", [data], [r / "base_model", m / "base_model"])
+        self.stage("sft", "sft", "", [data, m / "base_model"], [r / "sft", m / "sft"])
+        for name in ("base", "all"):
+            self.stage(f"reward@{name}", "reward", f"--name {name}", [data, m / "base_model"], [r / "reward" / name, m / "reward" / name])
+        for name in references:
+            folder = r / "references" / name / "training"
+            self.stage(f"reference@{name}", "reference", f"--name {name}", [data, m / "sft"], [folder, m / "references" / name])
+        self.sample("first", seed, "r1", m / "sft", "lm")
+        self.sample("first", seed, "r1", m / "sft", "rm")
+        self.reward("first", seed, "r1")
+        for kind in ("base", "adversarial"):
+            reward = m / "reward" / kind if kind == "base" else m / "first" / f"s{seed}" / "reward" / kind
+            self.score(f"score_first@{kind}{seed or ''}", r / "first" / f"s{seed}" / "score" / kind, "first", seed, "r1", reward, kind)
+
+    def arm(self, method: str, kind: str, seed: int = 0, rounds: tuple[str, ...] = ("r1", "r2")) -> None:
+        """The stages of an arm."""
+        name, policy, m, r = f"{method}-{kind}-s{seed}", self.models / "sft", self.models, self.results
+        for round_id in rounds:
+            folder = f"arms/{name}/{round_id}"
+            scores = self.scores / "first" / f"s{seed}" / f"{kind}.jsonl"
+            if round_id != "r1":
+                self.sample(name, seed, round_id, policy, "lm")
+                reward = m / "reward" / "base"
+                if kind != "base":
+                    self.sample(name, seed, round_id, policy, "rm")
+                    self.reward(name, seed, round_id)
+                    reward = m / folder / "reward"
+                self.score(f"score@{name}-{round_id}", r / folder / "score", name, seed, round_id, reward, kind)
+                scores = self.scores / "arms" / name / f"{round_id}.jsonl"
+            deps = [policy, scores, f"apo_bench/methods/{method}.py"]
+            policy = m / folder / "policy"
+            self.stage(f"align@{name}-{round_id}", "align", f"--seed {seed}", deps, [r / folder / "align", policy])
+            deps = [policy, m / "sft", m / "reward" / "all"]
+            self.stage(f"evaluate@{name}-{round_id}", "evaluate", f"--name {name}-{round_id}", deps, [r / folder / "evaluation"])
+            opponent = r / "references" / "sft" / "evaluation"
+            self.stage(f"judge@{name}-{round_id}", "judge", "", [r / folder / "evaluation", opponent], [r / folder / "judge" / "sft"])
+
+    def sample(self, name: str, seed: int, round_id: str, policy: Path, half: str) -> None:
+        """Samples of a policy on a half of the prompts."""
+        prompts = self.results.with_name("data") / ("prompts_lm.jsonl" if half == "lm" else "golden_rm.jsonl")
+        folder = self._folder(name, seed, round_id)
+        outs = [self.results / folder / "sample" / half, self.samples / folder / f"{half}.jsonl"]
+        self.stage(f"sample_{half}@{name}{seed or ''}-{round_id}", "sample", f"--prompts {prompts} --seed {seed}", [prompts, policy], outs)
+
+    def reward(self, name: str, seed: int, round_id: str) -> None:
+        """A retrained reward model."""
+        folder = self._folder(name, seed, round_id)
+        place = Path(folder, "reward", "adversarial") if name == "first" else Path(folder, "reward")
+        deps = [self.results.with_name("data"), self.models / "base_model", self.samples / folder / "rm.jsonl"]
+        outs = [self.results / place, self.models / place]
+        self.stage(
+            f"adversarial_reward@{name}{seed or ''}-{round_id}", "adversarial_reward", f"--name adversarial --seed {seed}", deps, outs
+        )
+
+    def score(self, stage: str, results: Path, name: str, seed: int, round_id: str, reward: Path, kind: str) -> None:
+        """Scores of samples."""
+        samples = self.samples / self._folder(name, seed, round_id) / "lm.jsonl"
+        scores = self.scores / ("first" if name == "first" else "arms")
+        out = scores / f"s{seed}" / f"{kind}.jsonl" if name == "first" else scores / name / f"{round_id}.jsonl"
+        self.stage(stage, "score", "", [samples, reward], [results, out])
+
+    def save(self) -> Path:
+        """Writes everything; counts are added to metrics that are there already."""
+        self.file.write_text(yaml.safe_dump({"schema": "2.0", "stages": self.stages}, sort_keys=False))
+        for path, value in self.left.items():
+            path = self.file.parent / path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps((json.loads(path.read_text()) if path.is_file() else {}) | value))
+        return self.file
+
+    @staticmethod
+    def _folder(name: str, seed: int, round_id: str) -> str:
+        return f"first/s{seed}" if name == "first" else f"arms/{name}/{round_id}"
+
+
+def md5(path: Path | str) -> str:
+    """What dvc.lock says of a path: any checksum will do, so the path's own."""
+    return hashlib.md5(str(path).encode()).hexdigest()

@@ -1,0 +1,105 @@
+"""What policies cost, shown: the table, the front of the chart, the page of seconds."""
+
+import re
+from pathlib import Path
+
+import pytest
+from claimed import claimed
+from lock_file import LockFile
+
+from apo_bench.budget import policy_models, read_budgets
+from apo_bench.comparability import Arm
+from apo_bench.comparison import METRICS, Comparison, Policy
+from apo_bench.evaluation.statistics import Estimate
+from apo_bench.report.budget import budget_markdown, budget_view, flop_unit
+from apo_bench.report.charts import charts
+from apo_bench.report.page import render_page
+from apo_bench.report.pareto import Point, pareto_chart, pareto_front
+from apo_bench.report.times import render_times, times_summary
+from apo_bench.tracking.lock import Lock
+
+ARMS = [Arm("dpo-base-s0", "dpo", "base", 0), Arm("dpo-adversarial-s0", "dpo", "adversarial", 0)]
+SCORES = {"sft": 0.0, "golden": 1.5, "human": 0.2, "dpo-base-s0": 1.0, "dpo-adversarial-s0": 2.0}
+
+
+@pytest.fixture
+def budgets(tmp_path):
+    """One method with both reward models, with seconds."""
+    lock_file = LockFile(tmp_path, Path("out/results"))
+    lock_file.start()
+    for arm in ARMS:
+        lock_file.arm(arm.method, arm.reward_model)
+    models = policy_models(Path("out/models"), [arm.name for arm in ARMS], ["sft", "golden", "human"], ["r1", "r2"], "r0")
+    return read_budgets(Lock(lock_file.save()), models, with_seconds=True)
+
+
+@pytest.fixture(params=["gold", "reward_all"])
+def comparison(request, budgets, params):
+    """Policies with the scores of SCORES, twice as much after r2, by gold or where it is unknown by RM_all."""
+    names = ("reward_all", "kl_to_sft") + (("gold",) if request.param == "gold" else ())
+    rows = [
+        {"id": "0", "subset": "helpful", "dialogue": "\n\nHuman: Hi?\n\nAssistant:", "response": "Yes.", "gold": 1.0, "reward_all": 1.0}
+    ]
+
+    def policy(name, rounds, *arm):
+        values = {round_id: number * SCORES[name] for number, round_id in enumerate(rounds, start=1)}
+        return Policy(
+            name, dict.fromkeys(rounds, rows), {r: dict.fromkeys(names, Estimate(v, v - 1, v + 1, 0.5)) for r, v in values.items()}, *arm
+        )
+
+    references = {name: policy(name, ["r0"]) for name in ("sft", "golden", "human")}
+    arms = {arm.name: policy(arm.name, ["r1", "r2"], arm.method, arm.reward_model, arm.seed) for arm in ARMS}
+    on_pairs = dict.fromkeys(("human_accuracy", "human_accuracy_standard_error", "ece", "ace", "mce", "golden_accuracy"), 0.5)
+    metrics = [metric for metric in METRICS if metric.name in names]
+    return Comparison(
+        *("tiny", 0.95, ["r1", "r2"], metrics, {"helpful": 1}, params.prepare, {}, references | arms, {"base": on_pairs, "all": on_pairs}),
+        reward_models={arm.name: dict.fromkeys(("r1", "r2"), on_pairs) for arm in ARMS},
+        differences={},
+        verdicts=claimed(params),
+        over_seeds=[],
+        budgets=budgets,
+    )
+
+
+def test_front_is_what_no_other_beats_at_no_more_cost():
+    """b beats d at the same cost and c at less; e scores as b does and costs more."""
+    points = [Point(1, 0.0, "a"), Point(2, 1.0, "b"), Point(3, 0.5, "c"), Point(2, 0.9, "d"), Point(4, 1.0, "e"), Point(5, 2.0, "f")]
+    assert [point.name for point in pareto_front(points)] == ["a", "b", "f"]
+
+
+def test_chart_is_of_gold_where_it_is_known_and_names_the_front(comparison):
+    """SFT is the cheapest; golden beats it; the adversarial arm beats golden after r1 and itself after r2; the base arm is never on it."""
+    chart = pareto_chart(comparison)
+    title = "Gold" if comparison.metric("gold") else "RM_all"
+    assert f"{title} against all the compute" in chart.text
+    assert "intervals: SFT, SFT on golden, DPO adversarial r1, DPO adversarial r2." in chart.text
+    assert len(chart.panels) == 1 and "svg" in chart.panels[0]
+
+
+def test_table_has_the_counts_of_each_policy_and_says_what_is_shared(comparison):
+    view = budget_view(comparison)
+    rows = {title: cells for title, _, cells in view["rows"]}
+    assert rows["DPO base"][:5] == ["16", "16", "80", "340", "1,210"]
+    assert rows["SFT"] == ["0", "0", "0", "0", "1,100", "0.066", "100"]
+    assert view["heads"][-2:] == ["Compute, MFLOP", "Shared, %"]
+    assert ("sft", 5) in [(name, users) for name, users, _ in view["shared"]]
+    assert "| DPO base | 16 | 16 | 80 | 340 | 1,210 |" in budget_markdown(comparison)
+
+
+def test_page_shows_it_and_has_no_seconds_so_that_it_is_the_same_bytes_twice(comparison, params):
+    page = render_page(comparison, params.compare, [*charts(comparison), pareto_chart(comparison)], {})
+    assert "What each policy took" in page and "<td>1,210</td>" in page and "<b>counts whole for each of them</b>" in page
+    assert page.count("<caption") == page.count("<table") and not re.search(r"Wall|Processor", page)
+
+
+def test_units_of_compute_fit_the_largest():
+    assert [flop_unit(value)[1] for value in (5.0, 3e9, 2.5e13, 4e15)] == ["MFLOP", "GFLOP", "TFLOP", "PFLOP"]
+
+
+def test_page_of_seconds_shows_policies_and_stages(budgets, params):
+    page = render_times(budgets, ARMS, params)
+    assert '<th scope="row">DPO base</th><td>18.0</td><td>9.0</td><td>0.0</td>' in page
+    assert '<th scope="row">sample_lm@first-r1</th><td>2</td><td>2.0</td><td>1.0</td>' in page
+    assert 'src="' not in page and "<script" not in page and 'href="' not in page
+    seconds = times_summary(budgets)["dpo-base-s0"]["r2"]
+    assert (seconds["wall_seconds"], seconds["shared"]["wall_seconds"]) == (18.0, 6.0)
