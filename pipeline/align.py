@@ -6,7 +6,7 @@ from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.results import write_training
 from apo_bench.core.seeds import derive_seed, use_threads
-from apo_bench.data.records import read_records
+from apo_bench.data.records import SCORED, read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.models.language_model import load_language_model, save_model
 from apo_bench.models.tokenizer import load_tokenizer
@@ -14,14 +14,14 @@ from apo_bench.training.policies import align
 
 
 def main(method: str, policy: Path, scores: Path, seed: int, arm: str, round: str, output: Path, results: Path) -> tuple[str, Path]:
-    """Trains POLICY on SCORES by METHOD; SEED, ARM and ROUND name the random draws."""
+    """Trains POLICY on the samples in the folder SCORES by METHOD; SEED, ARM and ROUND name the random draws."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     model, tokenizer = load_language_model(policy, params.compute, for_training=True), load_tokenizer(policy)
     history, counts = align(
         model,
         tokenizer,
-        read_records(scores, "scores"),
+        read_records(scores / SCORED, "scores"),
         params.method(method),
         params.compute,
         training_engine(params),

@@ -32,7 +32,7 @@ class LockFile:
 
     def __init__(self, folder: Path, results: Path) -> None:
         self.file, self.results, self.models = folder / "dvc.lock", results, results.with_name("models")
-        self.samples, self.scores, self.times = (results.with_name(name) for name in ("samples", "scores", "times"))
+        self.samples, self.times = results.with_name("samples"), results.with_name("times")
         self.stages: dict[str, Any] = {}
         self.left: dict[Path, dict[str, Any]] = {}
 
@@ -71,14 +71,14 @@ class LockFile:
         self.reward("first", seed, "r1")
         for kind in ("base", "adversarial"):
             reward = m / "reward" / kind if kind == "base" else m / "first" / f"s{seed}" / "reward" / kind
-            self.score(f"score_first@{kind}{seed or ''}", r / "first" / f"s{seed}" / "score" / kind, "first", seed, "r1", reward, kind)
+            self.score(f"score_first@{kind}{seed or ''}", r / "first" / f"s{seed}" / "score" / kind, "first", seed, "r1", reward)
 
     def arm(self, method: str, kind: str, seed: int = 0, rounds: tuple[str, ...] = ("r1", "r2")) -> None:
         """The stages of an arm."""
         name, policy, m, r = f"{method}-{kind}-s{seed}", self.models / "sft", self.models, self.results
         for round_id in rounds:
             folder = f"arms/{name}/{round_id}"
-            scores = self.scores / "first" / f"s{seed}" / f"{kind}.jsonl"
+            scores = r / "first" / f"s{seed}" / "score" / kind
             if round_id != "r1":
                 self.sample(name, seed, round_id, policy, "lm")
                 reward = m / "reward" / "base"
@@ -86,8 +86,8 @@ class LockFile:
                     self.sample(name, seed, round_id, policy, "rm")
                     self.reward(name, seed, round_id)
                     reward = m / folder / "reward"
-                self.score(f"score@{name}-{round_id}", r / folder / "score", name, seed, round_id, reward, kind)
-                scores = self.scores / "arms" / name / f"{round_id}.jsonl"
+                scores = r / folder / "score"
+                self.score(f"score@{name}-{round_id}", scores, name, seed, round_id, reward)
             deps = [policy, scores, f"apo_bench/methods/{method}.py"]
             policy = m / folder / "policy"
             self.stage(f"align@{name}-{round_id}", "align", f"--seed {seed}", deps, [r / folder / "align", policy])
@@ -113,12 +113,9 @@ class LockFile:
             f"adversarial_reward@{name}{seed or ''}-{round_id}", "adversarial_reward", f"--name adversarial --seed {seed}", deps, outs
         )
 
-    def score(self, stage: str, results: Path, name: str, seed: int, round_id: str, reward: Path, kind: str) -> None:
+    def score(self, stage: str, results: Path, name: str, seed: int, round_id: str, reward: Path) -> None:
         """Scores of samples."""
-        samples = self.samples / self._folder(name, seed, round_id) / "lm.jsonl"
-        scores = self.scores / ("first" if name == "first" else "arms")
-        out = scores / f"s{seed}" / f"{kind}.jsonl" if name == "first" else scores / name / f"{round_id}.jsonl"
-        self.stage(stage, "score", "", [samples, reward], [results, out])
+        self.stage(stage, "score", "", [self.samples / self._folder(name, seed, round_id) / "lm.jsonl", reward], [results])
 
     def save(self) -> Path:
         """Writes everything; counts are added to metrics that are there already."""

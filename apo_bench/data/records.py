@@ -30,6 +30,9 @@ COLUMNS: dict[str, dict[str, type]] = {
 }
 """Columns of each kind of records file. `finished[k]` says whether response k ended by itself, not at the token limit."""
 
+SCORED = "scored.jsonl"
+"""Where a stage leaves its `scores`, beside what they say of the reward model."""
+
 
 def write_records(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Writes records, one JSON object a line."""

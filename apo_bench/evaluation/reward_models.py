@@ -86,29 +86,6 @@ def score_samples(
     return scored, metrics
 
 
-def order_by_gold(by_base: Rows, by_own: Rows) -> Rows:
-    """How two reward models order the samples of each prompt.
-
-    Args:
-        by_base: records of kind `scores`, by RM_base.
-        by_own: the same samples, by another reward model.
-
-    Returns:
-        A row a prompt: `id`, `subset`; `num_pairs`, of samples that gold does not call equal; `correct`, for `base` and `own` how many of
-        these are ordered as gold orders them, a tie as half.
-    """
-    rows = []
-    for base, own in zip(by_base, by_own, strict=True):
-        gold_K = np.array(gold_rewards(own["dialogue"], own["responses"]))
-        pairs = _ordered_pairs(gold_K)
-        correct = {
-            name: float(sum((row["rewards"][i] > row["rewards"][j]) + 0.5 * (row["rewards"][i] == row["rewards"][j]) for i, j in pairs))
-            for name, row in (("base", base), ("own", own))
-        }
-        rows.append({"id": own["id"], "subset": own["subset"], "num_pairs": len(pairs), "correct": correct})
-    return rows
-
-
 def _ordered_pairs(gold_K: np.ndarray) -> list[tuple[int, int]]:
     """Pairs (better, worse) of a prompt's samples, those that gold calls equal left out."""
     pairs = combinations(range(len(gold_K)), 2)

@@ -48,3 +48,13 @@ def score_players(folders: dict[str, Path], policies: dict[str, Rows], golden: R
         scores_PQ = rewards_N.double().numpy().reshape(len(golden), len(players))
         scores[name] = dict(zip(players, scores_PQ.T, strict=True))
     return scores
+
+
+def samples_scored_by(model: Path, rows: Rows, compute: Compute, max_length: int) -> list[list[float]]:
+    """The rewards that another model gives to scored samples, a list a prompt."""
+    tokenizer = load_tokenizer(model)
+    dialogues, responses, finished = ([row[key] for row in rows] for key in ("dialogue", "responses", "finished"))
+    groups = encode(tokenizer, dialogues, responses, max_length, compute.max_prompt_length, finished)
+    flat = [sequence for group in groups for sequence in group]
+    rewards = iter(all_rewards(load_reward_model(model, compute), flat, tokenizer.pad_token_id, "reward model base: samples").tolist())
+    return [[next(rewards) for _ in group] for group in groups]

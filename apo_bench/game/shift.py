@@ -4,6 +4,7 @@ Where gold is known it orders the samples of a prompt that the round's policy le
 better, the policy's test response or SFT's. Shape suffixes: P prompts, D draws.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.sections import FIRST_ROUND
+from apo_bench.data.gold import gold_rewards
+from apo_bench.data.records import SCORED, read_records
 from apo_bench.evaluation.statistics import PromptBootstrap
 from apo_bench.game.players import FIXED, START, Scores
 from apo_bench.judge.statistics import Statistic, estimate, ratio
@@ -22,17 +25,24 @@ KEYS = ("id", "subset", "num_pairs", "correct")
 
 
 def read_shifted(
-    against: str, first_score: Path, evaluations: Path, rounds: list[str], judged: list[str], scores: Scores
+    against: str,
+    first_score: Path,
+    evaluations: Path,
+    rounds: list[str],
+    judged: list[str],
+    scores: Scores,
+    score_by_base: Callable[[Rows], list[list[float]]],
 ) -> dict[str, Rows] | None:
     """The rows that `shift_numbers` takes, round by round; None if nothing says which response is better.
 
     Args:
         against: gold, judge, or empty.
-        first_score: the scores of round 1, which arms share.
+        first_score: the scored samples of round 1, which arms share.
         evaluations: the arm's folder, with what it was scored and judged in its rounds.
         rounds: all rounds.
         judged: those whose policies are judged.
         scores: of the ledger.
+        score_by_base: the rewards that RM_base gives to scored samples, a list a prompt.
 
     Raises:
         MissingInputError: a file is not there.
@@ -40,10 +50,24 @@ def read_shifted(
     """
     if against == "gold":
         folders = {name: first_score if name == FIRST_ROUND else evaluations / name / "score" for name in rounds}
-        return {name: read_jsonl(folder / "order.jsonl", KEYS) for name, folder in folders.items()}
+        scored = {name: read_records(folder / SCORED, "scores") for name, folder in folders.items()}
+        by_base = iter(score_by_base([row for rows in scored.values() for row in rows]))
+        return {name: [ordered_row(row, next(by_base)) for row in rows] for name, rows in scored.items()}
     if against == "judge":
         return {name: judged_rows(_verdicts(evaluations / name / "judge" / "sft", scores), scores, name) for name in judged}
     return None
+
+
+def ordered_row(row: dict[str, Any], by_base_K: list[float]) -> dict[str, Any]:
+    """A row with `KEYS`, of K scored samples to a prompt: its pairs are those that gold does not call equal; a tie is half right."""
+    gold_K = np.array(gold_rewards(row["dialogue"], row["responses"]))
+    first, second = np.triu_indices(len(gold_K), k=1)
+    by_gold = np.sign(gold_K[first] - gold_K[second])
+    correct = {}
+    for name, rewards_K in (("base", np.array(by_base_K)), ("own", np.array(row["rewards"]))):
+        agrees = by_gold * np.sign(rewards_K[first] - rewards_K[second])
+        correct[name] = float(((1 + agrees) / 2)[by_gold != 0].sum())
+    return {"id": row["id"], "subset": row["subset"], "num_pairs": int((by_gold != 0).sum()), "correct": correct}
 
 
 def judged_rows(verdicts: Rows, scores: Scores, round_id: str) -> Rows:

@@ -11,7 +11,7 @@ from apo_bench.data.gold import gold_rewards
 from apo_bench.data.records import format_dialogue
 from apo_bench.data.writer import all_prompts
 from apo_bench.evaluation import reward_models
-from apo_bench.evaluation.reward_models import evaluate_on_pairs, order_by_gold, score_samples
+from apo_bench.evaluation.reward_models import evaluate_on_pairs, score_samples
 from apo_bench.models.tokenizer import encode
 
 EMPTY, RUBBISH = "", "Zip zap zup."
@@ -90,19 +90,3 @@ def test_samples_that_gold_calls_equal_have_no_order(give, tokenizer, compute, k
     rows = [{"dialogue": known[0], "responses": [EMPTY, EMPTY], "finished": [True, True]}]
     _, metrics = score_samples(None, tokenizer, rows, [{"response": "Yes."}], 128, compute, has_gold=True)
     assert "sample_accuracy" not in metrics and metrics["best_of_n_gain"] == 0.0
-
-
-def test_order_by_gold(known):
-    """Gold puts the rubbish above the empty response. RM_base does so on the first prompt and ties on the second, its rival the other."""
-    rewards = {"base": [[0.0, 1.0], [1.0, 1.0], [0.0, 1.0]], "own": [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]}
-    rows = [*samples(known[:2]), {"dialogue": known[2], "responses": [EMPTY, EMPTY], "finished": [True, True]}]
-    by = {
-        name: [
-            row | {"id": str(number), "subset": "helpful", "rewards": given}
-            for number, (row, given) in enumerate(zip(rows, found, strict=True))
-        ]
-        for name, found in rewards.items()
-    }
-    found = order_by_gold(by["base"], by["own"])
-    assert [row["num_pairs"] for row in found] == [1, 1, 0] and [row["id"] for row in found] == ["0", "1", "2"]
-    assert [(row["correct"]["base"], row["correct"]["own"]) for row in found] == [(1, 0), (0.5, 1), (0, 0)]

@@ -5,7 +5,12 @@ import pytest
 
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import write_jsonl
-from apo_bench.game.shift import judged_rows, read_shifted, shift_numbers
+from apo_bench.data.corpus import load_corpus
+from apo_bench.data.records import format_dialogue, write_records
+from apo_bench.data.writer import all_prompts
+from apo_bench.game.shift import judged_rows, ordered_row, read_shifted, shift_numbers
+
+EMPTY, RUBBISH = "", "Zip zap zup."
 
 
 def rows(*found):
@@ -67,18 +72,39 @@ def test_judge_by_hand(verdicts):
     assert all(row["correct"]["base"] == row["correct"]["own"] for row in judged_rows(verdicts, {"base": scores["base"]}, "r1"))
 
 
+def scored(responses, rewards):
+    """Samples to a prompt that the gold scorer knows."""
+    dialogue = next(format_dialogue(question) for question, situation in all_prompts(load_corpus()) if situation.subset == "helpful")
+    finished = [True] * len(responses)
+    return {"id": "0", "subset": "helpful", "dialogue": dialogue, "responses": responses, "finished": finished, "rewards": rewards}
+
+
+def test_order_by_gold_by_hand():
+    """Gold puts the rubbish above the empty response, and calls two empty ones equal: those are no pair."""
+    found = [ordered_row(scored([EMPTY, RUBBISH], own), base) for own, base in (([1, 0], [0, 1]), ([0, 1], [1, 1]))]
+    assert [(row["num_pairs"], row["correct"]) for row in found] == [(1, {"base": 1.0, "own": 0.0}), (1, {"base": 0.5, "own": 1.0})]
+    assert ordered_row(scored([EMPTY, EMPTY], [0, 1]), [0, 1])["num_pairs"] == 0
+    three = ordered_row(scored([RUBBISH, EMPTY, EMPTY], [1, 0, 2]), [2, 0, 1])
+    assert three["num_pairs"] == 2 and three["correct"] == {"base": 2.0, "own": 1.0}
+
+
 def test_what_is_read(verdicts, tmp_path):
-    write_jsonl(tmp_path / "first/order.jsonl", rows((1, 1, 1)))
-    write_jsonl(tmp_path / "arm/r2/score/order.jsonl", rows((2, 1, 1)))
+    first, later = [scored([EMPTY, RUBBISH], [0.0, 1.0])], [scored([EMPTY, RUBBISH, RUBBISH], [1.0, 0.0, 2.0])]
+    write_records(tmp_path / "first/scored.jsonl", first)
+    write_records(tmp_path / "arm/r2/score/scored.jsonl", later)
     write_jsonl(tmp_path / "arm/r2/judge/sft/verdicts.jsonl", verdicts)
     scores = {"base": {"r0": np.zeros(4), "r1": np.ones(4), "r2": np.ones(4)}}
     given = tmp_path / "first", tmp_path / "arm", ["r1", "r2"]
-    by_gold = read_shifted("gold", *given, ["r2"], scores)
-    assert by_gold == {"r1": rows((1, 1, 1)), "r2": rows((2, 1, 1))}
-    by_judge = read_shifted("judge", *given, ["r2"], scores)
+
+    def by_base(read):
+        return [{2: [1.0, 0.0], 3: [2.0, 1.0, 0.0]}[len(row["responses"])] for row in read]
+
+    by_gold = read_shifted("gold", *given, ["r2"], scores, by_base)
+    assert by_gold == {"r1": [ordered_row(first[0], [1.0, 0.0])], "r2": [ordered_row(later[0], [2.0, 1.0, 0.0])]}
+    by_judge = read_shifted("judge", *given, ["r2"], scores, by_base)
     assert list(by_judge) == ["r2"] and by_judge["r2"] == judged_rows(verdicts, scores, "r2")
-    assert read_shifted("", *given, [], scores) is None
+    assert read_shifted("", *given, [], scores, by_base) is None
     with pytest.raises(MissingInputError, match=r"r1/judge/sft/verdicts.jsonl: no such file"):
-        read_shifted("judge", *given, ["r1", "r2"], scores)
+        read_shifted("judge", *given, ["r1", "r2"], scores, by_base)
     with pytest.raises(DataError, match="4 prompts, the ledger has 3"):
-        read_shifted("judge", *given, ["r2"], {"base": {name: values[:3] for name, values in scores["base"].items()}})
+        read_shifted("judge", *given, ["r2"], {"base": {name: values[:3] for name, values in scores["base"].items()}}, by_base)

@@ -167,7 +167,7 @@ def test_counts_equal_what_the_outputs_hold(workspace: Path) -> None:
     expected = sum(sum(group) for group, _ in on_pairs + against_golden)
     assert counts_of(workspace, "arms/dpo-adversarial-s0/r2/reward")["num_tokens_trained"] == expected
 
-    scored = rows_of(workspace, "scores/arms/dpo-adversarial-s0/r2.jsonl")
+    scored = rows_of(workspace, "results/arms/dpo-adversarial-s0/r2/score/scored.jsonl")
     on_samples = sequence_lengths(
         workspace, [row["dialogue"] for row in scored], [row["responses"] for row in scored], [row["finished"] for row in scored]
     )
@@ -349,7 +349,7 @@ def test_new_method_leaves_existing_stages_unchanged(workspace: Path) -> None:
 
 
 def test_missing_upstream_output_is_one_line(workspace: Path, tmp_path: Path) -> None:
-    command = "align --method dpo --policy nowhere --scores nowhere.jsonl --seed 0 --arm a --round r1"
+    command = "align --method dpo --policy nowhere --scores nowhere --seed 0 --arm a --round r1"
     outputs = f"--output {tmp_path}/policy --results {tmp_path}/results"
     done = run(workspace, sys.executable, "-m", "pipeline", *command.split(), *outputs.split())
     assert done.returncode == 1

@@ -61,8 +61,8 @@ def test_arms_are_compared_without_gold(profile: Path) -> None:
     assert summary["num_test_prompts"] == SIZES["num_test_prompts"]
     page = (profile / "report/index.html").read_text()
     assert "unknown" in page
-    assert "policy r1: method.batch_size: 8 | 16" in page, "the profile says that batches may differ"
-    assert summary["unlike_arms"]["dpo-base-s0 | rjs-base-s0"] == ["policy r1: method.batch_size: 8 | 16"]
+    assert "policy r1: method.batch_size: 4 | 8" in page, "the profile says that batches may differ"
+    assert summary["unlike_arms"]["dpo-base-s0 | rjs-base-s0"] == ["policy r1: method.batch_size: 4 | 8"]
 
 
 def test_records_are_of_the_folder_and_nothing_is_lost_unsaid(profile: Path) -> None:
