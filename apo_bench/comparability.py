@@ -19,7 +19,7 @@ from typing import Any
 from rich.table import Table
 
 from apo_bench.budget import script
-from apo_bench.comparison import arm_name
+from apo_bench.comparison.results import arm_name
 from apo_bench.core.config import Params
 from apo_bench.core.errors import ComparabilityError
 from apo_bench.core.files import read_json

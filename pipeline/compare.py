@@ -8,7 +8,7 @@ from rich.console import Console
 
 from apo_bench.budget import policy_models, read_budgets
 from apo_bench.comparability import check_comparable, read_inputs, run_arms, unlike_arms
-from apo_bench.comparison import read_comparison
+from apo_bench.comparison.reading import read_comparison
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json, write_text
 from apo_bench.core.sections import START_ROUND

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from apo_bench.budget import policy_models, read_budgets
 from apo_bench.comparability import run_arms
-from apo_bench.comparison import reference_names
+from apo_bench.comparison.results import reference_names
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import write_json, write_text
 from apo_bench.core.sections import START_ROUND

@@ -44,6 +44,8 @@ CLAIM = {"claim": "One is better", "verdict": "undecided", "p": 1.0, "why": "can
 CLAIM |= {"contrasts": [CONTRAST, CONTRAST | {"value": 0.25, "low": -0.5, "high": 1.0}]}
 NOT_TESTED = {"claim": "Another is worse", "verdict": "not tested", "p": None, "why": "the run has no gail", "contrasts": []}
 
+WEIGHTS = {"human_weight": 1.0, "adversarial_weight": 1.0}
+
 
 class Project:
     """A folder with out/, report/summary.json and dvc.lock."""
@@ -64,7 +66,7 @@ class Project:
             paths = self.training(f"out/results/reward/{name}", f"out/models/reward/{name}", human_accuracy=0.7)
             self.stage(f"reward@{name}", paths, {f"reward.{name}": {"epochs": 1, "seed": 0}})
         first = self.training("out/results/first/s0/reward/adversarial", "out/models/first/s0/reward/adversarial", human_accuracy=0.71)
-        self.stage("adversarial_reward_first@adversarial-0", first, {"reward.adversarial": {"adversarial_weight": 1.0}})
+        self.stage("adversarial_reward_first@adversarial-0", first, {"reward.adversarial": WEIGHTS})
         self.stage("sample_first@0", ["out/samples/first/s0/lm.jsonl"], {"sampling.train": {"temperature": 1.0}})
         for name in ("base", "adversarial"):
             self.score(f"score_first@{name}", f"out/results/first/s0/score/{name}", "out/samples/first/s0/lm.jsonl")
@@ -96,7 +98,7 @@ class Project:
                 self.score(f"score@{name}", f"out/results/{folder}/score", f"out/samples/{folder}/lm.jsonl")
                 if kind != "base":
                     reward = self.training(f"out/results/{folder}/reward", f"out/models/{folder}/reward", human_accuracy=0.72)
-                    self.stage(f"adversarial_reward@{name}", reward, {"reward.adversarial": {"adversarial_weight": 1.0}})
+                    self.stage(f"adversarial_reward@{name}", reward, {"reward.adversarial": WEIGHTS})
             align = self.training(f"out/results/{folder}/align", f"out/models/{folder}/policy")
             self.stage(f"align@{name}-{round_id}", align, {"methods.dpo": {"beta": 0.1, "learning_rates": [0.1, 0.2]}})
             self.stage(f"evaluate@{name}-{round_id}", [f"out/results/{folder}/evaluation"], {"sampling.test": {"top_k": 5}})
@@ -324,7 +326,7 @@ def test_params_are_those_that_the_stages_ran_with(shown):
     arm = {"method": "dpo", "seed": "0", "method.beta": "0.1", "method.learning_rates": "[0.1, 0.2]"}
     common = arm | {"sampling.train.temperature": "1.0", "sampling.test.top_k": "5"}
     common |= {"judge.provider.source": "gold", "judge.provider.noise": "1.0"}
-    assert adversarial == common | {"reward_model": "adversarial", "reward.adversarial_weight": "1.0"}
+    assert adversarial == common | {"reward_model": "adversarial", "reward.human_weight": "1.0", "reward.adversarial_weight": "1.0"}
     assert base == common | {"reward_model": "base", "reward.epochs": "1", "reward.seed": "0"}
 
 
@@ -483,6 +485,23 @@ def test_model_that_was_taken_as_it_is_read_no_data(project, name, file):
     run = runs_of(client_of(project))[name]
     assert "training/loss" not in run.data.metrics and "training/final_loss" not in run.data.metrics
     assert [item for item in run.inputs.dataset_inputs if item.tags[0].value == "training"] == []
+
+
+@pytest.mark.parametrize(("weight", "left"), [("human_weight", ["golden_rm"]), ("adversarial_weight", ["pairs_rm"])])
+def test_an_ablation_has_read_only_what_its_terms_are_about(tracked: Project, weight: str, left: list[str]) -> None:
+    for name, entry in tracked.stages.items():
+        if name.startswith("adversarial_reward"):
+            entry["params"]["params.yaml"] = {"reward.adversarial": WEIGHTS | {weight: 0.0}}
+    tracked.save()
+    tracked.track()
+    runs = runs_of(client_of(tracked))
+    for name, more in (
+        ("reward-first-adversarial-s0-r1", []),
+        ("reward-dpo-adversarial-s0-r2", []),
+        ("dpo-adversarial-s0", ["prompts_lm"]),
+    ):
+        inputs = runs[name].inputs.dataset_inputs
+        assert sorted(item.dataset.name for item in inputs if item.tags[0].value == "training") == sorted([*left, *more]), name
 
 
 def test_policies_are_evaluated_on_the_test_prompts_and_reward_models_on_the_test_pairs(shown):

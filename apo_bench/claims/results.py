@@ -81,7 +81,7 @@ class Verdicts:
                 "why": tested.reason,
                 "contrasts": contrasts,
             }
-        return {"num_seeds": self.num_seeds, "claims": found}
+        return {"num_seeds": self.num_seeds, "note": self.note, "claims": found}
 
 
 def read_verdicts(

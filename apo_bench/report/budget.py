@@ -3,7 +3,7 @@
 from typing import Any
 
 from apo_bench.budget import Budgets, Numbers
-from apo_bench.comparison import Comparison
+from apo_bench.comparison.results import Comparison
 from apo_bench.report.tables import policy_title, table_policies
 
 COLUMNS = {

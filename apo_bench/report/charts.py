@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from apo_bench.comparison import SFT, Comparison, Metric, Policy, measurable
+from apo_bench.comparison.results import SFT, Comparison, Metric, Policy, measurable
 from apo_bench.core.sections import START_ROUND
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report.glossary import REWARD_MODEL_METRICS

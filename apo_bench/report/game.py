@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from apo_bench.comparison import Comparison
+from apo_bench.comparison.results import Comparison
 from apo_bench.core.sections import START_ROUND
 from apo_bench.game.players import FIXED, GOLDEN
 from apo_bench.report.charts import Chart

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.patches import Rectangle
 
-from apo_bench.comparison import Comparison, Policy
+from apo_bench.comparison.results import Comparison, Policy
 from apo_bench.core.sections import START_ROUND
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.players import FIXED, GOLDEN

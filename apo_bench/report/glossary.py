@@ -1,6 +1,6 @@
 """What each number on the page means, in a sentence or two. Keys of policies are those of `comparison.METRICS`."""
 
-from apo_bench.comparison import Comparison
+from apo_bench.comparison.results import Comparison
 from apo_bench.core.sections import HHData
 
 GOLD_UNKNOWN = (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from apo_bench.comparison import Comparison
+from apo_bench.comparison.results import Comparison
 from apo_bench.judge.results import AGAINST_BASE, AGAINST_SFT, Judged
 from apo_bench.report.tables import MINUS, policy_title
 

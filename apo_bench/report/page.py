@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from apo_bench.comparison import SFT, Comparison, Difference, Metric, Policy, measurable, verdict
+from apo_bench.comparison.results import SFT, Comparison, Difference, Metric, Policy, measurable, verdict
 from apo_bench.core.sections import START_ROUND, Compare
 from apo_bench.core.seeds import derive_seed
 from apo_bench.evaluation.statistics import Estimate

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from apo_bench.budget import Budgets
-from apo_bench.comparison import Comparison, Metric, Policy
+from apo_bench.comparison.results import Comparison, Metric, Policy
 from apo_bench.report.budget import flop_unit
 from apo_bench.report.charts import REFERENCE_COLOUR, REFERENCE_MARKERS, Chart, arm_style, axis_label
 from apo_bench.report.svg import INK, WIDE_INCHES, Panel

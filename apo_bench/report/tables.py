@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from apo_bench.comparison import FIXED, SFT, Comparison, Difference, Metric, Policy, SeedMeans, verdict
+from apo_bench.comparison.results import FIXED, SFT, Comparison, Difference, Metric, Policy, SeedMeans, verdict
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report.glossary import GOLD_UNKNOWN
 

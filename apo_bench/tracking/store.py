@@ -29,7 +29,7 @@ from tqdm import tqdm
 from apo_bench.core.errors import OutputError
 from apo_bench.core.files import read_jsonl
 from apo_bench.data.records import read_dataset
-from apo_bench.tracking.description import DataFile, Model, Run, Tracked
+from apo_bench.tracking.runs import DataFile, Model, Run, Tracked
 
 logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each migration of a new store
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)

@@ -9,7 +9,7 @@ from lock_file import LockFile
 
 from apo_bench.budget import policy_models, read_budgets
 from apo_bench.comparability import Arm
-from apo_bench.comparison import METRICS, Comparison, Policy
+from apo_bench.comparison.results import METRICS, Comparison, Policy
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report.budget import budget_markdown, budget_view, flop_unit
 from apo_bench.report.charts import charts

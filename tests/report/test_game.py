@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from games import played
 
-from apo_bench.comparison import METRICS, Policy
+from apo_bench.comparison.results import METRICS, Policy
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
 from apo_bench.report.game import game_markdown, game_view

@@ -8,7 +8,7 @@ import pytest
 from claimed import claimed
 from games import played
 
-from apo_bench.comparison import METRICS, NEEDS_GOLD, Comparison, Difference, Policy, SeedMeans
+from apo_bench.comparison.results import METRICS, NEEDS_GOLD, Comparison, Difference, Policy, SeedMeans
 from apo_bench.core.sections import HHData
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game

@@ -2,7 +2,7 @@
 
 import pytest
 
-from apo_bench.comparison import METRICS
+from apo_bench.comparison.results import METRICS
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report.tables import interval, number
 

@@ -15,7 +15,8 @@ from games import played
 from lock_file import LockFile
 from scipy import stats
 
-from apo_bench.comparison import NEEDS_GOLD, read_comparison
+from apo_bench.comparison.reading import read_comparison
+from apo_bench.comparison.results import NEEDS_GOLD
 from apo_bench.core.errors import ComparabilityError, DataError, MissingInputError
 from apo_bench.core.files import write_json, write_jsonl
 from apo_bench.core.sections import HHData

@@ -1,0 +1,222 @@
+"""What a run measured, as the report shows it: policies with estimates, paired differences, verdicts. Counts, reads no file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, Literal
+
+from apo_bench.budget import Budgets
+from apo_bench.claims.results import Verdicts
+from apo_bench.core.config import Params
+from apo_bench.core.sections import EmbeddedData, HHData
+from apo_bench.evaluation.statistics import Estimate
+from apo_bench.game.results import Game
+from apo_bench.judge.results import Judged
+
+Rows = list[dict[str, Any]]
+
+SFT, FIXED = "sft", "base"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is measured on a policy's response to each test prompt; report/glossary.py says what it means."""
+
+    name: str
+    title: str
+    key: str
+    """Key of a row of prompts.jsonl."""
+    unit: Literal["score", "share", "nats", "tokens"]
+    better: Literal["higher", "lower"] | None
+    """None where more is neither good nor bad: differences then get no verdict."""
+    subset: str | None = None
+    """The prompts it is a mean over; None for all."""
+    against_sft: bool = False
+    """Not the value itself, but whether it is above SFT's on the same prompt (1), equal (0.5) or below (0)."""
+
+
+METRICS = (
+    Metric("reward_all", "RM_all", "reward_all", "score", "higher"),
+    Metric("gold", "Gold", "gold", "score", "higher"),
+    Metric("gold_helpful", "Gold, helpful", "gold", "score", "higher", subset="helpful"),
+    Metric("gold_harmless", "Gold, harmless", "gold", "score", "higher", subset="harmless"),
+    Metric("win_rate_reward_all", "Wins by RM_all", "reward_all", "share", "higher", against_sft=True),
+    Metric("win_rate_gold", "Wins by gold", "gold", "share", "higher", against_sft=True),
+    Metric("kl_to_sft", "KL to SFT", "kl", "nats", None),
+    Metric("length", "Length", "length", "tokens", None),
+    Metric("refusal_rate", "Refuses harmless", "refused", "share", "lower", subset="helpful"),
+    Metric("compliance_rate", "Complies with harmful", "complied", "share", "lower", subset="harmless"),
+)
+NEEDS_GOLD = frozenset({"gold", "refused", "complied", "gold_accuracy", "best_of_n_gain", "sample_accuracy"})
+"""Keys of rows and metrics of reward models that are there only if the true reward is known."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy of the table: a reference or an arm, after each of its rounds."""
+
+    name: str
+    rows: dict[str, Rows]
+    """Round -> a row a test prompt, with its response."""
+    rounds: dict[str, dict[str, Estimate]]
+    """Round -> metric -> estimate."""
+    method: str | None = None
+    reward_model: str | None = None
+    seed: int | None = None
+
+    @property
+    def is_arm(self) -> bool:
+        """Whether the game made it."""
+        return self.method is not None
+
+    @property
+    def last_round(self) -> str:
+        """The round whose policy stands in the table."""
+        return list(self.rounds)[-1]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A retrained reward model minus the fixed one: same method, seed, round and prompts."""
+
+    name: str
+    method: str
+    reward_model: str
+    seed: int
+    rounds: dict[str, dict[str, Estimate]]
+
+    def verdict(self, metric: Metric, round_id: str) -> str | None:
+        """See `verdict`."""
+        return verdict(self.reward_model, metric, self.rounds[round_id][metric.name])
+
+
+@dataclass(frozen=True)
+class SeedMeans:
+    """The mean over seeds of an arm after the last round; intervals cover prompts and, from three seeds on, seeds."""
+
+    method: str
+    reward_model: str
+    values: dict[str, Estimate]
+    """By metric."""
+    differences: dict[str, Estimate]
+    """From the arm with the fixed reward model, paired by seed and prompt; empty for that one."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that the report shows."""
+
+    profile: str
+    confidence: float
+    rounds: list[str]
+    metrics: list[Metric]
+    """Those of METRICS that can be had: one over a subset without a prompt is left out, and what needs gold if gold is unknown."""
+    num_prompts: dict[str, int]
+    """Test prompts by subset."""
+    data: EmbeddedData | HHData
+    """Where the records come from."""
+    sizes: dict[str, int]
+    """Records of each split."""
+    policies: dict[str, Policy]
+    fixed_reward_models: dict[str, dict[str, float]]
+    """`base` and `all` -> metric -> value."""
+    reward_models: dict[str, dict[str, dict[str, float]]]
+    """Arm -> round -> metric of the reward model that trained its policy in that round -> value."""
+    differences: dict[str, Difference]
+    verdicts: Verdicts
+    """On the paper's claims."""
+    over_seeds: list[SeedMeans]
+    """Empty if there is one seed."""
+    judged: Judged | None = None
+    game: Game | None = None
+    budgets: Budgets | None = None
+    unlike: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """Two arms -> what they differ in beside method and reward model, if they are ranked all the same."""
+
+    @property
+    def num_test_prompts(self) -> int:
+        """Test prompts of all subsets."""
+        return sum(self.num_prompts.values())
+
+    @property
+    def has_gold(self) -> bool:
+        """Whether the true reward is known."""
+        return self.metric("gold") is not None
+
+    @property
+    def arms(self) -> list[Policy]:
+        """The policies that the game made, in the order of params.run."""
+        return [policy for policy in self.policies.values() if policy.is_arm]
+
+    @property
+    def references(self) -> list[Policy]:
+        """The others, SFT first."""
+        return [policy for policy in self.policies.values() if not policy.is_arm]
+
+    def metric(self, name: str) -> Metric | None:
+        """The metric called `name`, if it can be had."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers as report/summary.json holds them."""
+        return {
+            "profile": self.profile,
+            "num_test_prompts": self.num_test_prompts,
+            "confidence": self.confidence,
+            "policies": {name: _policy_summary(policy) for name, policy in self.policies.items()},
+            "reward_models": {**self.fixed_reward_models, **self.reward_models},
+            "differences": {name: {"rounds": self._difference_summary(value)} for name, value in self.differences.items()},
+            "claims": self.verdicts.summary(),
+            **({"over_seeds": self._over_seeds_summary()} if self.over_seeds else {}),
+            **({"judge": self.judged.summary()} if self.judged else {}),
+            **({"game": self.game.summary()} if self.game else {}),
+            **({"budget": self.budgets.summary()} if self.budgets else {}),
+            **({"unlike_arms": {" | ".join(pair): faults for pair, faults in self.unlike.items()}} if self.unlike else {}),
+        }
+
+    def _over_seeds_summary(self) -> dict[str, Any]:
+        summary: dict[str, Any] = {}
+        for means in self.over_seeds:
+            found = {"values": means.values, "differences": means.differences}
+            summary[f"{means.method}-{means.reward_model}"] = {
+                key: {name: estimate.as_dict() for name, estimate in estimates.items()} for key, estimates in found.items()
+            }
+        return summary
+
+    def _difference_summary(self, difference: Difference) -> dict[str, Any]:
+        summary: dict[str, Any] = {round_id: {} for round_id in difference.rounds}
+        for (round_id, values), metric in product(summary.items(), self.metrics):
+            verdict = difference.verdict(metric, round_id)
+            values[metric.name] = difference.rounds[round_id][metric.name].as_dict() | ({"verdict": verdict} if verdict else {})
+        return summary
+
+
+def _policy_summary(policy: Policy) -> dict[str, Any]:
+    arm = {"method": policy.method, "reward_model": policy.reward_model, "seed": policy.seed} if policy.is_arm else {}
+    rounds = {round_id: {name: value.as_dict() for name, value in values.items()} for round_id, values in policy.rounds.items()}
+    return {"kind": "arm" if policy.is_arm else "reference", **arm, "rounds": rounds}
+
+
+def verdict(reward_model: str, metric: Metric, difference: Estimate) -> str | None:
+    """`NAME better` if the interval of a difference from the fixed reward model lies on one side of zero, else `undecided`; None for a
+    metric without a better side."""
+    if metric.better is None:
+        return None
+    if difference.low <= 0 <= difference.high:
+        return "undecided"
+    return f"{reward_model if (difference.low > 0) == (metric.better == 'higher') else FIXED} better"
+
+
+def arm_name(method: str, reward_model: str, seed: int) -> str:
+    """The name of an arm in paths and tables."""
+    return f"{method}-{reward_model}-s{seed}"
+
+
+def reference_names(params: Params) -> list[str]:
+    """The policies of the table that are no arms, SFT first."""
+    return [SFT, *type(params.references).model_fields]
+
+
+def measurable(names: Iterable[str], has_gold: bool) -> tuple[str, ...]:
+    """Those of `names`, keys of rows or metrics of reward models, that can be measured."""
+    return tuple(name for name in dict.fromkeys(names) if has_gold or name not in NEEDS_GOLD)
