@@ -168,7 +168,7 @@ class Rewards:
 
     def needs(self, *kinds: str, later_rounds: bool = False) -> list[str]:
         """What of it the run lacks."""
-        without_methods = [] if self._methods else [f"a method among {', '.join(METHODS)}"]
+        without_methods = [] if self._methods else [f"method among {', '.join(METHODS)}"]
         return [*without_methods, *_missing(self._run, [], kinds), *(_no_rounds(self._run) if later_rounds else [])]
 
     def contrast(
@@ -213,4 +213,4 @@ def _missing(run: Run, methods: Iterable[str], kinds: Iterable[str]) -> list[str
 
 
 def _no_rounds(run: Run) -> list[str]:
-    return [] if run.later_rounds else ["a round after r1"]
+    return [] if run.later_rounds else ["round after r1"]

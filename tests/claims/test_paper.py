@@ -80,8 +80,8 @@ def test_the_order_of_methods_and_the_golden_reference():
     [
         ({"kinds": ["base", "adversarial"]}, {"C6": ("reward model gail",), "C8": ("reward model no_adversarial",)}),
         ({"methods": ["dpo"]}, {"C1": ("method rjs",), "C11": ("method rjs", "method rrhf"), "C5": ()}),
-        ({"num_rounds": 1}, {"C4": ("a round after r1",), "C10": ("a round after r1",), "C1": ()}),
-        ({"methods": ["kto"]}, {"C4": ("a method among rjs, rrhf, dpo",), "C12": ("method rrhf", "method dpo")}),
+        ({"num_rounds": 1}, {"C4": ("round after r1",), "C10": ("round after r1",), "C1": ()}),
+        ({"methods": ["kto"]}, {"C4": ("method among rjs, rrhf, dpo",), "C12": ("method rrhf", "method dpo")}),
         ({"kinds": ["base"]}, {"C1": ("reward model adversarial",), "C11": ("reward model adversarial",)}),
     ],
 )
