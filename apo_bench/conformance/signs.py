@@ -38,7 +38,8 @@ def check_selection(method: Method) -> str | None:
 def check_gradient(method: Method) -> str | None:
     """Where the policy has a good and a bad response the wrong way round, and no other such two, a step mends that.
 
-    The bad one becomes less likely and the good one gains on it, if the method selects both; the best of all becomes likelier.
+    The bad one becomes less likely, unless the method imitates all, and the good one gains on it, if both are selected; the best of all
+    becomes likelier.
     """
     rewards_N = graded_rewards(method)
     total = len(rewards_N)
@@ -51,7 +52,8 @@ def check_gradient(method: Method) -> str | None:
         gradient_N, selected = found.gradient_BN[0], set(found.selected_BK[0].tolist())
         if (good, bad) == (0, total - 1) and not gradient_N[0] < 0:
             return f"a step does not make the preferred response likelier: its gradient is {gradient_N[0]:.4g}, not negative"
-        if {good, bad} <= selected and not (gradient_N[bad] > 0 and gradient_N[good] < gradient_N[bad]):
+        goes_down = method.imitates_all or gradient_N[bad] > 0
+        if {good, bad} <= selected and not (goes_down and gradient_N[good] < gradient_N[bad]):
             return (
                 f"the policy likes response {bad + 1} of {total} by reward better than response {good + 1}, and a step does not mend that: "
                 f"their gradients are {shown(gradient_N[[bad, good]])}; does a comparison lack some of its pairs?"

@@ -71,6 +71,8 @@ class Method(ABC):
     """Whether the loss uses `reference_logps_BK`."""
     min_responses: ClassVar[int] = 1
     """How many sampled responses a prompt must have for the method to make sense."""
+    imitates_all: ClassVar[bool] = False
+    """Whether responses that are worse are imitated too, only less (weighted imitation); else the loss pushes them down."""
     optimum: ClassVar[Optimum] = "better"
     """What the conformance kit holds the loss to; the tilts take `beta` from the hyperparameters."""
 

@@ -27,7 +27,7 @@ class KTOHyperparameters(Hyperparameters):
 class KahnemanTverskyOptimization(Method):
     """L = mean over good and bad y of lambda_y (1 - sigmoid(+-beta (log pi(y)/pi_ref(y) - z0))), + for good and - for bad ones.
 
-    Source: Ethayarajh et al. 2024 (KTO, arXiv 2402.01306), Eq. 7; z0 is KL[pi || pi_ref] at the prompt, without gradient.
+    Source: Ethayarajh et al. 2024 (KTO, arXiv 2402.01306), L_KTO; z0 is KL[pi || pi_ref] at the prompt, without gradient.
     Departures: z0 comes from the prompt's own n samples (see `reference_point`) where the authors take one value a batch from responses to
     other prompts. A response is good above the mean reward of its prompt and bad below; at the mean it does not count.
     """

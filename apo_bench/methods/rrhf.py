@@ -10,8 +10,8 @@ from apo_bench.methods.base import Method, ResponseGroups, cross_entropy
 class RankResponses(Method):
     """L = sum over r_i > r_j of max(0, p_j - p_i) - (1/|y*|) log pi(y*|x), with p_i = log pi(y_i|x) / |y_i|.
 
-    Source: Yuan et al. 2023 (RRHF, arXiv 2304.05302), Eq. 2-4, weight 1 for the ranking.
-    Departures: the cross-entropy on the best response is its mean over tokens, as in the authors' code, not the sum of their Eq. 3.
+    Source: Yuan et al. 2023 (RRHF, arXiv 2304.05302), ranking and fine-tuning loss, weight 1 for the ranking.
+    Departures: the cross-entropy on the best response is its mean over tokens, as in the authors' code, not their sum.
     """
 
     min_responses = 2

@@ -31,7 +31,7 @@ class SimPOHyperparameters(Hyperparameters):
 class SimplePreferenceOptimization(Method):
     """L = -log sigmoid(beta log pi(y_w) / |y_w| - beta log pi(y_l) / |y_l| - gamma).
 
-    Source: Meng et al. 2024 (SimPO, arXiv 2405.14734), Eq. 6.
+    Source: Meng et al. 2024 (SimPO, arXiv 2405.14734), L_SimPO.
     Departures: none; the pair is the best and the worst of the n responses, a prompt whose rewards all tie is left out.
     """
 

@@ -139,6 +139,22 @@ def test_the_right_losses_pass(right):
     assert examine(right) == [type(examine(right)[0])(name, None) for name in CHECKS]
 
 
+def weighted_imitation(temperature: float, **attributes):
+    """Advantage-weighted regression (Peng et al. 2019) on all responses, weights exp(r / temperature) as shares of the prompt's."""
+
+    def loss(groups: ResponseGroups) -> torch.Tensor:
+        return -((groups.rewards_BK / temperature).softmax(1) * groups.logps_BK / groups.lengths_BK).sum(1)
+
+    return with_loss(RRHF, loss, **attributes)
+
+
+def test_weighted_imitation_passes_where_it_says_what_it_is():
+    """It makes the worst response likelier as well: a ranking that lacks pairs looks the same, so the method has to say so."""
+    assert faults(weighted_imitation(2.0, imitates_all=True)) == {}
+    assert set(faults(weighted_imitation(2.0))) == {"gradient"}
+    assert "a step does not mend that" in faults(weighted_imitation(-2.0, imitates_all=True))["gradient"]
+
+
 def test_softmax_over_prompt_tokens(monkeypatch):
     """The functions that training uses predict every token, the prompt's too."""
     right = language_model.response_states

@@ -1,9 +1,13 @@
-"""The conformance kit on every module of apo_bench/methods, a new one included, as params.yaml or the profile tiny-full sets it."""
+"""The conformance kit on every module of apo_bench/methods, a new one included, as params.yaml or the profile tiny-full sets it; its page."""
 
+import re
 from pathlib import Path
 
+import pytest
 import yaml
 
+from apo_bench.conformance.declarations import page_of
+from apo_bench.conformance.samples import outcome, random_samples
 from apo_bench.conformance.testing import conformance_test
 from apo_bench.core.config import load_method
 
@@ -13,3 +17,10 @@ FILES = (ROOT / "profiles/tiny-full/params.yaml", ROOT / "params.yaml")
 SECTIONS = {name: section for file in FILES for name, section in yaml.safe_load(file.read_text(encoding="utf-8"))["methods"].items()}
 
 test_conforms = conformance_test(*[load_method(name, SECTIONS) for name in NAMES])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_explains_the_curves_and_no_others(name: str) -> None:
+    method = load_method(name, SECTIONS)
+    curves = page_of(method).read_text(encoding="utf-8").partition("**Curves**")[2].partition("\n- **")[0]
+    assert set(re.findall(r"`([a-z_]+)`", curves)) == {"loss", *outcome(method, random_samples(method, 1)).metrics}
