@@ -1,4 +1,4 @@
-"""The conformance kit on every module of apo_bench/methods, a new one included, as params.yaml or the profile tiny-full sets it; its page."""
+"""The conformance kit on every module of apo_bench/methods, as params.yaml or the profile tiny-full sets it, and their pages."""
 
 import re
 from pathlib import Path
