@@ -8,24 +8,25 @@ from apo_bench.core.config import Params
 from apo_bench.engines.hosts import hosts
 
 
-def stage_graph(repo: Any) -> tuple[list[str], dict[str, set[str]]]:
-    """The stages of the current folder's dvc.yaml in an order that respects their dependencies, and the parents of each.
+def stage_index(repo: Any) -> Any:
+    """DVC's index of the current folder's dvc.yaml alone: that of a whole repository has the thousands of stages of all its profiles.
 
     Args:
         repo: a `dvc.repo.Repo`.
     """
+    from dvc.repo.index import Index
+
+    return Index.from_file(repo, str(Path("dvc.yaml").absolute()))
+
+
+def stage_graph(index: Any) -> tuple[list[str], dict[str, set[str]]]:
+    """The stages of a `stage_index` in an order that respects their dependencies, and the parents of each."""
     import networkx
 
-    graph = repo.index.graph
-    folder = Path("dvc.yaml").absolute()
-    mine = {stage: stage.addressing for stage in graph if Path(stage.path).absolute() == folder}
-    order = [
-        mine[stage]
-        for stage in reversed(list(networkx.lexicographical_topological_sort(graph, key=lambda s: s.addressing)))
-        if stage in mine
-    ]
-    parents = {name: {mine[parent] for parent in graph.successors(stage) if parent in mine} for stage, name in mine.items()}
-    return order, parents
+    graph = index.graph
+    from_first = reversed(list(networkx.lexicographical_topological_sort(graph, key=lambda stage: stage.addressing)))
+    parents = {stage.addressing: {parent.addressing for parent in graph.successors(stage)} for stage in graph}
+    return [stage.addressing for stage in from_first], parents
 
 
 def depths(order: Iterable[str], parents: dict[str, set[str]]) -> dict[str, int]:

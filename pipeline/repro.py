@@ -17,7 +17,7 @@ from typing import Any
 from apo_bench.core.config import load_params
 from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.processes import die_with_parent
-from apo_bench.stages import depths, next_stages, num_side_by_side, stage_graph
+from apo_bench.stages import depths, next_stages, num_side_by_side, stage_graph, stage_index
 from pipeline.server import stage_server
 from pipeline.stage import BAR_LINE_VARIABLE
 
@@ -31,6 +31,7 @@ Entry = dict[str, Any]
 """The name of a stage, and what dvc.lock holds of it."""
 
 _repo: Any = None
+_index: Any = None
 _stages: dict[str, Any] = {}
 
 
@@ -127,7 +128,7 @@ class LockFile:
 
 def _open_repo(numbers: Any) -> None:
     """Prepares a worker: DVC loaded, progress bars of its stages on a line of their own (or rare, in a log)."""
-    global _repo, _stages
+    global _repo, _index, _stages
     die_with_parent()
     from dvc.logger import setup
     from dvc.repo import Repo
@@ -135,11 +136,12 @@ def _open_repo(numbers: Any) -> None:
     setup(logging.WARNING)
     os.environ[BAR_LINE_VARIABLE] = str(numbers.get())
     _repo = Repo(_wait_for_lock=True)  # while another worker hashes or writes dvc.lock
-    _stages = {stage.addressing: stage for stage in _repo.index.stages}
+    _index = stage_index(_repo)
+    _stages = {stage.addressing: stage for stage in _index.stages}
 
 
 def _graph() -> tuple[list[str], dict[str, set[str]]]:
-    return stage_graph(_repo)
+    return stage_graph(_index)
 
 
 def _reproduce(name: str) -> Entry | None:

@@ -26,7 +26,7 @@ from apo_bench.plan.checks import (
 from apo_bench.plan.costs import Rates, assumed_rates, calibrate, simulate
 from apo_bench.plan.inputs import read_or_prepare, read_or_train_tokenizer
 from apo_bench.plan.work import Sizes, Work, assume, measure, work_of
-from apo_bench.stages import num_side_by_side, stage_graph
+from apo_bench.stages import num_side_by_side, stage_graph, stage_index
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _graph() -> tuple[list[str], dict[str, set[str]]]:
     from dvc.repo import Repo
 
     try:
-        return stage_graph(Repo())
+        return stage_graph(stage_index(Repo()))
     except DvcException as error:
         raise ConfigError(f"dvc.yaml: {error}; run from the folder of a profile") from error
 
