@@ -8,7 +8,7 @@ from typing import Any, Literal
 from apo_bench.budget import Budgets
 from apo_bench.claims.results import Verdicts
 from apo_bench.core.config import Params
-from apo_bench.core.sections import EmbeddedData, HHData
+from apo_bench.core.data_sections import EmbeddedData, HHData
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
 from apo_bench.judge.results import Judged

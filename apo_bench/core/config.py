@@ -10,17 +10,15 @@ from typing import Annotated, Any, cast
 import yaml
 from pydantic import Field
 
+from apo_bench.core.compute_sections import Compute, Engines
+from apo_bench.core.data_sections import EmbeddedData, HHData
 from apo_bench.core.errors import ConfigError
 from apo_bench.core.judge_sections import GoldJudge, Judge
 from apo_bench.core.packages import code_sha256
 from apo_bench.core.sections import (
     REWARD_KINDS,
     Compare,
-    Compute,
-    EmbeddedData,
-    Engines,
     Evaluate,
-    HHData,
     Name,
     PretrainedModel,
     References,

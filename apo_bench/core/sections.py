@@ -64,57 +64,12 @@ class Run(Section):
         return [FIRST_ROUND, *(later.id for later in self.later_rounds)]
 
 
-class Data(Section):
-    """What every source of records has."""
-
-    folder: str
-    """Where the raw material lies, seen from the profile's folder: DVC sees its changes."""
-    seed: int
-    num_rm_prompts: Count
-    num_lm_prompts: Count
-    num_game_prompts: Count
-    """Prompts of each half that the game samples from; those of the RM half have a golden response."""
-    num_validation_prompts: Count
-    num_test_prompts: Count
-
-    @model_validator(mode="after")
-    def _game_within_halves(self) -> "Data":
-        smaller = min(self.num_rm_prompts, self.num_lm_prompts)
-        if self.num_game_prompts > smaller:
-            raise ValueError(f"num_game_prompts {self.num_game_prompts} is more than the {smaller} prompts of a half")
-        return self
-
-
-class EmbeddedData(Data):
-    """The embedded corpus: how many of what. Prompts of the splits are disjoint."""
-
-    source: Literal["embedded"]
-    num_pretraining_examples: Count
-    num_demonstrations: Count
-    harmful_fraction: Fraction
-    label_agreement: Annotated[float, Field(gt=0.5, lt=1)]
-    """Share of human labels that agree with the gold order; the temperature of the Bradley-Terry draw is fitted to it."""
-
-
 class HubRevision(Section):
     """A repository of the Hugging Face hub at one commit."""
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
     """A commit, as branches and tags move."""
-
-
-class GoldenChosen(Section):
-    """The human-preferred response stands for the golden one."""
-
-    source: Literal["chosen"]
-
-
-class GoldenFile(Section):
-    """Golden responses from a file in the authors' format: a row a prompt with `query_id` and `golden`."""
-
-    source: Literal["file"]
-    path: str
 
 
 class ChatServer(Section):
@@ -135,29 +90,6 @@ class ChatServer(Section):
     max_usd: Annotated[float, Field(gt=0)]
     usd_per_million_prompt_tokens: Weight
     usd_per_million_completion_tokens: Weight
-
-
-class GoldenAPI(ChatServer):
-    """Golden responses by a model behind a server."""
-
-    source: Literal["api"]
-    system_prompt: str
-    cache: str
-    """JSONL file of the answers so far, which a killed run resumes from."""
-
-
-class HHData(Data):
-    """Anthropic's HH-RLHF in its own layout: a folder a subset, each with a train and a test file, .jsonl or .jsonl.gz."""
-
-    source: Literal["hh"]
-    hub: HubRevision
-    """Where `apo-bench fetch` gets the folder if it is not there."""
-    subsets: Annotated[list[Literal["helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base"]], Field(min_length=1)]
-    num_test_pairs: Count
-    """Pairs of the test files that reward models are tested on; policies answer `num_test_prompts` of their prompts."""
-    validation_fraction: Rate
-    """Share of the train files' conversations, by the hash of the first human turn; the halves share the rest equally."""
-    golden: Annotated[GoldenChosen | GoldenFile | GoldenAPI, Field(discriminator="source")]
 
 
 class Training(Section):
@@ -219,64 +151,6 @@ class PretrainedModel(Section):
     """Where it can be had without the hub."""
     num_parameters: Count
     """As published: `apo-bench plan` counts with it."""
-
-
-class LoRA(Section):
-    """Low-rank adapters (Hu et al. 2021) are trained instead of all weights, and merged before a model is saved."""
-
-    rank: Count
-    alpha: Count
-    target_modules: Annotated[list[str], Field(min_length=1)]
-
-
-class Compute(Section):
-    """How models are run. All of it shapes results in their last digits or more, so it is a parameter and not read off the machine."""
-
-    num_threads: Count
-    """Threads of a stage; `make repro` runs stages side by side on the other cores."""
-    device: Literal["cpu", "cuda"]
-    dtype: Literal["float32", "bfloat16", "auto"]
-    """bfloat16: matrix products in training (the weights stay float32), and whole models in sampling and scoring. auto: if the processor
-    has it, so results then differ between kinds of machines."""
-    max_prompt_length: Count
-    """Tokens of a prompt, in sampling, training and scoring alike; a longer one loses its oldest turns, then its oldest tokens."""
-    gradient_checkpointing: bool
-    lora: LoRA | None
-
-
-class VllmEngine(Section):
-    """How vLLM spreads a policy over devices."""
-
-    tensor_parallel: Count
-    """Devices that share each layer; must divide the attention heads."""
-    data_parallel: Count
-    """Copies of the policy, each with its share of the prompts."""
-    memory_fraction: Rate
-    """Share of a device's memory for weights and keys and values."""
-
-
-class DeepspeedEngine(Section):
-    """How DeepSpeed shards a training run."""
-
-    zero_stage: Literal[2, 3]
-    """2 shards gradients and optimiser states, 3 the weights too (Rajbhandari et al. 2020, ZeRO)."""
-    cpu_offload: bool
-    """Optimiser states, and with stage 3 weights, in the memory of the host."""
-    num_processes: Count
-    """Ranks on this host, one a device; on the hosts of a hostfile its slots say."""
-    hostfile: str | None
-    """File with a line `HOST slots=N` a host, for several hosts that share this folder; null: this host alone."""
-    checkpoint_steps: Count
-    """Steps between checkpoints, from which a stage that was cut off goes on."""
-
-
-class Engines(Section):
-    """Where work runs: in the stage's own process, or by vLLM (sampling) and DeepSpeed (training, and scoring over its ranks)."""
-
-    sampling: Literal["in_process", "vllm"]
-    training: Literal["in_process", "deepspeed"]
-    vllm: VllmEngine
-    deepspeed: DeepspeedEngine
 
 
 class RetrainedReward(Training):

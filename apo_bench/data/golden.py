@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from apo_bench.chat.client import ask_all, counted
 from apo_bench.chat.ledger import Prompt, open_ledger
+from apo_bench.core.data_sections import GoldenAPI, GoldenChosen, GoldenFile
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_json, read_jsonl
-from apo_bench.core.sections import GoldenAPI, GoldenChosen, GoldenFile
 from apo_bench.data.records import parse_dialogue
 
 Rows = list[dict[str, Any]]

@@ -4,8 +4,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from apo_bench.core.data_sections import HHData
 from apo_bench.core.errors import DataError
-from apo_bench.core.sections import HHData
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.golden import golden_responses
 from apo_bench.data.hh import clean_pairs, conversation, read_raw_pairs

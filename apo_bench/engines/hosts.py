@@ -6,8 +6,8 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from apo_bench.core.compute_sections import DeepspeedEngine
 from apo_bench.core.errors import EngineError
-from apo_bench.core.sections import DeepspeedEngine
 
 REMOTE_SHELL_VARIABLE = "APO_BENCH_REMOTE_SHELL"
 """Environment variable: the command that, with a host and a command behind it, runs that command there, its input and output passed on."""

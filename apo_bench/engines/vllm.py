@@ -20,8 +20,9 @@ import torch
 from tqdm import tqdm
 from transformers import AutoConfig
 
+from apo_bench.core.compute_sections import Compute, VllmEngine
 from apo_bench.core.errors import ConfigError, EngineError
-from apo_bench.core.sections import Compute, Sampling, VllmEngine
+from apo_bench.core.sections import Sampling
 from apo_bench.models.precision import check_device, reduced_dtype
 
 ROOT = Path(__file__).parents[2]

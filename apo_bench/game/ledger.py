@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
-from apo_bench.core.sections import Compute
 from apo_bench.data.records import read_records
 from apo_bench.game.players import FIXED, GOLDEN, START, Rows, Scores
 from apo_bench.models.reward_model import all_rewards, load_reward_model

@@ -15,9 +15,10 @@ from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import MissingInputError
 from apo_bench.core.ranks import add_up, num_ranks, rank
-from apo_bench.core.sections import Compute, ScratchModel
+from apo_bench.core.sections import ScratchModel
 from apo_bench.data.batching import TokenBatch, inference_batches, pad
 from apo_bench.losses.sequence import sum_by_sequence, token_logps
 from apo_bench.models.precision import attention, check_device, reduced_dtype

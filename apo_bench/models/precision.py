@@ -4,8 +4,8 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import ModelError
-from apo_bench.core.sections import Compute
 
 
 def has_bfloat16(device: str) -> bool:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from apo_bench.core.compute_sections import Compute
 from apo_bench.core.ranks import add_up
-from apo_bench.core.sections import Compute
 from apo_bench.data.batching import TokenBatch
 from apo_bench.models.language_model import check_model_there, final_states, inference
 from apo_bench.models.precision import attention, check_device, reduced_dtype

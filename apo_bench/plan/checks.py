@@ -10,9 +10,10 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.core.config import Params
+from apo_bench.core.data_sections import GoldenAPI
 from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.judge_sections import GoldJudge, ServerJudge, VllmJudge
-from apo_bench.core.sections import GoldenAPI, PretrainedModel
+from apo_bench.core.sections import PretrainedModel
 from apo_bench.data.hh import conversation
 from apo_bench.engines.vllm import check_installed
 from apo_bench.models.precision import check_device, has_bfloat16

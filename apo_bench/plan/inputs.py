@@ -5,7 +5,8 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.core.config import Params
-from apo_bench.core.sections import EmbeddedData, GoldenChosen, PretrainedModel
+from apo_bench.core.data_sections import EmbeddedData, GoldenChosen
+from apo_bench.core.sections import PretrainedModel
 from apo_bench.data.hh_preparation import prepare_hh
 from apo_bench.data.preparation import prepare_embedded
 from apo_bench.data.records import COLUMNS, parse_dialogue, read_records

@@ -8,8 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from apo_bench.core.config import Params
+from apo_bench.core.data_sections import EmbeddedData
 from apo_bench.core.errors import ApoBenchError, ConfigError
-from apo_bench.core.sections import EmbeddedData, PretrainedModel, ScratchModel
+from apo_bench.core.sections import PretrainedModel, ScratchModel
 from apo_bench.core.seeds import use_threads
 from apo_bench.models.language_model import new_llama
 from apo_bench.plan import Records

@@ -1,7 +1,7 @@
 """What each number on the page means, in a sentence or two. Keys of policies are those of `comparison.METRICS`."""
 
 from apo_bench.comparison.results import Comparison
-from apo_bench.core.sections import HHData
+from apo_bench.core.data_sections import HHData
 
 GOLD_UNKNOWN = (
     "The true reward is unknown on this data: RM_all is only a proxy of human preference, and what pleases it need not be better."

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from apo_bench.core.compute_sections import LoRA
 from apo_bench.core.errors import ModelError
-from apo_bench.core.sections import LoRA
 
 
 def add_adapters(model: PreTrainedModel, lora: LoRA, seed: int) -> Any:

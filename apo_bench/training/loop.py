@@ -8,8 +8,9 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import ModelError
-from apo_bench.core.sections import Compute, Training
+from apo_bench.core.sections import Training
 from apo_bench.data.batching import training_batches
 from apo_bench.engines.training import Curves, Engine, Loss
 from apo_bench.models.precision import mixed_precision

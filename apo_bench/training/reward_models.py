@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import DataError
 from apo_bench.core.ranks import share
-from apo_bench.core.sections import Compute, RetrainedReward, Training
+from apo_bench.core.sections import RetrainedReward, Training
 from apo_bench.data.batching import longest_row, pad
 from apo_bench.engines.training import Engine
 from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss, difference_loss

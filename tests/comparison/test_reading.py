@@ -17,9 +17,9 @@ from scipy import stats
 
 from apo_bench.comparison.reading import read_comparison
 from apo_bench.comparison.results import NEEDS_GOLD
+from apo_bench.core.data_sections import HHData
 from apo_bench.core.errors import ComparabilityError, DataError, MissingInputError
 from apo_bench.core.files import write_json, write_jsonl
-from apo_bench.core.sections import HHData
 from apo_bench.metrics import compute_metric
 from apo_bench.report.game import game_markdown
 from apo_bench.report.glossary import GOLD_UNKNOWN

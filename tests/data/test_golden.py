@@ -11,8 +11,8 @@ import pytest
 from chat_server import Server, answer, error, running
 
 from apo_bench.chat import client
+from apo_bench.core.data_sections import GoldenAPI, GoldenChosen, GoldenFile
 from apo_bench.core.errors import ConfigError, DataError, OutputError, ServerError
-from apo_bench.core.sections import GoldenAPI, GoldenChosen, GoldenFile
 from apo_bench.data.golden import golden_responses
 from apo_bench.data.records import format_dialogue
 

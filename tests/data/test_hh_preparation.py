@@ -15,8 +15,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from apo_bench.core.data_sections import HHData
 from apo_bench.core.errors import DataError
-from apo_bench.core.sections import HHData
 from apo_bench.data import hh_preparation
 from apo_bench.data.hh import conversation
 from apo_bench.data.hh_preparation import prepare_hh

@@ -11,8 +11,8 @@ import pytest
 import torch
 import yaml
 
+from apo_bench.core.compute_sections import DeepspeedEngine
 from apo_bench.core.config import load_params
-from apo_bench.core.sections import DeepspeedEngine
 from apo_bench.data.batching import pad
 from apo_bench.data.records import read_records
 from apo_bench.models.language_model import load_language_model, new_llama, save_model

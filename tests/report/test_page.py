@@ -9,7 +9,7 @@ from claimed import claimed
 from games import played
 
 from apo_bench.comparison.results import METRICS, NEEDS_GOLD, Comparison, Difference, Policy, SeedMeans
-from apo_bench.core.sections import HHData
+from apo_bench.core.data_sections import HHData
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
 from apo_bench.judge.results import Judged

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from apo_bench.core.compute_sections import LoRA
 from apo_bench.core.errors import ModelError
-from apo_bench.core.sections import LoRA
 from apo_bench.data.batching import pad
 from apo_bench.engines.training import InProcess
 from apo_bench.models import language_model

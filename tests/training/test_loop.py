@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import ModelError
-from apo_bench.core.sections import Compute
 from apo_bench.engines.training import InProcess
 from apo_bench.training.loop import train
 

@@ -1,0 +1,65 @@
+"""The sections `compute` and `engines` of params.yaml: what models run on, and by what."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from apo_bench.core.sections import Count, Rate, Section
+
+
+class LoRA(Section):
+    """Low-rank adapters (Hu et al. 2021) are trained instead of all weights, and merged before a model is saved."""
+
+    rank: Count
+    alpha: Count
+    target_modules: Annotated[list[str], Field(min_length=1)]
+
+
+class Compute(Section):
+    """How models are run. All of it shapes results in their last digits or more, so it is a parameter and not read off the machine."""
+
+    num_threads: Count
+    """Threads of a stage; `make repro` runs stages side by side on the other cores."""
+    device: Literal["cpu", "cuda"]
+    dtype: Literal["float32", "bfloat16", "auto"]
+    """bfloat16: matrix products in training (the weights stay float32), and whole models in sampling and scoring. auto: if the processor
+    has it, so results then differ between kinds of machines."""
+    max_prompt_length: Count
+    """Tokens of a prompt, in sampling, training and scoring alike; a longer one loses its oldest turns, then its oldest tokens."""
+    gradient_checkpointing: bool
+    lora: LoRA | None
+
+
+class VllmEngine(Section):
+    """How vLLM spreads a policy over devices."""
+
+    tensor_parallel: Count
+    """Devices that share each layer; must divide the attention heads."""
+    data_parallel: Count
+    """Copies of the policy, each with its share of the prompts."""
+    memory_fraction: Rate
+    """Share of a device's memory for weights and keys and values."""
+
+
+class DeepspeedEngine(Section):
+    """How DeepSpeed shards a training run."""
+
+    zero_stage: Literal[2, 3]
+    """2 shards gradients and optimiser states, 3 the weights too (Rajbhandari et al. 2020, ZeRO)."""
+    cpu_offload: bool
+    """Optimiser states, and with stage 3 weights, in the memory of the host."""
+    num_processes: Count
+    """Ranks on this host, one a device; on the hosts of a hostfile its slots say."""
+    hostfile: str | None
+    """File with a line `HOST slots=N` a host, for several hosts that share this folder; null: this host alone."""
+    checkpoint_steps: Count
+    """Steps between checkpoints, from which a stage that was cut off goes on."""
+
+
+class Engines(Section):
+    """Where work runs: in the stage's own process, or by vLLM (sampling) and DeepSpeed (training, and scoring over its ranks)."""
+
+    sampling: Literal["in_process", "vllm"]
+    training: Literal["in_process", "deepspeed"]
+    vllm: VllmEngine
+    deepspeed: DeepspeedEngine
