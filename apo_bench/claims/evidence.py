@@ -1,6 +1,6 @@
 """What the run measured, as the contrasts of the claims need it: values by seed and prompt, and the same from resampled prompts.
 
-Shape suffixes: S seeds, P prompts or pairs, D bootstrap draws, B bins.
+Shape suffixes: S seeds, P prompts or pairs, D bootstrap draws.
 """
 
 from collections.abc import Iterable, Mapping
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from apo_bench.claims.calibration import calibration_contrast, resampled_calibration_contrast
 from apo_bench.claims.inference import Inferred, infer
 from apo_bench.claims.paper import Contrast, PolicyCell, RewardCell
 from apo_bench.core.config import Params
@@ -15,9 +16,6 @@ from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.sections import FIRST_ROUND
 from apo_bench.evaluation.statistics import PromptBootstrap
-
-NUM_BINS = 5
-"""Of confidence from 0.5 to 1, as wide as those of the expected calibration error that `evaluate_on_pairs` takes."""
 
 
 class Evidence:
@@ -50,9 +48,7 @@ class Evidence:
         if contrast.measure == "squared calibration error":
             terms = [(weight, self._margins_SP(cell)) for weight, cell in contrast.terms if isinstance(cell, RewardCell)]
             draws_DP = self._pair_counts()
-            once_1P = np.ones((1, draws_DP.shape[1]))
-            values_S = _add(weight * calibration_errors(margins_SP, once_1P)[0] for weight, margins_SP in terms)
-            draws_DS = _add(weight * calibration_errors(margins_SP, draws_DP) for weight, margins_SP in terms)
+            values_S, draws_DS = calibration_contrast(terms), resampled_calibration_contrast(terms, draws_DP)
         else:
             values_SP = _add(weight * self._values_SP(cell) for weight, cell in contrast.terms)
             if contrast.measure == "wins by RM_all":
@@ -101,32 +97,6 @@ class Evidence:
             subsets = [subset for _, subset in self._pairs]
             self._of_pairs = PromptBootstrap(subsets, settings.num_bootstrap_draws, settings.confidence, settings.seed)
         return self._of_pairs.counts_DP
-
-
-def calibration_errors(margins_SP: np.ndarray, counts_DP: np.ndarray) -> np.ndarray:
-    """The squared calibration error of S reward models, by how often each pair counts in each of D resamples: [D, S].
-
-    The mean over uniform bins of the confidence sigmoid(|margin|), weighed by their pairs, of the squared gap between mean confidence and
-    share of correct orders, less the variance of that gap. The expected calibration error, in which the noise of a bin never cancels, is
-    biased, most for the model that is calibrated best; this is not. On resampled pairs it varies more: intervals of small errors are wide.
-
-    Source: Broecker 2012 and Kumar et al. 2019 (Verified Uncertainty Calibration), the debiased estimator.
-    """
-    num_pairs_D = counts_DP.sum(axis=1)
-    errors = []
-    for margins_P in margins_SP:
-        confidence_P = 1.0 / (1.0 + np.exp(-np.abs(margins_P)))
-        gaps_P = confidence_P - ((margins_P > 0) + 0.5 * (margins_P == 0))
-        bins_P = np.minimum(((2 * confidence_P - 1) * NUM_BINS).astype(int), NUM_BINS - 1)
-        is_in_PB = np.eye(NUM_BINS)[bins_P]
-        count_DB, sum_DB, squares_DB = (
-            counts_DP @ (is_in_PB * weight_P[:, None]) for weight_P in (np.ones_like(gaps_P), gaps_P, gaps_P**2)
-        )
-        filled_DB = np.maximum(count_DB, 2.0)  # a bin with a single pair has no variance to take off, and is left out
-        gap_DB = sum_DB / filled_DB
-        variance_DB = (squares_DB / filled_DB - gap_DB**2) / (filled_DB - 1)
-        errors.append(np.where(count_DB > 1, count_DB * (gap_DB**2 - variance_DB), 0.0).sum(axis=1) / num_pairs_D)
-    return np.stack(errors, axis=1)
 
 
 def _add(values: Iterable[np.ndarray]) -> np.ndarray:
