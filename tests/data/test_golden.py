@@ -258,7 +258,7 @@ class TestCache:
         released = threading.Event()
         server.delay = lambda question: 0.0 if question.split()[1] in ("a?", "b?") else float(not released.wait(20))
         code = (
-            "import json, sys; from apo_bench.core.sections import GoldenAPI; from apo_bench.data.golden import golden_responses;"
+            "import json, sys; from apo_bench.core.data_sections import GoldenAPI; from apo_bench.data.golden import golden_responses;"
             "golden_responses(GoldenAPI(**json.loads(sys.argv[1])), json.loads(sys.argv[2]))"
         )
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
