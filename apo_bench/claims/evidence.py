@@ -3,7 +3,7 @@
 Shape suffixes: S seeds, P prompts or pairs, D bootstrap draws.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,7 @@ class Evidence:
             draws_DP = self._pair_counts()
             values_S, draws_DS = calibration_contrast(terms), resampled_calibration_contrast(terms, draws_DP)
         else:
-            values_SP = _add(weight * self._values_SP(cell) for weight, cell in contrast.terms)
+            values_SP = np.sum([weight * self._values_SP(cell) for weight, cell in contrast.terms], axis=0)
             if contrast.measure == "wins by RM_all":
                 values_SP = 0.5 * np.sign(values_SP)
             draws_DP = self._pair_counts() if contrast.measure == "accuracy" else self._bootstrap.counts_DP
@@ -97,7 +97,3 @@ class Evidence:
             subsets = [subset for _, subset in self._pairs]
             self._of_pairs = PromptBootstrap(subsets, settings.num_bootstrap_draws, settings.confidence, settings.seed)
         return self._of_pairs.counts_DP
-
-
-def _add(values: Iterable[np.ndarray]) -> np.ndarray:
-    return np.sum(list(values), axis=0)
