@@ -27,6 +27,8 @@ class Compute(Section):
     max_prompt_length: Count
     """Tokens of a prompt, in sampling, training and scoring alike; a longer one loses its oldest turns, then its oldest tokens."""
     gradient_checkpointing: bool
+    micro_batch_tokens: Count | None
+    """Tokens that a rank trains on at once: a batch with more is worked off in parts, whose gradients add up. null: each batch whole."""
     lora: LoRA | None
 
 

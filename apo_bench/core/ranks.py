@@ -4,7 +4,7 @@ Only the first rank writes; the others end where the writing begins (`apo_bench.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,12 @@ CHECKPOINTS_VARIABLE = "APO_BENCH_CHECKPOINTS"
 """Set for ranks alone: the scratch folder of their checkpoints."""
 
 _rank, _num_ranks = 0, 1
+_part, _num_parts = 0, 1
 
 
 @dataclass(frozen=True)
 class Share:
-    """This rank's part of a batch: the fractions of all ranks add up to 1, so fraction times mean adds up to the mean of the batch."""
+    """This rank's part of a batch, or of one of its `parts`. All fractions add up to 1, fraction times mean to the mean of the batch."""
 
     indices: list[int]
     """Never empty: a rank that a small batch leaves without an example computes another's in vain, as all must keep step."""
@@ -59,14 +60,26 @@ def leave() -> None:
     torch.distributed.destroy_process_group()
 
 
+def parts(num_parts: int) -> Iterator[int]:
+    """The numbers of the parts in which a batch is worked off one after the other; meanwhile `share` is this rank's of that part."""
+    global _part, _num_parts
+    try:
+        for _part in range(num_parts):
+            _num_parts = num_parts
+            yield _part
+    finally:
+        _part, _num_parts = 0, 1
+
+
 def share(batch: Sequence[int], sizes: Sequence[int] | None = None) -> Share:
     """This rank's share of a batch that is not empty.
 
     Args:
-        batch: indices of the batch's examples; every rank takes each `num_ranks`-th, so that like lengths are spread evenly.
+        batch: indices of the batch's examples; of `num_ranks` ranks each takes every `num_ranks`-th, so that like lengths are spread
+            evenly, and so do the parts.
         sizes: of all examples, where the mean is over their parts (tokens) and not over the examples.
     """
-    mine = list(batch[_rank::_num_ranks])
+    mine = list(batch[_part * _num_ranks + _rank :: _num_parts * _num_ranks])
     size, whole = (sum(1 if sizes is None else sizes[index] for index in part) for part in (mine, batch))
     return Share(mine or list(batch[:1]), size / whole)
 

@@ -107,8 +107,9 @@ class DeepSpeedRun:
         value, *metrics = add_up(parts.double().cpu()).tolist()
         return value, dict(zip(self._module.metrics, metrics, strict=True))
 
-    def backward(self) -> None:
+    def backward(self, is_last: bool) -> None:
         """See `TrainingRun`."""
+        self._engine.set_gradient_accumulation_boundary(is_last)
         self._engine.backward(self._value * num_ranks())  # DeepSpeed takes the mean of the ranks' gradients, ours add up
 
     def step(self, learning_rate: float) -> float:

@@ -173,5 +173,5 @@ def describe(failures: list[dict[str, Any]], hosts: list[str]) -> str:
         return line if len(hosts) == 1 else f"host {host}: {line}"
     print(cause.get("trace", ""), file=sys.stderr)  # on a line of its own: the first rank may have left a progress bar
     who = f"host {host}: rank {cause['rank']}" if "rank" in cause else f"host {host}"
-    memory = "; the kernel does so where memory runs out: lower batch_size, or use more hosts" if line.endswith("SIGKILL") else ""
-    return f"{who} {line}{memory}"
+    cure = "the kernel does so where memory runs out: lower compute.micro_batch_tokens, or use more hosts"
+    return f"{who} {line}; {cure}" if line.endswith("SIGKILL") else f"{who} {line}"

@@ -13,7 +13,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def memory_error(params: Params) -> EngineError:
     """What to do about it with these params."""
-    cures = ["batch_size or max_length lower"]
+    cures = ["compute.micro_batch_tokens or max_length lower"]
     if not params.compute.gradient_checkpointing:
         cures.append("compute.gradient_checkpointing: true")
     if params.engines.training == "in_process":

@@ -23,11 +23,11 @@ class TrainingRun(Protocol):
         ...
 
     def forward(self, batch: list[int], step: int) -> tuple[float, dict[str, float]]:
-        """The loss and the metrics of the whole batch."""
+        """The loss and the metrics of the batch, or what its part adds to them (`apo_bench.core.ranks.parts`)."""
         ...
 
-    def backward(self) -> None:
-        """The gradients of that loss."""
+    def backward(self, is_last: bool) -> None:
+        """Adds the gradients of that loss to those of the step; `is_last`: this part is the step's last one."""
         ...
 
     def step(self, learning_rate: float) -> float:
@@ -74,7 +74,7 @@ class InProcessRun:
         self._value, metrics = self._loss(batch, step)
         return self._value.item(), {name: metric.item() for name, metric in metrics.items()}
 
-    def backward(self) -> None:
+    def backward(self, is_last: bool) -> None:
         """See `TrainingRun`."""
         self._value.backward()
 

@@ -22,10 +22,11 @@ from apo_bench.models.language_model import load_language_model, new_llama, pair
 from apo_bench.models.precision import mixed_precision
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.reward_model import load_reward_model, new_reward_model, rewards
-from apo_bench.models.tokenizer import TokenSequence, encode, encode_prompts
+from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode, encode_prompts
 from apo_bench.plan import Records
 from apo_bench.plan.work import Work
 from apo_bench.stages import depths, next_stages
+from apo_bench.training.loop import num_micro_batches
 
 Groups = list[list[TokenSequence]]
 
@@ -105,10 +106,10 @@ def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTo
     started = time.perf_counter()
     policy = load_language_model(folder, compute, for_training=True)
     start = time.perf_counter() - started
-    times = {"start": start, "train_policy": _train(policy, groups[: settings.batch_size], tokenizer, params, response_logps)}
+    times = {"start": start, "train_policy": _train(policy, groups, settings.batch_size, tokenizer, params, response_logps)}
     del policy
     reward_model = new_reward_model(folder, 0, compute)
-    times["train_reward"] = _train(reward_model, groups[: settings.batch_size], tokenizer, params, rewards)
+    times["train_reward"] = _train(reward_model, groups, settings.batch_size, tokenizer, params, rewards)
     del reward_model
     policy, reward_model = load_language_model(folder, compute), load_reward_model(folder, compute)
     times["read_policy"] = _read(policy, groups, tokenizer, response_logps)
@@ -128,22 +129,35 @@ def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTo
     return times
 
 
-def _train(model: PreTrainedModel, groups: Groups, tokenizer: PreTrainedTokenizerFast, params: Params, value: Callable[..., Any]) -> float:
-    """Seconds a token of a step of the optimiser; the first ones, which have to get their memory from the system, are left out."""
+def _train(
+    model: PreTrainedModel, groups: Groups, batch_size: int, tokenizer: PreTrainedTokenizerFast, params: Params, value: Callable[..., Any]
+) -> float:
+    """Seconds a token of a step of the optimiser, without the first ones, which have to get their memory from the system, and a last one
+    on the longest groups, which is there for the memory that it takes."""
     model.train()
     if params.compute.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
-    padded, num_tokens = _rows(model, groups, tokenizer)
-    for step in range(SETTLING_STEPS + TIMED_STEPS):
-        if step == SETTLING_STEPS:
-            started = time.perf_counter()
-        with mixed_precision(params.compute):
-            loss = value(model, padded).mean()
-        loss.backward()
+
+    def step(batch: Groups) -> float:
+        num_parts, num_tokens = num_micro_batches(len(batch), count_tokens(batch), params.compute), 0.0
+        for part in range(num_parts):
+            padded, tokens_of_part = _rows(model, batch[part::num_parts], tokenizer)
+            num_tokens += tokens_of_part
+            with mixed_precision(params.compute):
+                loss = value(model, padded).mean()
+            loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return (time.perf_counter() - started) / (TIMED_STEPS * num_tokens)
+        return num_tokens
+
+    for _ in range(SETTLING_STEPS):
+        step(groups[:batch_size])
+    started = time.perf_counter()
+    num_tokens = sum(step(groups[:batch_size]) for _ in range(TIMED_STEPS))
+    seconds = time.perf_counter() - started
+    step(sorted(groups, key=lambda group: count_tokens([group]))[-batch_size:])
+    return seconds / num_tokens
 
 
 @torch.no_grad()

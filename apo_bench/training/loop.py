@@ -1,6 +1,7 @@
 """The one training loop: for the base model, SFT, reward models and every method."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -10,6 +11,7 @@ from transformers import PreTrainedModel
 
 from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import ModelError
+from apo_bench.core.ranks import num_ranks, parts
 from apo_bench.core.sections import Training
 from apo_bench.data.batching import training_batches
 from apo_bench.engines.training import Curves, Engine, Loss
@@ -72,13 +74,18 @@ def train(
     history = run.resume()
     done = len(history)
     for step, (epoch, batch) in enumerate(tqdm(batches[done:], desc=title, unit="step", initial=done, total=len(batches)), start=done):
-        value, metrics = run.forward(batch, step)
-        if not math.isfinite(value):
-            raise ModelError(f"{title}: the loss became {value} at step {step + 1}; lower learning_rate {settings.learning_rate}")
-        run.backward()
+        tokens = num_tokens(batch, step) if num_tokens else sum(lengths[index] for index in batch)
+        num_parts = num_micro_batches(len(batch), tokens, compute)
+        value, metrics = 0.0, Counter[str]()
+        for part in parts(num_parts):
+            value_of_part, metrics_of_part = run.forward(batch, step)
+            value += value_of_part
+            metrics.update(metrics_of_part)
+            if not math.isfinite(value):
+                raise ModelError(f"{title}: the loss became {value} at step {step + 1}; lower learning_rate {settings.learning_rate}")
+            run.backward(is_last=part == num_parts - 1)
         rate = settings.learning_rate * rate_factor(step)
         norm = run.step(rate)
-        tokens = num_tokens(batch, step) if num_tokens else sum(lengths[index] for index in batch)
         row = {"step": step + 1, "epoch": epoch, "loss": value, "learning_rate": rate, "gradient_norm": norm, "num_tokens": tokens}
         history.append(row | metrics)
         run.checkpoint(history)
@@ -90,6 +97,13 @@ def train(
         merge_adapters(adapted)
     model.eval()
     return history
+
+
+def num_micro_batches(size: int, tokens: int, compute: Compute) -> int:
+    """In how many parts a batch of so many examples and tokens is worked off: each of at least one example a rank."""
+    if compute.micro_batch_tokens is None:
+        return 1
+    return min(-(-size // num_ranks()), -(-tokens // (compute.micro_batch_tokens * num_ranks())))
 
 
 def _epochs(lengths: Sequence[int], settings: Training, seed: int) -> Iterator[tuple[int, list[int]]]:

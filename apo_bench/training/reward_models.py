@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import DataError
-from apo_bench.core.ranks import share
+from apo_bench.core.ranks import num_ranks, share
 from apo_bench.core.sections import RetrainedReward, Training
 from apo_bench.data.batching import longest_row, pad
 from apo_bench.engines.training import Engine
@@ -98,11 +98,12 @@ def train_adversarial_reward(
             human_weight = settings.human_weight * mine.fraction
         if turn:
             my_turn = share(turn)
-            rewards_G1K = _group_rewards(model, [groups[index] for index in my_turn.indices], tokenizer.pad_token_id)
             # Steps differ by one group in how many they get; weighing by the count makes the epoch's sum the mean over all groups.
             weight = settings.adversarial_weight * (len(turn) * steps_an_epoch / num_turns) * my_turn.fraction
-            golden_accuracy = (rewards_G1K[:, :1] > rewards_G1K[:, 1:]).float().mean()
-            metrics |= {"golden_accuracy": my_turn.fraction * golden_accuracy}
+            if my_turn.fraction or num_ranks() > 1 or not my_pairs:  # ranks keep step
+                rewards_G1K = _group_rewards(model, [groups[index] for index in my_turn.indices], tokenizer.pad_token_id)
+                golden_accuracy = (rewards_G1K[:, :1] > rewards_G1K[:, 1:]).float().mean()
+                metrics |= {"golden_accuracy": my_turn.fraction * golden_accuracy}
         value = adversarial_reward_loss(chosen_P, rejected_P, rewards_G1K[:, 0], rewards_G1K[:, 1:], human_weight, weight, game_loss)
         return value, metrics
 

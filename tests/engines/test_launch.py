@@ -45,7 +45,7 @@ def test_what_a_crashed_rank_wrote_is_shown(capsys):
 
 
 def test_memory_may_be_what_killed():
-    assert "lower batch_size" in describe([failure("signal", "was ended by SIGKILL")], HOSTS)
+    assert "lower compute.micro_batch_tokens" in describe([failure("signal", "was ended by SIGKILL")], HOSTS)
 
 
 def run(tmp_path, hosts=(Host("localhost", 1),), **environment):
@@ -89,12 +89,12 @@ def test_out_of_memory_says_what_helps(params):
         torch.empty(2**50)
     assert is_out_of_memory(caught.value) and not is_out_of_memory(RuntimeError("gloo"))
     assert str(memory_error(params)) == (
-        "out of memory on cpu; what helps: batch_size or max_length lower, compute.gradient_checkpointing: true, "
+        "out of memory on cpu; what helps: compute.micro_batch_tokens or max_length lower, compute.gradient_checkpointing: true, "
         "engines.training: deepspeed"
     )
     engines = params.engines.model_copy(update={"training": "deepspeed"})
     compute = params.compute.model_copy(update={"device": "cuda", "gradient_checkpointing": True})
     assert str(memory_error(params.model_copy(update={"engines": engines, "compute": compute}))) == (
-        "out of memory on cuda; what helps: batch_size or max_length lower, engines.deepspeed.cpu_offload: true, "
+        "out of memory on cuda; what helps: compute.micro_batch_tokens or max_length lower, engines.deepspeed.cpu_offload: true, "
         "more ranks on more devices or hosts"
     )

@@ -39,6 +39,7 @@ def write_params(folder: Path, engine: str) -> None:
     params["references"]["golden"] |= training
     params["references"]["human"] |= training
     params["engines"] |= {"training": engine}
+    params["compute"] |= {"micro_batch_tokens": None if engine == "in_process" else 100}
     params["engines"]["deepspeed"] |= {"checkpoint_steps": 3}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
 

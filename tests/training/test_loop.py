@@ -7,11 +7,14 @@ import torch
 
 from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import ModelError
+from apo_bench.core.ranks import share
 from apo_bench.engines.training import InProcess
 from apo_bench.training.loop import train
 
 INPUTS = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
-COMPUTE = Compute(num_threads=1, device="cpu", dtype="float32", max_prompt_length=64, gradient_checkpointing=False, lora=None)
+COMPUTE = Compute(
+    num_threads=1, device="cpu", dtype="float32", max_prompt_length=64, gradient_checkpointing=False, micro_batch_tokens=None, lora=None
+)
 TARGETS = INPUTS @ torch.tensor([1.0, -2.0, 0.5]) + 0.3
 
 
@@ -20,7 +23,7 @@ def settings(params):
     return params.sft.model_copy(update={"epochs": 10, "batch_size": 4, "learning_rate": 0.1})
 
 
-def run(settings, seed=0, lengths=None, spoil_step=None):
+def run(settings, seed=0, lengths=None, spoil_step=None, micro_batch_tokens=None):
     """Trains a linear model; returns it, the curves, and the batches that the loss was asked for."""
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 1)
@@ -28,11 +31,13 @@ def run(settings, seed=0, lengths=None, spoil_step=None):
 
     def loss(indices, step):
         batches.append(indices)
-        errors = (model(INPUTS[indices])[:, 0] - TARGETS[indices]) ** 2
-        value = errors.mean() * (math.nan if len(batches) == spoil_step else 1)
+        mine = share(indices)
+        errors = (model(INPUTS[mine.indices])[:, 0] - TARGETS[mine.indices]) ** 2
+        value = mine.fraction * errors.mean() * (math.nan if len(batches) == spoil_step else 1)
         return value, {"worst": errors.max().detach()}
 
-    history = train(model, loss, lengths or list(range(1, 41)), settings, COMPUTE, InProcess(), seed, "toy")
+    compute = COMPUTE.model_copy(update={"micro_batch_tokens": micro_batch_tokens})
+    history = train(model, loss, lengths or list(range(1, 41)), settings, compute, InProcess(), seed, "toy")
     return model, history, batches
 
 
@@ -76,6 +81,19 @@ def test_curves_say_what_happened(settings):
     assert set(history[0]) == {"step", "epoch", "loss", "learning_rate", "gradient_norm", "num_tokens", "worst"}
     assert all(row["worst"] >= row["loss"] for row in history)
     assert all(isinstance(value, (int, float)) for row in history for value in row.values())
+
+
+def test_micro_batches_hold_so_many_tokens_and_train_the_same(settings):
+    """Batches of four examples of 3 tokens: 6 at once are two parts, 100 one, and less than an example is an example a part."""
+    lengths = [3] * 40
+    _, history, batches = run(settings, lengths=lengths)
+    for tokens, num_parts in ((100, 1), (6, 2), (5, 3), (1, 4)):
+        model, history_of_parts, batches_of_parts = run(settings, lengths=lengths, micro_batch_tokens=tokens)
+        assert batches_of_parts == [batch for batch in batches for _ in range(num_parts)]
+        assert [row["num_tokens"] for row in history_of_parts] == [12] * 100
+        for row, row_of_parts in zip(history, history_of_parts, strict=True):
+            assert row_of_parts["loss"] == pytest.approx(row["loss"], rel=1e-3, abs=1e-5)
+        assert model.weight[0].tolist() == pytest.approx([1.0, -2.0, 0.5], abs=0.05)
 
 
 def test_frozen_parameters_stay(settings):

@@ -25,7 +25,7 @@ def trained(new_model, tokenizer, compute, params, tmp_path, monkeypatch):
     golden = [{"id": str(n), "dialogue": text, "response": "Gold."} for n, text in enumerate(texts[:NUM_GOLDEN])]
     samples = [{**row, "responses": ["Well.", "Hm."], "finished": [True, True]} for row in golden]
 
-    def train(kind: str, **changes):
+    def train(kind: str, micro_batch_tokens: int | None = None, **changes):
         model, seen = new_reward_model(tmp_path, 0, compute), Counter()
         settings = params.retrained_reward("adversarial").model_copy(
             update=REWARD_KINDS[kind] | {"batch_size": BATCH, "epochs": EPOCHS, "learning_rate": 1e-3} | changes
@@ -38,7 +38,8 @@ def trained(new_model, tokenizer, compute, params, tmp_path, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(reward_models, "_group_rewards", count)
-            curves = train_adversarial_reward(model, tokenizer, pairs, golden, samples, settings, compute, InProcess(), 0, "test")
+            where = compute.model_copy(update={"micro_batch_tokens": micro_batch_tokens})
+            curves = train_adversarial_reward(model, tokenizer, pairs, golden, samples, settings, where, InProcess(), 0, "test")
         return curves, seen, torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
     return train
@@ -70,6 +71,17 @@ def test_the_kinds_train_different_models(trained):
     assert torch.equal(weights["sequential"], weights["adversarial"])
     for kind in ("wgan", "gail", "no_adversarial"):
         assert not torch.allclose(weights[kind], weights["adversarial"], atol=1e-5), kind
+
+
+@pytest.mark.parametrize("kind", ["adversarial", "no_adversarial"])
+def test_micro_batches_train_the_same(trained, kind):
+    """Parts of one pair; with them the same sequences are trained on as often, and as much in the same steps."""
+    curves, seen, weights = trained(kind)
+    curves_of_parts, seen_of_parts, weights_of_parts = trained(kind, micro_batch_tokens=1)
+    assert seen_of_parts == seen
+    for row, row_of_parts in zip(curves, curves_of_parts, strict=True):
+        assert row_of_parts == pytest.approx(row, rel=1e-3, abs=1e-4)
+    assert torch.allclose(weights_of_parts, weights, atol=1e-3)
 
 
 def test_the_first_loss_is_the_sum_of_its_terms(trained):

@@ -83,6 +83,28 @@ def test_parts_add_up_also_where_they_are_unequal(losses, monkeypatch, num_ranks
                 assert total == pytest.approx(metric.item(), rel=1e-5, abs=1e-6), (kind, batch, name)
 
 
+@pytest.mark.parametrize(("num_ranks", "num_parts"), [(1, 2), (1, 5), (2, 2), (3, 2)])
+def test_micro_batches_add_up(losses, monkeypatch, num_ranks, num_parts):
+    """Five examples and three golden groups: of five parts in one process two have no golden group, and compute none in vain."""
+    batch = [0, 1, 2, 3, 4]
+    for kind in KINDS:
+        whole, metrics = losses[kind](batch, 0)
+        found = []
+        with monkeypatch.context() as patch:
+            patch.setattr(ranks, "_num_ranks", num_ranks)
+            for rank in range(num_ranks):
+                patch.setattr(ranks, "_rank", rank)
+                found += [losses[kind](batch, 0) for _ in ranks.parts(num_parts)]
+        assert len(found) == num_ranks * num_parts
+        assert sum(value.item() for value, _ in found) == pytest.approx(whole.item(), rel=1e-5), kind
+        for name, metric in metrics.items():
+            total = sum(mine[name].item() for _, mine in found if name in mine)
+            assert total == pytest.approx(metric.item(), rel=1e-5, abs=1e-6), (kind, name)
+        if kind == "adversarial_reward" and num_parts == 5:
+            assert sum("golden_accuracy" in mine for _, mine in found) == 3
+    assert losses["reward"](batch, 0)[0].item() == pytest.approx(losses["reward"]([4, 3, 2, 1, 0], 0)[0].item(), rel=1e-5)  # whole again
+
+
 @pytest.mark.parametrize("num_ranks", [2, 3, 11])
 def test_scores_are_in_order_of_input_and_each_is_one_ranks(rows, scorer, model, tokenizer, compute, monkeypatch, num_ranks):
     groups = encode(tokenizer, [row["dialogue"] for row in rows], [[row["response"], "Maybe."] for row in rows], 128, 1024)
