@@ -30,7 +30,8 @@ LEFT_BY = {
 }
 """What a stage counts, by its script."""
 FORWARD_FLOP, TRAINING_FLOP = 2, 6
-"""A token and parameter. Source: Kaplan et al. 2020 (arXiv 2001.08361), Table 1 and section 2.1; attention over the context is left out."""
+"""A token and parameter. Source: Kaplan et al. 2020 (arXiv 2001.08361), Table 1 and section 2.1; attention over the context is left out,
+and what adapters and frozen layers spare."""
 
 Numbers = dict[str, float]
 RoundKey = tuple[str, str]

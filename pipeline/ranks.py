@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -74,7 +75,10 @@ def launched(name: str, arguments: list[str], options: dict[str, Any]) -> bool:
 
 
 def run_rank(name: str, stage: Callable[..., tuple[str, Path]], options: dict[str, Any]) -> int:
-    """Runs a stage as one of its ranks; the first says what was done, and whichever fails says why to the launching process."""
+    """Runs a stage as one of its ranks: the first says what was done, and whichever fails says why to the launching process.
+
+    Returns the exit status of one that failed; one that did not fail ends its process.
+    """
     started = time.perf_counter()
     params = load_params(PARAMS)
     try:
@@ -87,7 +91,8 @@ def run_rank(name: str, stage: Callable[..., tuple[str, Path]], options: dict[st
         _tell(memory_error(params) if is_out_of_memory(error) else error)
         return 1
     leave()
-    return 0
+    sys.stderr.flush()
+    os._exit(0)  # all is written: threads of gloo and DeepSpeed that meet the interpreter's end can abort a rank that has done its work
 
 
 def _tell(error: Exception) -> None:

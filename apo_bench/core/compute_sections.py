@@ -30,6 +30,8 @@ class Compute(Section):
     micro_batch_tokens: Count | None
     """Tokens that a rank trains on at once: a batch with more is worked off in parts, whose gradients add up. null: each batch whole."""
     lora: LoRA | None
+    frozen_layers: Annotated[int, Field(ge=0)]
+    """The lowest layers of a pretrained model, which training leaves as they are with the embeddings below them; 0: all are trained."""
 
 
 class VllmEngine(Section):

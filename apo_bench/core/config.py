@@ -90,6 +90,7 @@ def load_params(path: Path) -> Params:
     try:
         _check_rewards(params)
         _check_judge(params)
+        _check_compute(params)
         for name in params.run.methods:
             _check_against_run(params, name, params.method(name))
         for name in params.methods:
@@ -186,6 +187,14 @@ def _check_judge(params: Params) -> None:
         raise ConfigError(
             f"judge.provider.source: gold judges the embedded corpus alone, prepare.source is {params.prepare.source}; "
             "write server or vllm, or judge nothing (rounds: [], human_pairs: [])"
+        )
+
+
+def _check_compute(params: Params) -> None:
+    if params.compute.frozen_layers and params.base_model.source == "scratch":
+        raise ConfigError(
+            f"compute.frozen_layers: found {params.compute.frozen_layers}, expected 0 where base_model.source is scratch, "
+            "as layers that are never trained stay random"
         )
 
 

@@ -27,7 +27,7 @@ FORWARDED = ("APO_BENCH_", "CUDA_", "DO_NOT_TRACK", "GLOO_", "HF_", "LD_LIBRARY_
 """Beginnings of the environment variables that ranks on other hosts get too."""
 GRACE_SECONDS = 3.0
 """After a first failure, for those that it caused or that caused it: the ranks of other hosts often notice a death before its own host."""
-BLAME = ("host", "known", "signal", "unknown", "network", "lost")
+BLAME = ("host", "known", "signal", "unknown", "network", "lost", "ended")
 """Kinds of failure, from causes to consequences."""
 QUIET = {"PYTHONWARNINGS": "ignore::FutureWarning", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 """DeepSpeed calls functions of PyTorch by names of the past, and PyTorch says so at each step; also where an address has no name."""

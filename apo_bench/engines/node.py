@@ -91,13 +91,15 @@ def _describe(rank: int, failure: Any, logs: Path) -> dict[str, Any]:
     said = failure.error_file_data or {}
     if "kind" in said:
         return {"kind": said["kind"], "line": said["line"], "trace": said["trace"], "rank": rank}
-    if failure.exitcode < 0:
-        is_death = -failure.exitcode not in (signal.SIGTERM, signal.SIGABRT)  # which follow on another's death
-        return {"kind": "signal" if is_death else "lost", "line": f"was ended by {failure.signal_name()}", "rank": rank}
     tail = ""
     for file in logs.rglob(f"{failure.local_rank}/stderr.log"):
         tail = "\n".join(file.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
-    return {"kind": "unknown", "line": f"ended with status {failure.exitcode}", "trace": tail, "rank": rank}
+    kind, line = "unknown", f"ended with status {failure.exitcode}"
+    if failure.exitcode < 0:
+        # Libraries abort when another rank is gone, and the launcher terminates those that are left.
+        kind = {signal.SIGABRT: "lost", signal.SIGTERM: "ended"}.get(-failure.exitcode, "signal")
+        line = f"was ended by {failure.signal_name()}"
+    return {"kind": kind, "line": line, "trace": tail, "rank": rank}
 
 
 def _missing_devices(num_ranks: int) -> str | None:

@@ -26,6 +26,8 @@ from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode, enco
 from apo_bench.plan import Records
 from apo_bench.plan.work import Work
 from apo_bench.stages import depths, next_stages
+from apo_bench.training.adapters import add_adapters
+from apo_bench.training.freezing import freeze_lowest
 from apo_bench.training.loop import num_micro_batches
 
 Groups = list[list[TokenSequence]]
@@ -71,7 +73,10 @@ class Rates:
 
 
 def assumed_rates(num_parameters: float, params: Params) -> Rates:
-    """2 operations a parameter and token forward, 6 in training (Kaplan et al. 2020, Section 2.1), on the assumed GPU."""
+    """2 operations a parameter and token forward, 6 in training (Kaplan et al. 2020, Section 2.1), on the assumed GPU.
+
+    What adapters and frozen layers save of the operations is left out, and what frozen layers save of the memory.
+    """
     train, read, sampling = (ASSUMED_UTILISATION[kind] * ASSUMED_FLOPS for kind in ("train", "read", "sample"))
     forward = 2 * num_parameters
     start = num_parameters * 4 / 1e9  # bytes from a disk of 1 GB/s
@@ -137,7 +142,10 @@ def _train(
     model.train()
     if params.compute.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+    if params.compute.lora:
+        add_adapters(model, params.compute.lora, seed=0)
+    freeze_lowest(model, params.compute.frozen_layers)
+    optimizer = torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad], lr=1e-6, fused=True)
 
     def step(batch: Groups) -> float:
         num_parts, num_tokens = num_micro_batches(len(batch), count_tokens(batch), params.compute), 0.0

@@ -32,5 +32,5 @@ def add_adapters(model: PreTrainedModel, lora: LoRA, seed: int) -> Any:
 
 
 def merge_adapters(adapted: Any) -> None:
-    """Adds the adapters to the weights they stand beside, in place, and takes them out; all weights are trainable again."""
-    adapted.merge_and_unload().requires_grad_(True)
+    """Adds the adapters to the weights they stand beside, in place, and takes them out."""
+    adapted.merge_and_unload()

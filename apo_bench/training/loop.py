@@ -17,6 +17,7 @@ from apo_bench.data.batching import training_batches
 from apo_bench.engines.training import Curves, Engine, Loss
 from apo_bench.models.precision import mixed_precision
 from apo_bench.training.adapters import add_adapters, merge_adapters
+from apo_bench.training.freezing import freeze_lowest
 
 WARMUP_FRACTION = 0.05
 FINAL_RATE_FRACTION = 0.1
@@ -43,7 +44,7 @@ def train(
         loss: see `apo_bench.engines.training.Loss`.
         lengths: tokens of each example, by which batches are made of like lengths.
         settings: epochs, batch size, rate.
-        compute: precision, checkpointing, adapters.
+        compute: precision, checkpointing, adapters, frozen layers.
         engine: where the optimiser works.
         seed: of the order of the examples, and of adapters.
         title: what the progress bar says.
@@ -54,13 +55,13 @@ def train(
         of `loss`.
 
     Raises:
-        ModelError: the loss is not finite.
+        ModelError: the loss is not finite, or the adapters or frozen layers do not fit the model.
     """
     model.train()
     adapted = add_adapters(model, compute.lora, seed) if compute.lora else None
+    freeze_lowest(model, compute.frozen_layers)
     if compute.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.enable_input_require_grads()  # under adapters nothing else before the first block has a gradient
     batches = list(_epochs(lengths, settings, seed))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=BETAS, weight_decay=0.0, fused=True)
@@ -92,9 +93,9 @@ def train(
     run.finish()
     if compute.gradient_checkpointing:
         model.gradient_checkpointing_disable()
-        model.disable_input_require_grads()
     if adapted:
         merge_adapters(adapted)
+    model.requires_grad_(True)
     model.eval()
     return history
 

@@ -96,6 +96,7 @@ WRONG = {
     "value in a section of two kinds": ({"prepare.num_rm_prompts": 0}, "prepare.num_rm_prompts: found 0; "),
     "key in a section of two kinds": ({"base_model.num_layer": 3}, "base_model.num_layer: unknown key; did you mean num_layers"),
     "key in a section or null": ({"compute.lora": {"rank": 8, "alpha": 16, "target": []}}, "compute.lora.target: unknown key; "),
+    "frozen layers of a fresh model": ({"compute.frozen_layers": 1}, "compute.frozen_layers: found 1, expected 0 where base_model."),
     "number for a name": ({"methods.rjs": {1: 2}}, "methods.rjs: found 1; input should be a valid string"),
     "hyperparameter missing": ({"methods.rjs": {"epochs": 1}}, "methods.rjs.learning_rates: missing key"),
     "not among retrained": ({"run.retrained_reward_models": []}, f"{RETRAINED}['adversarial']; found []"),

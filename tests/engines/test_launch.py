@@ -26,6 +26,10 @@ def failure(kind, line, host=1, rank=1, **more):
         ([failure("signal", "was ended by SIGSEGV")], "host node-b: rank 1 was ended by SIGSEGV"),
         ([failure("known", "RM: the loss became nan")], "host node-b: RM: the loss became nan"),
         ([{"kind": "host", "host": 1, "line": "ended with status 255 (no route)"}], "host node-b ended with status 255 (no route)"),
+        (
+            [failure("ended", "was ended by SIGTERM", host=0)],
+            "host node-a: rank 0 failed with RuntimeError: gloo: Connection closed by peer",
+        ),
         ([], "host node-a: rank 0 failed with RuntimeError: gloo: Connection closed by peer"),
     ],
 )

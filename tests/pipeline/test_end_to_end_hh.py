@@ -38,7 +38,7 @@ def profile(new_model, tokenizer, tmp_path_factory: pytest.TempPathFactory) -> P
     params["root"] = os.path.relpath(ROOT, folder)
     params["prepare"] |= SIZES
     params["run"]["methods"] = ["dpo", "rjs"]
-    params["compute"] |= {"max_prompt_length": 64, "dtype": "bfloat16"}
+    params["compute"] |= {"max_prompt_length": 64, "dtype": "bfloat16", "frozen_layers": 1}
     for name in ("train", "test"):
         params["sampling"][name] |= {"max_new_tokens": 12}
     params["compare"] |= {"num_bootstrap_draws": 1000, "num_shown_prompts": 2}

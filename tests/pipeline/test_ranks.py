@@ -29,9 +29,10 @@ SIZES = {
 TOLERANCE = 1e-4
 STAGES = {"reward": ["--name", "base", "--base"], "golden": ["--name", "golden", "--policy"], "human": ["--name", "human", "--policy"]}
 """A reward model, SFT, and DPO with its reference log-probabilities: 23 and 15 examples in batches of 4, which 2 ranks share unequally."""
+FROZEN_LAYERS, ZERO_STAGES = {"human": 1}, {"reward": 2}
 
 
-def write_params(folder: Path, engine: str) -> None:
+def write_params(folder: Path, engine: str, name: str) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["prepare"] |= SIZES | {"folder": str(ROOT / "apo_bench/data/corpus")}
     training = {"epochs": 2, "batch_size": 4}
@@ -39,8 +40,9 @@ def write_params(folder: Path, engine: str) -> None:
     params["references"]["golden"] |= training
     params["references"]["human"] |= training
     params["engines"] |= {"training": engine}
-    params["compute"] |= {"micro_batch_tokens": None if engine == "in_process" else 100}
-    params["engines"]["deepspeed"] |= {"checkpoint_steps": 3}
+    params["base_model"] = {**yaml.safe_load((ROOT / "profiles/small/params.yaml").read_text())["base_model"], "folder": "model"}
+    params["compute"] |= {"micro_batch_tokens": None if engine == "in_process" else 100, "frozen_layers": FROZEN_LAYERS.get(name, 0)}
+    params["engines"]["deepspeed"] |= {"checkpoint_steps": 3, "zero_stage": ZERO_STAGES.get(name, 3)}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
 
 
@@ -50,17 +52,18 @@ def folder(tmp_path_factory, tokenizer, params):
     folder = tmp_path_factory.mktemp("profile")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        write_params(folder, "in_process")
+        write_params(folder, "in_process", "golden")
         sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "intermediate_size": 64}
         save_model(new_llama(params.base_model.model_copy(update=sizes), tokenizer, seed=0), tokenizer, folder / "model")
         assert run_stage("prepare", ["--output", "data", "--results", "results"]) == 0
         for name in STAGES:
             assert run(name, "one") == 0
-        write_params(folder, "deepspeed")
         yield folder
 
 
 def run(name: str, where: str) -> int:
+    """Runs a stage, whose outputs go to a folder: in one process if it is named so, else as ranks."""
+    write_params(Path.cwd(), "in_process" if where == "one" else "deepspeed", name)
     outputs = ["--output", f"{where}/{name}/model", "--results", f"{where}/{name}/results"]
     return run_stage("reward" if name == "reward" else "reference", [*STAGES[name], "model", "--data", "data", *outputs])
 

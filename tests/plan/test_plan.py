@@ -52,7 +52,7 @@ def profile(model, tokenizer, tmp_path, monkeypatch):
     def make(compute=(), prepare=(), tokenizer_used=tokenizer, **sections):
         raw = yaml.safe_load((ROOT / "profiles/small/params.yaml").read_text())
         raw["prepare"] |= HH_SIZES | dict(prepare)
-        raw["compute"] |= {"max_prompt_length": 48, "dtype": "float32"} | dict(compute)
+        raw["compute"] |= {"max_prompt_length": 48, "dtype": "float32", "frozen_layers": 1} | dict(compute)
         raw["sampling"]["train"]["max_new_tokens"] = raw["sampling"]["test"]["max_new_tokens"] = 8
         raw["base_model"]["num_parameters"] = 30000
         for key, value in sections.items():

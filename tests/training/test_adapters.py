@@ -59,9 +59,11 @@ def test_unknown_target_names_the_known(new_model, tokenizer, rows, settings, co
         train(new_model(), tokenizer, rows, settings, compute, lora=LORA.model_copy(update={"target_modules": ["c_attn"]}))
 
 
-def test_checkpointing_changes_no_number(new_model, tokenizer, rows, settings, compute):
-    plain = train(new_model(), tokenizer, rows, settings, compute)
-    saved = train(new_model(), tokenizer, rows, settings, compute, gradient_checkpointing=True)
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_checkpointing_changes_no_number(new_model, tokenizer, rows, settings, compute, lora):
+    plain = train(new_model(), tokenizer, rows, settings, compute, lora=lora)
+    saved = train(new_model(), tokenizer, rows, settings, compute, lora=lora, gradient_checkpointing=True)
+    assert len(saved) == 8 and saved[-1]["loss"] < saved[0]["loss"]
     assert [row["loss"] for row in saved] == pytest.approx([row["loss"] for row in plain], abs=1e-6)
 
 

@@ -13,7 +13,14 @@ from apo_bench.training.loop import train
 
 INPUTS = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
 COMPUTE = Compute(
-    num_threads=1, device="cpu", dtype="float32", max_prompt_length=64, gradient_checkpointing=False, micro_batch_tokens=None, lora=None
+    num_threads=1,
+    device="cpu",
+    dtype="float32",
+    max_prompt_length=64,
+    gradient_checkpointing=False,
+    micro_batch_tokens=None,
+    lora=None,
+    frozen_layers=0,
 )
 TARGETS = INPUTS @ torch.tensor([1.0, -2.0, 0.5]) + 0.3
 
