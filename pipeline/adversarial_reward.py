@@ -41,7 +41,7 @@ def main(
         first, later = models / "first" / f"s{seed}" / "reward" / name, models / "arms" / arm / previous / "reward"
         model = load_reward_model(first if previous == FIRST_ROUND else later, params.compute, for_training=True)
     else:
-        model = new_reward_model(base, derive_seed(seed, "adversarial_reward", arm, round, "head"), params.compute)
+        model = new_reward_model(base, derive_seed(seed, "adversarial_reward", arm, round, "head"), params.compute, params.is_pretrained)
     history = train_adversarial_reward(
         model,
         tokenizer,

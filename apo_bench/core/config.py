@@ -61,6 +61,11 @@ class Params(Section):
         """Whether the true reward is known."""
         return self.prepare.source == "embedded"
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the base model is one."""
+        return self.base_model.source == "pretrained"
+
     def fixed_reward(self, name: str) -> SeededTraining:
         """The section of RM_base or RM_all."""
         return _section(SeededTraining, self.reward, f"reward.{name}", name)
@@ -191,7 +196,7 @@ def _check_judge(params: Params) -> None:
 
 
 def _check_compute(params: Params) -> None:
-    if params.compute.frozen_layers and params.base_model.source == "scratch":
+    if params.compute.frozen_layers and not params.is_pretrained:
         raise ConfigError(
             f"compute.frozen_layers: found {params.compute.frozen_layers}, expected 0 where base_model.source is scratch, "
             "as layers that are never trained stay random"

@@ -16,15 +16,25 @@ from apo_bench.models.precision import attention, check_device, reduced_dtype
 from apo_bench.models.tokenizer import TokenSequence
 
 
-def new_reward_model(base: Path, seed: int, compute: Compute) -> PreTrainedModel:
+def new_reward_model(base: Path, seed: int, compute: Compute, zero_head: bool) -> PreTrainedModel:
     """The base model's body with a fresh scalar head, to be trained; there is no language-model head to carry along.
+
+    Args:
+        base: the base model's folder.
+        seed: of a random head.
+        compute: device and precision.
+        zero_head: all rewards are 0 at first, and the loss is ln 2. For pretrained models: AdamW moves a weight by at most about the
+            learning rate a step, and at theirs a random head is a noise that a few hundred steps do not unlearn.
 
     Raises:
         MissingInputError: there is no base model.
         ModelError: the device is not there.
     """
     torch.manual_seed(seed)
-    return _load(base, torch.float32, compute, num_labels=1)
+    model = _load(base, torch.float32, compute, num_labels=1)
+    if zero_head:
+        nn.init.zeros_(cast(nn.Linear, model.score).weight)
+    return model
 
 
 def load_reward_model(path: Path, compute: Compute, for_training: bool = False) -> PreTrainedModel:

@@ -113,7 +113,7 @@ def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTo
     start = time.perf_counter() - started
     times = {"start": start, "train_policy": _train(policy, groups, settings.batch_size, tokenizer, params, response_logps)}
     del policy
-    reward_model = new_reward_model(folder, 0, compute)
+    reward_model = new_reward_model(folder, 0, compute, zero_head=False)
     times["train_reward"] = _train(reward_model, groups, settings.batch_size, tokenizer, params, rewards)
     del reward_model
     policy, reward_model = load_language_model(folder, compute), load_reward_model(folder, compute)

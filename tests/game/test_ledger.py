@@ -34,7 +34,7 @@ def test_scores_are_those_of_each_response_alone(model, tokenizer, compute, dial
     save_model(model, tokenizer, tmp_path / "language_model")
     folders = {name: tmp_path / name for name in ("base", "r1")}
     for seed, folder in enumerate(folders.values()):
-        save_model(new_reward_model(tmp_path / "language_model", seed, compute), tokenizer, folder)
+        save_model(new_reward_model(tmp_path / "language_model", seed, compute, zero_head=False), tokenizer, folder)
     policies, golden = players
     for row in [*golden, *(row for rows in policies.values() for row in rows)]:
         row["response"] *= longer

@@ -23,7 +23,7 @@ def base(model, tokenizer, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reward_model(base, compute):
-    return new_reward_model(base, 0, compute).eval()
+    return new_reward_model(base, 0, compute, zero_head=False).eval()
 
 
 @pytest.fixture
@@ -65,8 +65,16 @@ def test_order_and_batch_size_change_nothing(reward_model, tokenizer, sequences,
 
 def test_starts_from_the_base_with_a_head_of_its_own_seed(base, model, compute, reward_model):
     assert torch.equal(reward_model.base_model.embed_tokens.weight, model.base_model.embed_tokens.weight)
-    assert torch.equal(new_reward_model(base, 0, compute).score.weight, reward_model.score.weight)
-    assert not torch.equal(new_reward_model(base, 1, compute).score.weight, reward_model.score.weight)
+    assert torch.equal(new_reward_model(base, 0, compute, zero_head=False).score.weight, reward_model.score.weight)
+    assert not torch.equal(new_reward_model(base, 1, compute, zero_head=False).score.weight, reward_model.score.weight)
+
+
+def test_a_head_may_start_at_zero_and_learns_from_there(base, compute, tokenizer, sequences):
+    model = new_reward_model(base, 0, compute, zero_head=True)
+    values_N = rewards(model, pad(sequences, tokenizer.pad_token_id))
+    assert values_N.tolist() == [0.0] * len(sequences)
+    values_N.sum().backward()
+    assert model.score.weight.grad.abs().max() > 0.1
 
 
 def test_saved_model_loads_with_plain_transformers(reward_model, tokenizer, compute, sequences, tmp_path):
@@ -80,6 +88,6 @@ def test_saved_model_loads_with_plain_transformers(reward_model, tokenizer, comp
 
 
 def test_missing_model_is_named(compute, tmp_path):
-    for load in (lambda path: load_reward_model(path, compute), lambda path: new_reward_model(path, 0, compute)):
+    for load in (lambda path: load_reward_model(path, compute), lambda path: new_reward_model(path, 0, compute, zero_head=False)):
         with pytest.raises(MissingInputError, match=str(tmp_path / "nowhere")):
             load(tmp_path / "nowhere")
