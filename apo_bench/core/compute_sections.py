@@ -22,8 +22,8 @@ class Compute(Section):
     """Threads of a stage; `make repro` runs stages side by side on the other cores."""
     device: Literal["cpu", "cuda"]
     dtype: Literal["float32", "bfloat16", "auto"]
-    """bfloat16: matrix products in training (the weights stay float32), and whole models in sampling and scoring. auto: if the processor
-    has it, so results then differ between kinds of machines."""
+    """bfloat16: matrix products in training (the weights stay float32), and whole models in sampling and scoring. auto: if it is
+    faster, so results then differ between kinds of machines."""
     max_prompt_length: Count
     """Tokens of a prompt, in sampling, training and scoring alike; a longer one loses its oldest turns, then its oldest tokens."""
     gradient_checkpointing: bool

@@ -8,12 +8,16 @@ from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import ModelError
 
 
-def has_bfloat16(device: str) -> bool:
-    """Whether the device multiplies bfloat16 in hardware; where it is emulated it is slower than float32."""
+def is_bfloat16_fast(device: str) -> bool:
+    """Whether the device multiplies bfloat16 in hardware and faster than float32.
+
+    Intel's processors do so by AMX alone: by AVX-512 they have it at half of float32's rate (`python -m benchmarks.precision`).
+    """
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+    by_vectors = capabilities.get("avx512_bf16") and "Intel" not in capabilities.get("cpu_name", "")
+    return bool(by_vectors or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 
 def check_device(compute: Compute) -> None:
@@ -28,7 +32,7 @@ def check_device(compute: Compute) -> None:
 
 def reduced_dtype(compute: Compute) -> torch.dtype:
     """The type of matrix products in training and of whole models in sampling and scoring."""
-    wanted = compute.dtype == "bfloat16" or (compute.dtype == "auto" and has_bfloat16(compute.device))
+    wanted = compute.dtype == "bfloat16" or (compute.dtype == "auto" and is_bfloat16_fast(compute.device))
     return torch.bfloat16 if wanted else torch.float32
 
 

@@ -16,7 +16,7 @@ from apo_bench.core.judge_sections import GoldJudge, ServerJudge, VllmJudge
 from apo_bench.core.sections import PretrainedModel
 from apo_bench.data.hh import conversation
 from apo_bench.engines.vllm import check_installed
-from apo_bench.models.precision import check_device, has_bfloat16
+from apo_bench.models.precision import check_device, is_bfloat16_fast
 from apo_bench.models.tokenizer import encode, encode_prompts
 from apo_bench.plan import Records
 
@@ -64,8 +64,8 @@ def check_packages(params: Params) -> Iterator[Check]:
     except ApoBenchError as error:
         yield Check("device", False, str(error))
         return
-    if params.compute.dtype == "bfloat16" and not has_bfloat16(params.compute.device):
-        yield Check("device", False, f"{params.compute.device} has no bfloat16 and would emulate it, slower than float32: write auto")
+    if params.compute.dtype == "bfloat16" and not is_bfloat16_fast(params.compute.device):
+        yield Check("device", False, f"{params.compute.device} multiplies bfloat16 more slowly than float32: write auto")
     else:
         yield Check("device", True, params.compute.device)
 
