@@ -44,7 +44,7 @@ BYTES_TRAINING, BYTES_READING = 16, 4
 ASSUMED_ACTIVATIONS = 2 * 2**30
 """Bytes of a batch beside the weights, where nothing was measured."""
 HEAP_GROWTH = 1.2
-"""How much more a long stage takes on a CPU than a few steps, as unequal batches break the heap up: up to a fifth with all layers trained."""
+"""How much more a long stage takes on a CPU than a few steps, as unequal batches break the heap up: a fifth with all layers trained."""
 SECONDS_WITHOUT_MODEL = 5.0
 """`prepare`, `compare`, `times` and `track`, more or less."""
 
