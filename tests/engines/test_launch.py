@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import socket
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +13,7 @@ from apo_bench.core.errors import EngineError
 from apo_bench.engines.hosts import REMOTE_SHELL_VARIABLE, Host
 from apo_bench.engines.launch import PORT_VARIABLE, describe, launch
 from apo_bench.engines.memory import is_out_of_memory, memory_error
+from apo_bench.engines.node import _describe
 
 HOSTS = ["node-a", "node-b"]
 LOST = {"kind": "lost", "host": 0, "rank": 0, "line": "failed with RuntimeError: gloo: Connection closed by peer", "trace": "Traceback"}
@@ -46,6 +49,14 @@ def test_what_a_crashed_rank_wrote_is_shown(capsys):
         "host node-b: rank 1 failed with KeyError: 'x'"
     )
     assert "Traceback: x" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGTERM, "ended"), (signal.SIGABRT, "lost"), (signal.SIGKILL, "signal")])
+def test_a_signal_says_whether_it_is_a_cause_and_what_was_written_before(tmp_path, number, kind):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1/stderr.log").write_text("terminate called")
+    ended = SimpleNamespace(error_file_data={}, exitcode=-number, local_rank=1, signal_name=lambda: number.name)
+    assert _describe(1, ended, tmp_path) == {"kind": kind, "line": f"was ended by {number.name}", "trace": "terminate called", "rank": 1}
 
 
 def test_memory_may_be_what_killed():

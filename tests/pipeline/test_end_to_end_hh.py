@@ -1,5 +1,6 @@
 """The real-data path on dialogues in HH's form with a tiny random Llama: as `small`, but minutes shorter."""
 
+import csv
 import json
 import os
 import shutil
@@ -71,6 +72,13 @@ def test_records_are_of_the_folder_and_nothing_is_lost_unsaid(profile: Path) -> 
     dropped = sum(count for reasons in report["dropped"].values() for count in reasons.values())
     assert sum(report["num_read"].values()) == kept + dropped + sum(report["num_beyond_size"].values())
     assert report["num_records"]["prompts_test"] == SIZES["num_test_prompts"]
+
+
+@pytest.mark.parametrize("stage", ["reward/base", "first/s0/reward/adversarial"])
+def test_reward_models_of_a_pretrained_model_start_at_zero(profile: Path, stage: str) -> None:
+    with (profile / "out/results" / stage / "curves.csv").open() as file:
+        margins = [float(row["reward_margin"]) for row in csv.DictReader(file)]
+    assert margins[0] == 0.0 and any(margins)
 
 
 def test_samples_are_plain_text(profile: Path) -> None:
