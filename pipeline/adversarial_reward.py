@@ -41,7 +41,8 @@ def main(
         first, later = models / "first" / f"s{seed}" / "reward" / name, models / "arms" / arm / previous / "reward"
         model = load_reward_model(first if previous == FIRST_ROUND else later, params.compute, for_training=True)
     else:
-        model = new_reward_model(base, derive_seed(seed, "adversarial_reward", arm, round, "head"), params.compute, params.is_pretrained)
+        head_seed = derive_seed(seed, "adversarial_reward", arm, round, "head")
+        model = new_reward_model(base, head_seed, params.compute, params.is_pretrained, settings.head_per_subset)
     history = train_adversarial_reward(
         model,
         tokenizer,

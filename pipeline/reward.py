@@ -24,7 +24,8 @@ def main(name: str, base: Path, data: Path, output: Path, results: Path) -> tupl
     settings = params.fixed_reward(name)
     pairs = [row for half in HALVES[name] for row in read_records(data / f"pairs_{half}.jsonl", "pairs")]
     tokenizer = load_tokenizer(base)
-    model = new_reward_model(base, derive_seed(settings.seed, "reward", name, "head"), params.compute, params.is_pretrained)
+    head_seed = derive_seed(settings.seed, "reward", name, "head")
+    model = new_reward_model(base, head_seed, params.compute, params.is_pretrained, settings.head_per_subset)
     order = derive_seed(settings.seed, "reward", name, "order")
     history = train_reward(model, tokenizer, pairs, settings, params.compute, training_engine(params), order, f"RM_{name}")
     pairs_test = read_records(data / "pairs_test.jsonl", "pairs")

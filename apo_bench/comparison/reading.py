@@ -31,6 +31,7 @@ from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.results import read_metrics
 from apo_bench.core.sections import FIRST_ROUND, START_ROUND
+from apo_bench.data.records import SUBSETS
 from apo_bench.evaluation.statistics import Estimate, PromptBootstrap
 from apo_bench.game.results import read_game
 from apo_bench.judge.results import read_judged
@@ -39,9 +40,10 @@ Columns = dict[str, np.ndarray]
 RoundKey = tuple[str, str]
 """A policy and a round."""
 
-SUBSETS = ("helpful", "harmless")
 ROW_KEYS = ("id", "subset", "dialogue", "response")
 PAIR_METRICS = ("human_accuracy", "human_accuracy_standard_error", "gold_accuracy", "ece", "ace", "mce")
+OPTIONAL_PAIR_METRICS = tuple(f"human_accuracy_{subset}" for subset in SUBSETS)
+"""Not there if no test pair is of the subset."""
 SAMPLE_METRICS = ("golden_accuracy", "best_of_n_gain")
 OPTIONAL_SAMPLE_METRICS = ("sample_accuracy",)
 """Not there if gold calls all samples of a prompt equal, on every prompt."""
@@ -70,7 +72,9 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         data=params.prepare,
         sizes=_read_metrics(results / "prepare", params, ("num_records",))["num_records"],
         policies=_policies(params, rows, _estimate(bootstrap, metrics, columns)),
-        fixed_reward_models={name: _read_metrics(results / "reward" / name, params, PAIR_METRICS) for name in (FIXED, "all")},
+        fixed_reward_models={
+            name: _read_metrics(results / "reward" / name, params, PAIR_METRICS, OPTIONAL_PAIR_METRICS) for name in (FIXED, "all")
+        },
         reward_models={arm_name(*arm): _read_reward_models(results, params, *arm) for arm in _arms(params)},
         differences=_differences(params, bootstrap, metrics, columns),
         judged=read_judged(results, params, [(arm_name(*arm), arm[1]) for arm in _arms(params)]),
@@ -191,7 +195,7 @@ def _read_reward_models(results: Path, params: Params, method: str, kind: str, s
         trained = results / "reward" / FIXED if kind == FIXED else first / "reward" / kind if is_first else own / "reward"
         scored = first / "score" / kind if is_first else own / "score"
         on_samples = _read_metrics(scored, params, SAMPLE_METRICS, OPTIONAL_SAMPLE_METRICS)
-        rounds[round_id] = _read_metrics(trained, params, PAIR_METRICS) | on_samples
+        rounds[round_id] = _read_metrics(trained, params, PAIR_METRICS, OPTIONAL_PAIR_METRICS) | on_samples
     return rounds
 
 

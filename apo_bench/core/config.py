@@ -19,6 +19,7 @@ from apo_bench.core.sections import (
     REWARD_KINDS,
     Compare,
     Evaluate,
+    FixedReward,
     Name,
     PretrainedModel,
     References,
@@ -27,7 +28,6 @@ from apo_bench.core.sections import (
     SamplingSettings,
     ScratchModel,
     Section,
-    SeededTraining,
     SupervisedFineTuning,
 )
 from apo_bench.core.validation import near, validated
@@ -66,9 +66,9 @@ class Params(Section):
         """Whether the base model is one."""
         return self.base_model.source == "pretrained"
 
-    def fixed_reward(self, name: str) -> SeededTraining:
+    def fixed_reward(self, name: str) -> FixedReward:
         """The section of RM_base or RM_all."""
-        return _section(SeededTraining, self.reward, f"reward.{name}", name)
+        return _section(FixedReward, self.reward, f"reward.{name}", name)
 
     def retrained_reward(self, name: str) -> RetrainedReward:
         """The section of a reward model that the game retrains."""

@@ -153,7 +153,18 @@ class PretrainedModel(Section):
     """As published: `apo-bench plan` counts with it."""
 
 
-class RetrainedReward(Training):
+class RewardTraining(Training):
+    """The training of a reward model."""
+
+    head_per_subset: bool
+    """Two scalar heads, of which a prompt's subset (helpful, harmless) says which one its responses are scored with; false: one head."""
+
+
+class FixedReward(RewardTraining, SeededTraining):
+    """The training of RM_base or RM_all, outside the game."""
+
+
+class RetrainedReward(RewardTraining):
     """The reward-model step of the game, L_APO-RM (PAPER: Cheng et al. 2024, Eq. 9), and what is changed in it to see what it is worth."""
 
     human_weight: Weight

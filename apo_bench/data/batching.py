@@ -35,6 +35,8 @@ class TokenBatch:
     """0 in the prompt, k in the k-th response of the row; None if no row has two."""
     positions_RT: Tensor | None = None
     """Each token's position in its own sequence; None if no row has two."""
+    subsets_N: Tensor | None = None
+    """The place of each sequence's subset in `SUBSETS`; None if one of them names none."""
 
     def to(self, device: torch.device) -> "TokenBatch":
         """The batch on a device."""
@@ -89,6 +91,7 @@ def pad(sequences: Sequence[TokenSequence], pad_token_id: int, pairs_a_token: in
             segments[-1] += [segment] * len(response)
             positions[-1] += range(len(prompt), len(prompt) + len(response))
     is_shared = len(rows) < len(sequences)
+    subsets = [sequence.subset for sequence in sequences if sequence.subset is not None]
     return TokenBatch(
         input_ids_RT=_fill(ids, pad_token_id),
         prompt_lengths_N=torch.tensor([sequence.prompt_length for sequence in sequences]),
@@ -97,6 +100,7 @@ def pad(sequences: Sequence[TokenSequence], pad_token_id: int, pairs_a_token: in
         starts_N=torch.tensor(starts),
         segments_RT=_fill(segments, 0) if is_shared else None,
         positions_RT=_fill(positions, 0) if is_shared else None,
+        subsets_N=torch.tensor(subsets) if len(subsets) == len(sequences) else None,
     )
 
 

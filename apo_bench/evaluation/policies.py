@@ -12,7 +12,7 @@ from apo_bench.engines.sampling import Samples
 from apo_bench.losses.sequence import sum_by_sequence, token_kl
 from apo_bench.models.language_model import by_chunks, inference, response_states
 from apo_bench.models.reward_model import all_rewards
-from apo_bench.models.tokenizer import TokenSequence, encode
+from apo_bench.models.tokenizer import TokenSequence, encode_records
 
 Rows = list[dict[str, Any]]
 
@@ -34,9 +34,8 @@ def evaluate_policy(
         Rows with `id`, `subset`, `dialogue`, `response`, `finished`, and numbers: `reward_all` (RM_all), `length` (tokens), `kl` (see
         `response_kl`; nats a response); if gold is known also `gold`, `refused` and `complied` (0 or 1, by gold).
     """
-    dialogues = [row["dialogue"] for row in prompts]
     responses, finished = [group.responses for group in samples], [group.finished for group in samples]
-    groups = encode(tokenizer, dialogues, responses, max_length, compute.max_prompt_length, finished)
+    groups = encode_records(tokenizer, prompts, responses, max_length, compute.max_prompt_length, finished)
     sequences = [group[0] for group in groups]
     rewards = all_rewards(reward_all, sequences, tokenizer.pad_token_id, "RM_all").tolist()
     divergences = response_kl(policy, sft, sequences, tokenizer.pad_token_id).tolist()

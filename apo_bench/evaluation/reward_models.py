@@ -8,10 +8,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.core.compute_sections import Compute
 from apo_bench.data.gold import gold_rewards
+from apo_bench.data.records import SUBSETS
 from apo_bench.metrics import compute_metric
 from apo_bench.models.precision import mixed_precision
 from apo_bench.models.reward_model import all_rewards
-from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode
+from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode_records
 
 Rows = list[dict[str, Any]]
 
@@ -22,11 +23,10 @@ def evaluate_on_pairs(
     """What a reward model is worth on pairs it never saw.
 
     Returns:
-        Accuracy on human labels, calibration errors and, if gold is known, accuracy on its order; and a row a pair with its `id`, `subset`
-        and `margin`, the reward of the chosen response minus that of the rejected one.
+        Accuracy on human labels, over all pairs and over those of each subset, calibration errors and, if gold is known, accuracy on its
+        order; and a row a pair with its `id`, `subset` and `margin`, the reward of the chosen response minus that of the rejected one.
     """
-    dialogues, responses = [row["dialogue"] for row in pairs], [[row["chosen"], row["rejected"]] for row in pairs]
-    groups = encode(tokenizer, dialogues, responses, max_length, compute.max_prompt_length)
+    groups = encode_records(tokenizer, pairs, [[row["chosen"], row["rejected"]] for row in pairs], max_length, compute.max_prompt_length)
     with mixed_precision(compute):  # the model has just been trained so
         chosen, rejected = _group_rewards(model, tokenizer, groups, "score pairs").T
     accuracy = compute_metric("preference_accuracy", chosen, rejected)["preference_accuracy"]
@@ -34,6 +34,7 @@ def evaluate_on_pairs(
         "num_pairs": len(pairs),
         "human_accuracy": accuracy,
         "human_accuracy_standard_error": float(np.sqrt(accuracy * (1 - accuracy) / len(pairs))),
+        **_accuracy_by_subset(pairs, chosen, rejected),
         **compute_metric("calibration_error", chosen, rejected, num_bins=10),
         **(_agreement_with_gold(pairs, chosen, rejected) if has_gold else {}),
     }
@@ -69,7 +70,7 @@ def score_samples(
     """
     responses = [[gold["response"], *row["responses"]] for gold, row in zip(golden, samples, strict=True)]
     finished = [[True, *row["finished"]] for row in samples]
-    groups = encode(tokenizer, [row["dialogue"] for row in samples], responses, max_length, compute.max_prompt_length, finished)
+    groups = encode_records(tokenizer, samples, responses, max_length, compute.max_prompt_length, finished)
     rewards = _group_rewards(model, tokenizer, groups, "score samples")
     golden_rewards, sample_rewards = rewards[:, 0], rewards[:, 1:]
     num_samples = sample_rewards.shape[1]
@@ -90,6 +91,16 @@ def _ordered_pairs(gold_K: np.ndarray) -> list[tuple[int, int]]:
     """Pairs (better, worse) of a prompt's samples, those that gold calls equal left out."""
     pairs = combinations(range(len(gold_K)), 2)
     return [(i, j) if gold_K[i] > gold_K[j] else (j, i) for i, j in pairs if gold_K[i] != gold_K[j]]
+
+
+def _accuracy_by_subset(pairs: Rows, chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:
+    """Accuracy on human labels over the pairs of each subset that has any."""
+    subsets = np.array([row["subset"] for row in pairs])
+    members = {name: subsets == name for name in SUBSETS if name in subsets}
+    return {
+        f"human_accuracy_{name}": compute_metric("preference_accuracy", chosen[mine], rejected[mine])["preference_accuracy"]
+        for name, mine in members.items()
+    }
 
 
 def _agreement_with_gold(pairs: Rows, chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:

@@ -8,7 +8,7 @@ from apo_bench.core.files import read_jsonl
 from apo_bench.data.records import read_records
 from apo_bench.game.players import FIXED, GOLDEN, START, Rows, Scores
 from apo_bench.models.reward_model import all_rewards, load_reward_model
-from apo_bench.models.tokenizer import encode, load_tokenizer
+from apo_bench.models.tokenizer import encode_records, load_tokenizer
 
 
 def read_players(sft: Path, evaluations: Path, golden: Path, rounds: list[str], keys: tuple[str, ...]) -> tuple[dict[str, Rows], Rows]:
@@ -33,9 +33,9 @@ def score_players(folders: dict[str, Path], policies: dict[str, Rows], golden: R
     """Each reward model is loaded once and scores all responses in one pass, those to a prompt behind the prompt they share."""
     players = {**policies, GOLDEN: [row | {"finished": True} for row in golden]}
     tokenizer = load_tokenizer(folders[FIXED])
-    groups = encode(
+    groups = encode_records(
         tokenizer,
-        [row["dialogue"] for row in golden],
+        golden,
         [[rows[prompt]["response"] for rows in players.values()] for prompt in range(len(golden))],
         max_length,
         compute.max_prompt_length,
@@ -53,8 +53,8 @@ def score_players(folders: dict[str, Path], policies: dict[str, Rows], golden: R
 def samples_scored_by(model: Path, rows: Rows, compute: Compute, max_length: int) -> list[list[float]]:
     """The rewards that another model gives to scored samples, a list a prompt."""
     tokenizer = load_tokenizer(model)
-    dialogues, responses, finished = ([row[key] for row in rows] for key in ("dialogue", "responses", "finished"))
-    groups = encode(tokenizer, dialogues, responses, max_length, compute.max_prompt_length, finished)
+    responses, finished = ([row[key] for row in rows] for key in ("responses", "finished"))
+    groups = encode_records(tokenizer, rows, responses, max_length, compute.max_prompt_length, finished)
     flat = [sequence for group in groups for sequence in group]
     rewards = iter(all_rewards(load_reward_model(model, compute), flat, tokenizer.pad_token_id, "reward model base: samples").tolist())
     return [[next(rewards) for _ in group] for group in groups]

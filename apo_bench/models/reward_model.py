@@ -1,4 +1,10 @@
-"""Reward models: a causal language model with a scalar head on its last token (`AutoModelForSequenceClassification`, one label)."""
+"""Reward models: a causal language model with a scalar head on its last token (`AutoModelForSequenceClassification`, one label).
+
+Or with one such head for each subset of the data, whose labels are then the subsets. People told which response is more helpful and which
+is less harmful, and what pleases one displeases the other: models that learned one are worse than chance at the other, and large models and
+many pairs are needed to learn when to want what (Bai et al. 2022, arXiv 2204.05862, Sections 3.1 and 4.4). Touvron et al. 2023 (arXiv
+2307.09288, Section 3.2.2) train two models instead; two heads are that at the price of one.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +15,16 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from apo_bench.core.compute_sections import Compute
+from apo_bench.core.errors import ModelError
 from apo_bench.core.ranks import add_up
 from apo_bench.data.batching import TokenBatch
+from apo_bench.data.records import SUBSETS
 from apo_bench.models.language_model import check_model_there, final_states, inference
 from apo_bench.models.precision import attention, check_device, reduced_dtype
 from apo_bench.models.tokenizer import TokenSequence
 
 
-def new_reward_model(base: Path, seed: int, compute: Compute, zero_head: bool) -> PreTrainedModel:
+def new_reward_model(base: Path, seed: int, compute: Compute, zero_head: bool, head_per_subset: bool = False) -> PreTrainedModel:
     """The base model's body with a fresh scalar head, to be trained; there is no language-model head to carry along.
 
     Args:
@@ -25,13 +33,15 @@ def new_reward_model(base: Path, seed: int, compute: Compute, zero_head: bool) -
         compute: device and precision.
         zero_head: all rewards are 0 at first, and the loss is ln 2. For pretrained models: AdamW moves a weight by at most about the
             learning rate a step, and at theirs a random head is a noise that a few hundred steps do not unlearn.
+        head_per_subset: a head for each of `SUBSETS`, instead of one.
 
     Raises:
         MissingInputError: there is no base model.
         ModelError: the device is not there.
     """
     torch.manual_seed(seed)
-    model = _load(base, torch.float32, compute, num_labels=1)
+    labels = {"id2label": dict(enumerate(SUBSETS)), "label2id": {name: index for index, name in enumerate(SUBSETS)}}
+    model = _load(base, torch.float32, compute, **(labels if head_per_subset else {"num_labels": 1}))
     if zero_head:
         nn.init.zeros_(cast(nn.Linear, model.score).weight)
     return model
@@ -50,7 +60,11 @@ def load_reward_model(path: Path, compute: Compute, for_training: bool = False) 
 
 
 def rewards(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    """The reward of each sequence, read off its last token: [N] float32, differentiable."""
+    """The reward of each sequence, read off its last token: [N] float32, differentiable.
+
+    Raises:
+        ModelError: the model has a head for each subset, and a sequence names none.
+    """
     batch = batch.to(model.device)
     head = cast(nn.Module, model.score)
     num_tokens_N = batch.lengths_N - batch.prompt_lengths_N
@@ -58,7 +72,12 @@ def rewards(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     states_PH = final_states(model, batch).flatten(0, 1)
     last_NH = states_PH.index_select(0, batch.rows_N * batch.input_ids_RT.shape[1] + last_N)
     with torch.autocast(model.device.type, enabled=False):
-        return head(last_NH.float())[:, 0]
+        scores_NS = head(last_NH.float())
+    if scores_NS.shape[1] == 1:
+        return scores_NS[:, 0]
+    if batch.subsets_N is None:
+        raise ModelError("this reward model has a head for each subset, and the sequences name none; encode them with encode_records")
+    return scores_NS.gather(1, batch.subsets_N[:, None])[:, 0]
 
 
 @torch.no_grad()

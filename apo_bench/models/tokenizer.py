@@ -1,14 +1,14 @@
 """The tokenizer: trained for the embedded corpus, and the one way in which dialogues become token ids."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from apo_bench.core.errors import MissingInputError, ModelError
-from apo_bench.data.records import parse_dialogue
+from apo_bench.data.records import SUBSETS, parse_dialogue
 
 PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
 CHAT_TEMPLATE = (
@@ -27,6 +27,8 @@ class TokenSequence:
     ids: list[int]
     prompt_length: int
     """The first `prompt_length` of `ids` are the prompt's."""
+    subset: int | None = None
+    """The place of the prompt's subset in `SUBSETS`, where a reward model may ask for it."""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -143,3 +145,23 @@ def encode(
     flat_finished = [True] * len(flat) if finished is None else [ended for group in finished for ended in group]
     encoded = iter(encode_responses(tokenizer, flat, flat_finished) if flat else [])
     return [[join(prompt, next(encoded), max_length) for _ in group] for prompt, group in zip(prompts, responses, strict=True)]
+
+
+def encode_records(
+    tokenizer: PreTrainedTokenizerFast,
+    rows: Sequence[dict[str, Any]],
+    responses: Sequence[Sequence[str]],
+    max_length: int,
+    max_prompt_length: int,
+    finished: Sequence[Sequence[bool]] | None = None,
+) -> list[list[TokenSequence]]:
+    """As `encode`, for a reward model: the sequences know the subset of their prompt.
+
+    Args:
+        tokenizer: the reward model's.
+        rows: B records with `dialogue` and `subset`.
+        responses: as for `encode`, like the rest.
+    """
+    groups = encode(tokenizer, [row["dialogue"] for row in rows], responses, max_length, max_prompt_length, finished)
+    subsets = [SUBSETS.index(row["subset"]) for row in rows]
+    return [[replace(sequence, subset=subset) for sequence in group] for subset, group in zip(subsets, groups, strict=True)]

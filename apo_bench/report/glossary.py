@@ -32,6 +32,11 @@ REWARD_MODEL_METRICS = {
         "Accuracy on human pairs",
         "Share of held-out test pairs whose human-preferred response has the higher reward. Labels are noisy, so 100 % is out of reach.",
     ),
+    "human_accuracy_helpful": ("… on helpful pairs", "The same over the pairs of subset helpful."),
+    "human_accuracy_harmless": (
+        "… on harmless pairs",
+        "The same over the pairs of subset harmless, which often prefers what helpful does not.",
+    ),
     "gold_accuracy": (
         "Accuracy on gold order",
         "Share of held-out test pairs, gold ties left out, that the reward model orders as gold does.",

@@ -20,7 +20,7 @@ from apo_bench.engines.training import Engine
 from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss, difference_loss
 from apo_bench.models.language_model import pairs_a_token
 from apo_bench.models.reward_model import rewards
-from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode
+from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode_records
 from apo_bench.training.loop import train
 
 Rows = list[dict[str, Any]]
@@ -116,8 +116,7 @@ def train_adversarial_reward(
 
 def encode_pairs(tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int, max_prompt_length: int) -> list[list[TokenSequence]]:
     """Each pair as [chosen, rejected]."""
-    dialogues, responses = [row["dialogue"] for row in pairs], [[row["chosen"], row["rejected"]] for row in pairs]
-    return encode(tokenizer, dialogues, responses, max_length, max_prompt_length)
+    return encode_records(tokenizer, pairs, [[row["chosen"], row["rejected"]] for row in pairs], max_length, max_prompt_length)
 
 
 def encode_golden_groups(
@@ -138,7 +137,7 @@ def encode_golden_groups(
     rows = [by_id[row["id"]] for row in golden]
     responses = [[gold["response"], *row["responses"]] for gold, row in zip(golden, rows, strict=True)]
     finished = [[True, *row["finished"]] for row in rows]
-    return encode(tokenizer, [row["dialogue"] for row in golden], responses, max_length, max_prompt_length, finished)
+    return encode_records(tokenizer, golden, responses, max_length, max_prompt_length, finished)
 
 
 def _group_rewards(model: PreTrainedModel, groups: list[list[TokenSequence]], pad_token_id: int) -> Tensor:

@@ -8,14 +8,16 @@ import pytest
 
 from apo_bench.data.corpus import load_corpus
 from apo_bench.data.gold import gold_rewards
-from apo_bench.data.records import format_dialogue
+from apo_bench.data.records import SUBSETS, format_dialogue
 from apo_bench.data.writer import all_prompts
 from apo_bench.evaluation import reward_models
 from apo_bench.evaluation.reward_models import evaluate_on_pairs, score_samples
 from apo_bench.models.tokenizer import encode
 
 EMPTY, RUBBISH = "", "Zip zap zup."
-ON_PAIRS = {"num_pairs", "human_accuracy", "human_accuracy_standard_error", "ece", "ace", "mce"}
+ON_PAIRS = {
+    "num_pairs", "human_accuracy", "human_accuracy_standard_error", "human_accuracy_helpful", "human_accuracy_harmless", "ece", "ace", "mce"
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -33,11 +35,11 @@ def known():
 
 
 def pairs(texts):
-    """Gold agrees with the first and the third human label, disagrees with the second, and ties on the last."""
+    """Gold agrees with the first and the third human label, disagrees with the second, and ties on the last; two subsets by turns."""
     responses = [(RUBBISH, EMPTY), (EMPTY, RUBBISH), (RUBBISH, EMPTY), (EMPTY, EMPTY)]
     return [
-        {"id": "p", "subset": "helpful", "dialogue": text, "chosen": chosen, "rejected": rejected}
-        for text, (chosen, rejected) in zip([*texts, texts[0]], responses, strict=True)
+        {"id": "p", "subset": subset, "dialogue": text, "chosen": chosen, "rejected": rejected}
+        for subset, text, (chosen, rejected) in zip(2 * SUBSETS, [*texts, texts[0]], responses, strict=True)
     ]
 
 
@@ -48,7 +50,7 @@ def counts(tokenizer, compute, texts):
 
 
 def samples(texts):
-    return [{"dialogue": text, "responses": [EMPTY, RUBBISH], "finished": [True, True]} for text in texts]
+    return [{"subset": "helpful", "dialogue": text, "responses": [EMPTY, RUBBISH], "finished": [True, True]} for text in texts]
 
 
 def test_pairs_with_gold(give, tokenizer, compute, known):
@@ -57,6 +59,7 @@ def test_pairs_with_gold(give, tokenizer, compute, known):
     metrics, margins = evaluate_on_pairs(None, tokenizer, pairs(known), 128, compute, has_gold=True)
     assert [row["margin"] for row in margins] == [1.0, 1.0, -1.0, 1.0] and set(margins[0]) == {"id", "subset", "margin"}
     assert set(metrics) == {*ON_PAIRS, "gold_accuracy"}
+    assert (metrics["human_accuracy_helpful"], metrics["human_accuracy_harmless"]) == (pytest.approx(1 / 2), 1.0)
     assert (metrics["human_accuracy"], metrics["gold_accuracy"]) == (pytest.approx(3 / 4), pytest.approx(1 / 3))
     assert metrics["human_accuracy_standard_error"] == pytest.approx((3 / 4 * 1 / 4 / 4) ** 0.5)
 
@@ -87,6 +90,6 @@ def test_samples_without_gold(give, tokenizer, compute, dialogues):
 
 def test_samples_that_gold_calls_equal_have_no_order(give, tokenizer, compute, known):
     give([[3.0, 2.0, 1.0]])
-    rows = [{"dialogue": known[0], "responses": [EMPTY, EMPTY], "finished": [True, True]}]
+    rows = [{"subset": "helpful", "dialogue": known[0], "responses": [EMPTY, EMPTY], "finished": [True, True]}]
     _, metrics = score_samples(None, tokenizer, rows, [{"response": "Yes."}], 128, compute, has_gold=True)
     assert "sample_accuracy" not in metrics and metrics["best_of_n_gain"] == 0.0

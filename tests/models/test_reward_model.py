@@ -1,12 +1,15 @@
 """Rewards are read off the last token, whatever stands beside; what lies on disk."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors import safe_open
 from transformers import AutoModelForSequenceClassification
 
-from apo_bench.core.errors import MissingInputError
+from apo_bench.core.errors import MissingInputError, ModelError
 from apo_bench.data.batching import pad
+from apo_bench.data.records import SUBSETS
 from apo_bench.models import language_model
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import all_rewards, load_reward_model, new_reward_model, rewards
@@ -85,6 +88,34 @@ def test_saved_model_loads_with_plain_transformers(reward_model, tokenizer, comp
     assert {file.suffix for file in tmp_path.iterdir()} <= {".safetensors", ".json", ".jinja"}
     with safe_open(tmp_path / "model.safetensors", "pt") as weights:
         assert not [name for name in weights.keys() if "lm_head" in name]  # noqa: SIM118  (not a dict)
+
+
+@pytest.fixture
+def two_heads(base, compute):
+    return new_reward_model(base, 0, compute, zero_head=False, head_per_subset=True).eval()
+
+
+@pytest.mark.parametrize("pairs_a_token", [0, 1000], ids=["rows of one", "shared prompts"])
+def test_a_head_per_subset_scores_the_prompts_of_its_subset(two_heads, tokenizer, sequences, pairs_a_token):
+    subsets = [1, 1, 0, 0, 1, 1]
+    batch = pad([replace(sequence, subset=subset) for sequence, subset in zip(sequences, subsets, strict=True)], 0, pairs_a_token)
+    values = rewards(two_heads, batch).tolist()
+    alone = [two_heads.score(two_heads.base_model(torch.tensor([sequence.ids])).last_hidden_state[0, -1]) for sequence in sequences]
+    assert values == pytest.approx([scores[subset].item() for scores, subset in zip(alone, subsets, strict=True)], abs=1e-5)
+    assert min(abs(scores[0] - scores[1]) for scores in alone) > 1e-3
+
+
+def test_a_head_per_subset_is_a_label_of_plain_transformers(two_heads, tokenizer, compute, sequences, tmp_path):
+    save_model(two_heads, tokenizer, tmp_path)
+    batch = pad([replace(sequence, subset=SUBSETS.index("harmless")) for sequence in sequences], tokenizer.pad_token_id)
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    scores = plain(input_ids=batch.input_ids_RT).logits[:, plain.config.label2id["harmless"]]
+    assert torch.allclose(scores, rewards(load_reward_model(tmp_path, compute), batch), atol=1e-6)
+
+
+def test_a_head_per_subset_asks_for_the_subset(two_heads, tokenizer, sequences):
+    with pytest.raises(ModelError, match="sequences name none"):
+        rewards(two_heads, pad([replace(sequences[0], subset=0), sequences[1]], tokenizer.pad_token_id))
 
 
 def test_missing_model_is_named(compute, tmp_path):

@@ -1,11 +1,24 @@
 """How dialogues become tokens: one end token, the template once, truncation on the prompt's left."""
 
+from dataclasses import replace
+
 import pytest
 
 from apo_bench.core.errors import MissingInputError, ModelError
 from apo_bench.data.corpus import load_corpus
-from apo_bench.data.records import format_dialogue
-from apo_bench.models.tokenizer import ASSISTANT, END, PAD, USER, encode, encode_prompts, join, load_tokenizer, train_tokenizer
+from apo_bench.data.records import SUBSETS, format_dialogue
+from apo_bench.models.tokenizer import (
+    ASSISTANT,
+    END,
+    PAD,
+    USER,
+    encode,
+    encode_prompts,
+    encode_records,
+    join,
+    load_tokenizer,
+    train_tokenizer,
+)
 
 DIALOGUE = format_dialogue("How do I boil water?")
 
@@ -106,3 +119,12 @@ def test_tokenizer_without_chat_template_is_refused(tmp_path):
         template.unlink()
     with pytest.raises(ModelError, match="no chat template"):
         load_tokenizer(tmp_path)
+
+
+def test_records_are_encoded_as_their_dialogues_and_know_their_subset(tokenizer):
+    rows = [{"subset": subset, "dialogue": DIALOGUE} for subset in reversed(SUBSETS)]
+    responses, finished = [["Boil it.", "No."]] * 2, [[True, False]] * 2
+    groups = encode_records(tokenizer, rows, responses, 128, 1024, finished)
+    assert [[SUBSETS[sequence.subset] for sequence in group] for group in groups] == [["harmless"] * 2, ["helpful"] * 2]
+    plain = [[replace(sequence, subset=None) for sequence in group] for group in groups]
+    assert plain == encode(tokenizer, [DIALOGUE] * 2, responses, 128, 1024, finished)

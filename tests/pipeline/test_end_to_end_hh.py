@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors import safe_open
 
 from apo_bench.models.language_model import save_model
 
@@ -79,6 +80,13 @@ def test_reward_models_of_a_pretrained_model_start_at_zero(profile: Path, stage:
     with (profile / "out/results" / stage / "curves.csv").open() as file:
         margins = [float(row["reward_margin"]) for row in csv.DictReader(file)]
     assert margins[0] == 0.0 and any(margins)
+
+
+@pytest.mark.parametrize("model", ["reward/base", "reward/all", "first/s0/reward/adversarial"])
+def test_reward_models_have_a_head_per_subset_and_both_learn(profile: Path, model: str) -> None:
+    with safe_open(profile / "out/models" / model / "model.safetensors", "pt") as weights:
+        heads = weights.get_tensor("score.weight")
+    assert len(heads) == 2 and heads.abs().sum(dim=1).min() > 0 and not heads[0].equal(heads[1])
 
 
 def test_samples_are_plain_text(profile: Path) -> None:

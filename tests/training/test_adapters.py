@@ -49,7 +49,7 @@ def test_the_head_of_a_reward_model_is_trained_beside_adapters(new_model, tokeni
     save_model(new_model(), tokenizer, tmp_path)
     model = new_reward_model(tmp_path, 0, compute, zero_head=False)
     head, body = model.score.weight.clone(), model.model.embed_tokens.weight.clone()
-    pairs = [{"dialogue": text, "chosen": "Boil the water.", "rejected": "No."} for text in dialogues]
+    pairs = [{"subset": "helpful", "dialogue": text, "chosen": "Boil the water.", "rejected": "No."} for text in dialogues]
     train_reward(model, tokenizer, pairs, settings, compute.model_copy(update={"lora": LORA}), InProcess(), 0, "test")
     assert not torch.equal(model.score.weight, head) and torch.equal(model.model.embed_tokens.weight, body)
 

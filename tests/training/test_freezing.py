@@ -15,7 +15,7 @@ from apo_bench.training.reward_models import train_reward
 
 DIALOGUES = [format_dialogue(question) for question in ("Hi?", "How do I clean a pan?", "What is a good tea, and why?")]
 ROWS = [{"dialogue": text, "response": answer} for text, answer in zip(DIALOGUES, ("Hi.", "With soda.", "It depends."), strict=True)]
-PAIRS = [{"dialogue": text, "chosen": "Boil the water.", "rejected": "No."} for text in DIALOGUES]
+PAIRS = [{"subset": "helpful", "dialogue": text, "chosen": "Boil the water.", "rejected": "No."} for text in DIALOGUES]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from apo_bench.core.sections import REWARD_KINDS
+from apo_bench.data.records import SUBSETS
 from apo_bench.engines.training import InProcess
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
@@ -21,8 +22,9 @@ def trained(new_model, tokenizer, compute, params, tmp_path, monkeypatch):
     """Trains a kind; returns the curves and how often each sequence was trained on, and a number of its weights."""
     save_model(new_model(), tokenizer, tmp_path)
     texts = [f"\n\nHuman: Question {number}?\n\nAssistant:" for number in range(NUM_PAIRS)]
-    pairs = [{"id": str(n), "dialogue": text, "chosen": f"Yes {n}.", "rejected": "No."} for n, text in enumerate(texts)]
-    golden = [{"id": str(n), "dialogue": text, "response": "Gold."} for n, text in enumerate(texts[:NUM_GOLDEN])]
+    prompts = [{"id": str(n), "subset": SUBSETS[n % 2], "dialogue": text} for n, text in enumerate(texts)]
+    pairs = [{**prompt, "chosen": f"Yes {n}.", "rejected": "No."} for n, prompt in enumerate(prompts)]
+    golden = [{**prompt, "response": "Gold."} for prompt in prompts[:NUM_GOLDEN]]
     samples = [{**row, "responses": ["Well.", "Hm."], "finished": [True, True]} for row in golden]
 
     def train(kind: str, micro_batch_tokens: int | None = None, **changes):

@@ -27,7 +27,8 @@ class Recorder(InProcess):
 @pytest.fixture
 def rows(dialogues):
     texts = [*dialogues, *dialogues][:5]
-    return [{"id": str(n), "dialogue": text, "response": answer} for n, (text, answer) in enumerate(zip(texts, ANSWERS, strict=True))]
+    both = zip(texts, ANSWERS, strict=True)
+    return [{"id": str(n), "subset": "helpful", "dialogue": text, "response": answer} for n, (text, answer) in enumerate(both)]
 
 
 @pytest.fixture
