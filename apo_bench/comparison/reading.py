@@ -31,7 +31,6 @@ from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.results import read_metrics
 from apo_bench.core.sections import FIRST_ROUND, START_ROUND
-from apo_bench.data.records import SUBSETS
 from apo_bench.evaluation.statistics import Estimate, PromptBootstrap
 from apo_bench.game.results import read_game
 from apo_bench.judge.results import read_judged
@@ -40,6 +39,7 @@ Columns = dict[str, np.ndarray]
 RoundKey = tuple[str, str]
 """A policy and a round."""
 
+SUBSETS = ("helpful", "harmless")
 ROW_KEYS = ("id", "subset", "dialogue", "response")
 PAIR_METRICS = ("human_accuracy", "human_accuracy_standard_error", "gold_accuracy", "ece", "ace", "mce")
 OPTIONAL_PAIR_METRICS = tuple(f"human_accuracy_{subset}" for subset in SUBSETS)
