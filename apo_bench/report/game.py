@@ -7,7 +7,7 @@ from apo_bench.comparison.results import Comparison
 from apo_bench.core.sections import START_ROUND
 from apo_bench.game.players import FIXED, GOLDEN
 from apo_bench.report.charts import Chart
-from apo_bench.report.tables import MINUS, policy_title
+from apo_bench.report.tables import decimal, policy_title
 
 DYNAMICS = {
     "forgetting": (
@@ -212,10 +212,5 @@ def _cell(estimate: dict[str, float] | None, scale: float, places: int, signed: 
     """A dash for what cannot be estimated."""
     if estimate is None:
         return GameCell("–")
-    value, low, high = (_text(scale * estimate[key], places, signed) for key in ("value", "low", "high"))
+    value, low, high = (decimal(scale * estimate[key], places, signed) for key in ("value", "low", "high"))
     return GameCell(value, f"[{low}, {high}]")
-
-
-def _text(value: float, places: int, signed: bool) -> str:
-    text = f"{value:+.{places}f}" if signed else f"{value:.{places}f}"
-    return (f"{0:.{places}f}" if float(text) == 0 else text).replace("-", MINUS)

@@ -22,7 +22,7 @@ from apo_bench.report.charts import (
     trajectory,
 )
 from apo_bench.report.svg import INK, PANEL_INCHES, WIDE_INCHES, Panel
-from apo_bench.report.tables import MINUS, policy_title
+from apo_bench.report.tables import decimal, policy_title
 
 HEAT_MAP, HEAT_RANGE = "PuOr_r", 0.78
 """Orange to violet through white, told apart with any of the common colour blindnesses; its darkest ends would hide the figures."""
@@ -88,9 +88,10 @@ def _heat_map(comparison: Comparison, arm: Policy, what: str) -> str:
         for column, policy in enumerate(policies):
             estimate = matrix[model][policy][what]
             half = scale * (estimate["high"] - estimate["low"]) / 2
-            figures = f"{values[row][column]:.0f}\n±{half:.0f}" if is_share else f"{values[row][column]:.2f}\n±{half:.2f}"
+            places = 0 if is_share else 2
+            figures = f"{decimal(values[row][column], places)}\n±{decimal(half, places)}"
             ink = "white" if abs(shades[row][column]) > DARK * widest else INK
-            axes.text(column + 0.5, row + 0.5, figures.replace("-", MINUS), ha="center", va="center", fontsize=7.5, color=ink)
+            axes.text(column + 0.5, row + 0.5, figures, ha="center", va="center", fontsize=7.5, color=ink)
             if model in comparison.rounds and policies.index(model) == column + 1:
                 axes.add_patch(Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, fill=False, edgecolor=INK, linewidth=1.3))
     axes.set(xticks=[n + 0.5 for n in range(len(policies))], xticklabels=["SFT" if p == START_ROUND else p for p in policies])

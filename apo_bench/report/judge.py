@@ -5,7 +5,7 @@ from typing import Any
 
 from apo_bench.comparison.results import Comparison
 from apo_bench.judge.results import AGAINST_BASE, AGAINST_SFT, Judged
-from apo_bench.report.tables import MINUS, policy_title
+from apo_bench.report.tables import decimal, policy_title
 
 OPPONENTS = {AGAINST_SFT: "Against SFT", AGAINST_BASE: "Retrained against fixed reward model"}
 AUDIT = {
@@ -160,5 +160,4 @@ def _cell(estimate: dict[str, float] | None, unit: str) -> JudgeCell:
 
 
 def _text(value: float, unit: str) -> str:
-    text = f"{100 * value:.1f}" if unit == "share" else f"{value:.2f}"
-    return text.removeprefix("-") if float(text) == 0 else text.replace("-", MINUS)
+    return decimal(100 * value, 1) if unit == "share" else decimal(value, 2)

@@ -21,6 +21,7 @@ from apo_bench.report.tables import (
     CLAIM_METRICS,
     MINUS,
     UNITS,
+    decimal,
     interval,
     last_differences,
     means_title,
@@ -157,7 +158,7 @@ def _reward_models(comparison: Comparison) -> list[tuple[str, str, list[str]]]:
     columns = _reward_model_metrics(comparison)
 
     def values(found: dict[str, float]) -> list[str]:
-        return [f"{found[name]:.3f}".replace("-", MINUS) if name in found else "" for name in columns]
+        return [decimal(found[name], 3) if name in found else "" for name in columns]
 
     rows = [(f"RM_{name}", "", values(found)) for name, found in comparison.fixed_reward_models.items()]
     for arm in comparison.arms:
@@ -188,7 +189,7 @@ def _shown(comparison: Comparison, settings: Compare) -> list[dict[str, Any]]:
 
 def _answer(policy: Policy, index: int, keys: tuple[str, ...]) -> Answer:
     row = policy.rows[policy.last_round][index]
-    scores = [(SHOWN_SCORES[key], f"{row[key]:.2f}".replace("-", MINUS)) for key in keys]
+    scores = [(SHOWN_SCORES[key], decimal(row[key], 2)) for key in keys]
     return Answer(policy_title(policy), row["response"].strip(), scores)
 
 

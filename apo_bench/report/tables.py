@@ -29,14 +29,16 @@ def means_title(means: SeedMeans) -> str:
     return f"{means.method.upper()} {means.reward_model}"
 
 
+def decimal(value: float, places: int, signed: bool = False) -> str:
+    """A number with a true minus sign and, if signed, a plus sign; what rounds to zero has no sign."""
+    text = f"{value:+.{places}f}" if signed else f"{value:.{places}f}"
+    return (f"{0:.{places}f}" if float(text) == 0 else text).replace("-", MINUS)
+
+
 def number(metric: Metric, value: float, signed: bool = False, more_places: int = 0) -> str:
-    """A value in the metric's unit, shares in percent; with a true minus sign."""
+    """A value in the metric's unit, shares in percent."""
     scaled = 100 * value if metric.unit == "share" else value
-    places = (2 if metric.unit == "score" else 1) + more_places
-    text = f"{scaled:+.{places}f}" if signed else f"{scaled:.{places}f}"
-    if float(text) == 0:
-        text = f"{0:.{places}f}"
-    return text.replace("-", MINUS)
+    return decimal(scaled, (2 if metric.unit == "score" else 1) + more_places, signed)
 
 
 def interval(metric: Metric, estimate: Estimate, signed: bool = False) -> str:
