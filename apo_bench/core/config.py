@@ -94,6 +94,7 @@ def load_params(path: Path) -> Params:
     params = read_params(path)
     try:
         _check_rewards(params)
+        _check_heads(params)
         _check_judge(params)
         _check_compute(params)
         for name in params.run.methods:
@@ -182,6 +183,17 @@ def _check_rewards(params: Params) -> None:
         except ConfigError as error:
             known = f"{near(name, used)} known: {', '.join(used)}, or one to retrain ({error})"
             raise ConfigError(f"reward.{name}: nothing uses this section;{known}") from error
+
+
+def _check_heads(params: Params) -> None:
+    expected = params.fixed_reward("base").head_per_subset
+    for name in params.reward:
+        found = (params.fixed_reward(name) if name in ("base", "all") else params.retrained_reward(name)).head_per_subset
+        if found != expected:
+            raise ConfigError(
+                f"reward.{name}.head_per_subset: {found}, expected {expected} as in reward.base: "
+                "else it would be the heads that are compared, not the games"
+            )
 
 
 def _check_judge(params: Params) -> None:

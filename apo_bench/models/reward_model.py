@@ -1,9 +1,8 @@
-"""Reward models: a causal language model with a scalar head on its last token (`AutoModelForSequenceClassification`, one label).
+"""Reward models: a causal language model with scalar heads on its last token, labels of an `AutoModelForSequenceClassification`.
 
-Or with one such head for each subset of the data, whose labels are then the subsets. People told which response is more helpful and which
-is less harmful, and what pleases one displeases the other: models that learned one are worse than chance at the other, and large models and
-many pairs are needed to learn when to want what (Bai et al. 2022, arXiv 2204.05862, Sections 3.1 and 4.4). Touvron et al. 2023 (arXiv
-2307.09288, Section 3.2.2) train two models instead; two heads are that at the price of one.
+There is one head or, where a model cannot learn from the prompt whether help or harmlessness is asked for, one for each subset of the data:
+what pleases one displeases the other (Bai et al. 2022, arXiv 2204.05862). Touvron et al. 2023 (arXiv 2307.09288, Section 3.2.2) train two
+models for this reason; two heads are that at the price of one.
 """
 
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from apo_bench.models.precision import attention, check_device, reduced_dtype
 from apo_bench.models.tokenizer import TokenSequence
 
 
-def new_reward_model(base: Path, seed: int, compute: Compute, zero_head: bool, head_per_subset: bool = False) -> PreTrainedModel:
+def new_reward_model(base: Path, seed: int, compute: Compute, zero_head: bool, head_per_subset: bool) -> PreTrainedModel:
     """The base model's body with a fresh scalar head, to be trained; there is no language-model head to carry along.
 
     Args:
@@ -52,9 +51,13 @@ def load_reward_model(path: Path, compute: Compute, for_training: bool = False) 
 
     Raises:
         MissingInputError: there is none.
-        ModelError: the device is not there.
+        ModelError: the device is not there, or its labels are neither one nor the subsets, as those of a language model are.
     """
     model = _load(path, torch.float32 if for_training else reduced_dtype(compute), compute)
+    labels = tuple((model.config.id2label or {}).values())
+    if len(labels) > 1 and labels != SUBSETS:
+        expected = f"a reward model with one label or {' and '.join(SUBSETS)}"
+        raise ModelError(f"{path}: found a model with the labels {', '.join(labels)}, expected {expected}; is it a language model?")
     model.score.float()
     return model
 
@@ -82,7 +85,7 @@ def rewards(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
 
 @torch.no_grad()
 def all_rewards(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_token_id: int, title: str) -> Tensor:
-    """`rewards` of any number of sequences, in their order, computed by all ranks: [N]."""
+    """`rewards` of any number of sequences, in their order, computed by all ranks: [N]; errors as those of `rewards`."""
     model.eval()
     rewards_N = torch.zeros(len(sequences))
     for indices, batch in inference(model, sequences, pad_token_id, title):

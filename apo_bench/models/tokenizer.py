@@ -159,8 +159,11 @@ def encode_records(
 
     Args:
         tokenizer: the reward model's.
-        rows: B records with `dialogue` and `subset`.
+        rows: B records, as `read_records` returns them.
         responses: as for `encode`, like the rest.
+
+    Returns:
+        B groups of K sequences.
     """
     groups = encode(tokenizer, [row["dialogue"] for row in rows], responses, max_length, max_prompt_length, finished)
     subsets = [SUBSETS.index(row["subset"]) for row in rows]

@@ -22,7 +22,7 @@ from apo_bench.models.language_model import load_language_model, new_llama, pair
 from apo_bench.models.precision import mixed_precision
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.reward_model import load_reward_model, new_reward_model, rewards
-from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode, encode_prompts
+from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode_prompts, encode_records
 from apo_bench.plan import Records
 from apo_bench.plan.work import Work
 from apo_bench.stages import depths, next_stages
@@ -45,6 +45,8 @@ ASSUMED_ACTIVATIONS = 2 * 2**30
 """Bytes of a batch beside the weights, where nothing was measured."""
 HEAP_GROWTH = 1.2
 """How much more a long stage takes on a CPU than a few steps, as unequal batches break the heap up: a fifth with all layers trained."""
+LANGUAGE_MODEL, REWARD_MODEL = "language_model", "reward_model"
+"""Folders of the models that are measured."""
 SECONDS_WITHOUT_MODEL = 5.0
 """`prepare`, `compare`, `times` and `track`, more or less."""
 
@@ -94,32 +96,36 @@ def calibrate(params: Params, records: Records, tokenizer: PreTrainedTokenizerFa
             model, tokenizer = load_pretrained(params.base_model)
         else:
             model = new_llama(params.base_model, tokenizer, seed=0)
-        save_model(model, tokenizer, Path(folder) / "model")
+        save_model(model, tokenizer, Path(folder) / LANGUAGE_MODEL)
         del model
+        head_per_subset = params.fixed_reward("base").head_per_subset
+        reward_model = new_reward_model(Path(folder) / LANGUAGE_MODEL, 0, params.compute, params.is_pretrained, head_per_subset)
+        save_model(reward_model, tokenizer, Path(folder) / REWARD_MODEL)
+        del reward_model
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
-            measured = list(pool.map(_measure, *zip(*[(params, rows, tokenizer, Path(folder) / "model")] * num_workers, strict=True)))
+            measured = list(pool.map(_measure, *zip(*[(params, rows, tokenizer, Path(folder))] * num_workers, strict=True)))
     return Rates(**{name: sum(values[name] for values in measured) / num_workers for name in measured[0]}, is_measured=True)
 
 
-def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerFast, folder: Path) -> dict[str, float]:
+def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerFast, models: Path) -> dict[str, float]:
     """One process's seconds a token."""
     use_threads(params.compute.num_threads)
     compute, settings = params.compute, params.fixed_reward("base")
-    dialogues, responses = [row["dialogue"] for row in rows], [[row["chosen"], row["rejected"]] for row in rows]
-    groups = encode(tokenizer, dialogues, responses, settings.max_length, compute.max_prompt_length)
+    responses = [[row["chosen"], row["rejected"]] for row in rows]
+    groups = encode_records(tokenizer, rows, responses, settings.max_length, compute.max_prompt_length)
     started = time.perf_counter()
-    policy = load_language_model(folder, compute, for_training=True)
+    policy = load_language_model(models / LANGUAGE_MODEL, compute, for_training=True)
     start = time.perf_counter() - started
     times = {"start": start, "train_policy": _train(policy, groups, settings.batch_size, tokenizer, params, response_logps)}
     del policy
-    reward_model = new_reward_model(folder, 0, compute, zero_head=False)
+    reward_model = load_reward_model(models / REWARD_MODEL, compute, for_training=True)
     times["train_reward"] = _train(reward_model, groups, settings.batch_size, tokenizer, params, rewards)
     del reward_model
-    policy, reward_model = load_language_model(folder, compute), load_reward_model(folder, compute)
+    policy, reward_model = load_language_model(models / LANGUAGE_MODEL, compute), load_reward_model(models / REWARD_MODEL, compute)
     times["read_policy"] = _read(policy, groups, tokenizer, response_logps)
     times["read_reward"] = _read(reward_model, groups, tokenizer, rewards)
-    prompts = dialogues[:CALIBRATED_PROMPTS]
+    prompts = [row["dialogue"] for row in rows[:CALIBRATED_PROMPTS]]
     started = time.perf_counter()
     encoded = encode_prompts(tokenizer, prompts, compute.max_prompt_length)
     seeds = list(range(len(prompts)))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from apo_bench.claims.results import NOT_TESTED, TestedContrast, Verdicts
-from apo_bench.report.tables import decimal
 
+MINUS = "−"
 PLACES = {"RM_all": 2, "wins by RM_all": 1, "accuracy": 1, "squared calibration error": 4}
 """Decimal places; wins and accuracy are shown in percent points."""
 STANDINGS = {"reproduced": "better", "not reproduced": "worse"}
@@ -89,4 +89,5 @@ def _estimate(one: TestedContrast) -> tuple[str, str]:
 def _number(one: TestedContrast, value: float, signed: bool = False) -> str:
     measure = one.contrast.measure
     scaled = 100 * value if measure in ("wins by RM_all", "accuracy") else value
-    return decimal(scaled, PLACES[measure], signed)
+    places = PLACES[measure]
+    return (f"{scaled:+.{places}f}" if signed else f"{scaled:.{places}f}").replace("-", MINUS)

@@ -148,23 +148,27 @@ def _difference_cell(reward_model: str, metric: Metric, estimate: Estimate) -> C
     return Cell(*shown, said, standing, MARKS[standing])
 
 
-def _reward_model_metrics(comparison: Comparison) -> tuple[str, ...]:
-    """The columns of the table of reward models."""
-    return measurable(glossary.REWARD_MODEL_METRICS, comparison.has_gold)
+def _measured_reward_models(comparison: Comparison) -> list[tuple[str, str, dict[str, float]]]:
+    """Rows (reward model, round, metrics) of the table of reward models."""
+    rows = [(f"RM_{name}", "", found) for name, found in comparison.fixed_reward_models.items()]
+    return rows + [
+        (policy_title(arm), round_id, found) for arm in comparison.arms for round_id, found in comparison.reward_models[arm.name].items()
+    ]
+
+
+def _reward_model_metrics(comparison: Comparison) -> list[str]:
+    """The columns of the table of reward models: what any of them was measured by."""
+    measured = {name for _, _, found in _measured_reward_models(comparison) for name in found}
+    return [name for name in glossary.REWARD_MODEL_METRICS if name in measured]
 
 
 def _reward_models(comparison: Comparison) -> list[tuple[str, str, list[str]]]:
     """Rows (reward model, round, values) of the table of reward models."""
     columns = _reward_model_metrics(comparison)
-
-    def values(found: dict[str, float]) -> list[str]:
-        return [decimal(found[name], 3) if name in found else "" for name in columns]
-
-    rows = [(f"RM_{name}", "", values(found)) for name, found in comparison.fixed_reward_models.items()]
-    for arm in comparison.arms:
-        for round_id, found in comparison.reward_models[arm.name].items():
-            rows.append((policy_title(arm), round_id, values(found)))
-    return rows
+    return [
+        (title, round_id, [decimal(found[name], 3) if name in found else "" for name in columns])
+        for title, round_id, found in _measured_reward_models(comparison)
+    ]
 
 
 def _shown(comparison: Comparison, settings: Compare) -> list[dict[str, Any]]:

@@ -37,7 +37,11 @@ GOLD = {
     "arms/rjs-adversarial-s0/r1": [3.0, 2.0, 2.0, 1.0],
     "arms/rjs-adversarial-s0/r2": [3.0, 2.0, -1.0, -2.0],
 }
-ON_PAIRS = {"human_accuracy": 0.7, "human_accuracy_standard_error": 0.02, "gold_accuracy": 0.8, "ece": 0.03, "ace": 0.04, "mce": 0.1}
+ON_PAIRS = {
+    "human_accuracy": 0.7, "human_accuracy_helpful": 0.8, "human_accuracy_standard_error": 0.02,
+    "gold_accuracy": 0.8, "ece": 0.03, "ace": 0.04, "mce": 0.1,
+}  # fmt: skip
+"""No test pair is of the subset harmless."""
 MARGINS = {"reward/base": -1.0, "reward/all": 1.0, "first/s0/reward/adversarial": -1.0, "arms/rjs-adversarial-s0/r2/reward": 1.0}
 """Of every pair: RM_base and the reward model of round 1 are always wrong, that of round 2 is always right."""
 ON_SAMPLES = {"golden_accuracy": 0.9, "best_of_n_gain": 0.5, "sample_accuracy": 0.6, "mean_gold": 0.0}
@@ -217,6 +221,8 @@ def test_reward_models_of_round_one_are_shared_and_base_stays(summary):
     assert [models["rjs-adversarial-s0"][r]["human_accuracy"] for r in ("r1", "r2")] == [0.7, 0.75]
     assert [models["rjs-base-s0"][r]["human_accuracy"] for r in ("r1", "r2")] == [0.7, 0.7]
     assert models["rjs-base-s0"]["r2"]["golden_accuracy"] == 0.9
+    for measured in (models["base"], models["rjs-adversarial-s0"]["r2"]):
+        assert measured["human_accuracy_helpful"] == 0.8 and "human_accuracy_harmless" not in measured
     assert set(models) == {"base", "all", "rjs-base-s0", "rjs-adversarial-s0"}
 
 
@@ -288,7 +294,7 @@ def test_gold_is_neither_expected_nor_shown_where_it_is_unknown(results_without_
     base = {name: value["value"] for name, value in summary["policies"]["rjs-base-s0"]["rounds"]["r1"].items()}
     assert base == pytest.approx({"reward_all": 10.0, "win_rate_reward_all": 1.0, "kl_to_sft": 0.5, "length": 6.5})
     assert set(summary["differences"]["rjs-adversarial-s0"]["rounds"]["r2"]) == set(base)
-    on_pairs = {"human_accuracy", "human_accuracy_standard_error", "ece", "ace", "mce"}
+    on_pairs = {"human_accuracy", "human_accuracy_helpful", "human_accuracy_standard_error", "ece", "ace", "mce"}
     assert set(summary["reward_models"]["base"]) == on_pairs
     assert set(summary["reward_models"]["rjs-base-s0"]["r2"]) == {*on_pairs, "golden_accuracy"}
     assert claims(comparison) == {"RJS adversarial − base": "RM_all: base better, −5.00 [−5.00, −5.00]"}

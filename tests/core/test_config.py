@@ -183,6 +183,11 @@ def test_hint_about_floats_only_where_it_helps(load, value, is_hinted):
     assert ("write 1.0e-5" in message_of(load, {"sft.learning_rate": value})) == is_hinted
 
 
+def test_reward_models_with_other_heads_are_not_compared(load, params):
+    message = message_of(load, {"reward.adversarial": params.reward["adversarial"] | {"head_per_subset": True}})
+    assert message.startswith("reward.adversarial.head_per_subset: True, expected False as in reward.base")
+
+
 def test_sections_of_reward_that_nothing_uses(load, params):
     adversarial = params.reward["adversarial"]
     assert load({"reward.ablation": adversarial}).retrained_reward("ablation").human_weight == adversarial["human_weight"]

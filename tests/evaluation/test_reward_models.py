@@ -71,6 +71,12 @@ def test_pairs_without_gold(give, tokenizer, compute, dialogues):
     assert set(metrics) == ON_PAIRS and metrics["human_accuracy"] == pytest.approx(3 / 4)
 
 
+def test_a_subset_without_pairs_has_no_accuracy(give, tokenizer, compute, dialogues):
+    give([[1.0, 0.0], [0.0, 1.0]])
+    metrics, _ = evaluate_on_pairs(None, tokenizer, pairs(dialogues)[::2], 128, compute, has_gold=False)
+    assert set(metrics) == ON_PAIRS - {"human_accuracy_harmless"} and metrics["human_accuracy_helpful"] == pytest.approx(1 / 2)
+
+
 def test_samples_with_gold(give, tokenizer, compute, known):
     """The rubbish, better by 2.4, is picked on prompts 2 and 3: gains over the mean are -1.2, 1.2 and 1.2."""
     give([[3.0, 2.0, 1.0], [0.5, 0.0, 1.0], [2.0, 0.0, 1.0]])

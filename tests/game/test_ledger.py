@@ -5,18 +5,19 @@ import pytest
 
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import write_jsonl
-from apo_bench.game.ledger import read_players, score_players
+from apo_bench.data.records import SUBSETS
+from apo_bench.game.ledger import read_players, samples_scored_by, score_players
 from apo_bench.game.players import golden_above, ledger_rows, reward_model_folders
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import all_rewards, load_reward_model, new_reward_model
-from apo_bench.models.tokenizer import encode
+from apo_bench.models.tokenizer import encode_records
 
 MAX_LENGTH = 128
 
 
 def rows(dialogues, *responses):
     return [
-        {"id": str(number), "subset": "helpful", "dialogue": dialogue, "response": response, "finished": number != 1, "gold": 1.0}
+        {"id": str(number), "subset": SUBSETS[number % 2], "dialogue": dialogue, "response": response, "finished": number != 1, "gold": 1.0}
         for number, (dialogue, response) in enumerate(zip(dialogues, responses, strict=True))
     ]
 
@@ -29,12 +30,13 @@ def players(dialogues):
     return policies, golden
 
 
+@pytest.mark.parametrize("head_per_subset", [False, True], ids=["one head", "two heads"])
 @pytest.mark.parametrize("longer", [1, 20], ids=["prompts are longer", "responses are longer"])
-def test_scores_are_those_of_each_response_alone(model, tokenizer, compute, dialogues, players, tmp_path, longer):
+def test_scores_are_those_of_each_response_alone(model, tokenizer, compute, dialogues, players, tmp_path, longer, head_per_subset):
     save_model(model, tokenizer, tmp_path / "language_model")
     folders = {name: tmp_path / name for name in ("base", "r1")}
     for seed, folder in enumerate(folders.values()):
-        save_model(new_reward_model(tmp_path / "language_model", seed, compute, zero_head=False), tokenizer, folder)
+        save_model(new_reward_model(tmp_path / "language_model", seed, compute, False, head_per_subset), tokenizer, folder)
     policies, golden = players
     for row in [*golden, *(row for rows in policies.values() for row in rows)]:
         row["response"] *= longer
@@ -43,12 +45,15 @@ def test_scores_are_those_of_each_response_alone(model, tokenizer, compute, dial
     for name, folder in folders.items():
         for policy, texts in (policies | {"golden": [row | {"finished": True} for row in golden]}).items():
             for number, row in enumerate(texts):
-                [[alone]] = encode(
-                    tokenizer, [row["dialogue"]], [[row["response"]]], MAX_LENGTH, compute.max_prompt_length, [[row["finished"]]]
+                [[alone]] = encode_records(
+                    tokenizer, [row], [[row["response"]]], MAX_LENGTH, compute.max_prompt_length, [[row["finished"]]]
                 )
                 reward = all_rewards(load_reward_model(folder, compute), [alone], tokenizer.pad_token_id, "one").item()
                 assert scores[name][policy][number] == pytest.approx(reward, abs=1e-4), (name, policy, number)
     assert not np.allclose(scores["base"]["r0"], scores["r1"]["r0"])
+    samples = [row | {"responses": [row["response"]], "finished": [row["finished"]]} for row in policies["r0"]]
+    again = samples_scored_by(folders["base"], samples, compute, MAX_LENGTH)
+    assert [values[0] for values in again] == pytest.approx(scores["base"]["r0"].tolist(), abs=1e-4)
     written = ledger_rows(golden, scores)
     assert [row["scores"]["r1"]["golden"] for row in written] == scores["r1"]["golden"].tolist()
     assert [row["id"] for row in written] == ["0", "1", "2"]

@@ -26,7 +26,7 @@ def base(model, tokenizer, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reward_model(base, compute):
-    return new_reward_model(base, 0, compute, zero_head=False).eval()
+    return new_reward_model(base, 0, compute, zero_head=False, head_per_subset=False).eval()
 
 
 @pytest.fixture
@@ -68,12 +68,14 @@ def test_order_and_batch_size_change_nothing(reward_model, tokenizer, sequences,
 
 def test_starts_from_the_base_with_a_head_of_its_own_seed(base, model, compute, reward_model):
     assert torch.equal(reward_model.base_model.embed_tokens.weight, model.base_model.embed_tokens.weight)
-    assert torch.equal(new_reward_model(base, 0, compute, zero_head=False).score.weight, reward_model.score.weight)
-    assert not torch.equal(new_reward_model(base, 1, compute, zero_head=False).score.weight, reward_model.score.weight)
+    assert torch.equal(new_reward_model(base, 0, compute, zero_head=False, head_per_subset=False).score.weight, reward_model.score.weight)
+    assert not torch.equal(
+        new_reward_model(base, 1, compute, zero_head=False, head_per_subset=False).score.weight, reward_model.score.weight
+    )
 
 
 def test_a_head_may_start_at_zero_and_learns_from_there(base, compute, tokenizer, sequences):
-    model = new_reward_model(base, 0, compute, zero_head=True)
+    model = new_reward_model(base, 0, compute, zero_head=True, head_per_subset=False)
     values_N = rewards(model, pad(sequences, tokenizer.pad_token_id))
     assert values_N.tolist() == [0.0] * len(sequences)
     values_N.sum().backward()
@@ -118,7 +120,13 @@ def test_a_head_per_subset_asks_for_the_subset(two_heads, tokenizer, sequences):
         rewards(two_heads, pad([replace(sequences[0], subset=0), sequences[1]], tokenizer.pad_token_id))
 
 
+def test_a_language_model_is_no_reward_model(base, compute):
+    """Whose missing labels transformers takes for two."""
+    with pytest.raises(ModelError, match="labels LABEL_0, LABEL_1, expected a reward model with one label or helpful and harmless"):
+        load_reward_model(base, compute)
+
+
 def test_missing_model_is_named(compute, tmp_path):
-    for load in (lambda path: load_reward_model(path, compute), lambda path: new_reward_model(path, 0, compute, zero_head=False)):
+    for load in (load_reward_model, lambda path, compute: new_reward_model(path, 0, compute, zero_head=False, head_per_subset=False)):
         with pytest.raises(MissingInputError, match=str(tmp_path / "nowhere")):
-            load(tmp_path / "nowhere")
+            load(tmp_path / "nowhere", compute)

@@ -36,7 +36,9 @@ def write_params(folder: Path, engine: str, name: str) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["prepare"] |= SIZES | {"folder": str(ROOT / "apo_bench/data/corpus")}
     training = {"epochs": 2, "batch_size": 4}
-    params["reward"]["base"] |= training | {"head_per_subset": True}
+    for section in params["reward"].values():
+        section["head_per_subset"] = True
+    params["reward"]["base"] |= training
     params["references"]["golden"] |= training
     params["references"]["human"] |= training
     params["engines"] |= {"training": engine}

@@ -28,7 +28,7 @@ def trained(new_model, tokenizer, compute, params, tmp_path, monkeypatch):
     samples = [{**row, "responses": ["Well.", "Hm."], "finished": [True, True]} for row in golden]
 
     def train(kind: str, micro_batch_tokens: int | None = None, **changes):
-        model, seen = new_reward_model(tmp_path, 0, compute, zero_head=False), Counter()
+        model, seen = new_reward_model(tmp_path, 0, compute, zero_head=False, head_per_subset=False), Counter()
         settings = params.retrained_reward("adversarial").model_copy(
             update=REWARD_KINDS[kind] | {"batch_size": BATCH, "epochs": EPOCHS, "learning_rate": 1e-3} | changes
         )
