@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from apo_bench.core.config import Params
 from apo_bench.core.sections import PretrainedModel
 from apo_bench.core.seeds import use_threads
-from apo_bench.data.batching import TokenBatch, pad
+from apo_bench.data.batching import TokenBatch, longest_row, pad, training_batches
 from apo_bench.engines.in_process import generate
 from apo_bench.models.language_model import load_language_model, new_llama, pairs_a_token, response_logps, save_model
 from apo_bench.models.precision import mixed_precision
@@ -34,7 +34,7 @@ Groups = list[list[TokenSequence]]
 
 CALIBRATED_PROMPTS = 32
 """Prompts that a calibration samples from; trained on and read are as many pairs."""
-SETTLING_STEPS, TIMED_STEPS = 2, 2
+SETTLING_STEPS, TIMED_STEPS = 2, 4
 ASSUMED_FLOPS = 312e12
 """bfloat16 operations a second of the GPU that is assumed where none is at hand (NVIDIA A100 data sheet, dense)."""
 ASSUMED_UTILISATION = {"train": 0.35, "read": 0.4, "sample": 0.05}
@@ -143,8 +143,11 @@ def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTo
 def _train(
     model: PreTrainedModel, groups: Groups, batch_size: int, tokenizer: PreTrainedTokenizerFast, params: Params, value: Callable[..., Any]
 ) -> float:
-    """Seconds a token of a step of the optimiser, without the first ones, which have to get their memory from the system, and a last one
-    on the longest groups, which is there for the memory that it takes."""
+    """Seconds a token of steps of the optimiser on batches such as a training makes, of like lengths.
+
+    The first steps are not timed, as they have to get their memory from the system; a last one, on the longest groups, is there for the
+    memory that it takes.
+    """
     model.train()
     if params.compute.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -165,10 +168,12 @@ def _train(
         optimizer.zero_grad(set_to_none=True)
         return num_tokens
 
+    lengths = [longest_row(group, pairs_a_token(model)) for group in groups]
+    batches = [[groups[index] for index in batch] for batch in training_batches(lengths, batch_size, torch.Generator().manual_seed(0))]
     for _ in range(SETTLING_STEPS):
-        step(groups[:batch_size])
+        step(batches[0])
     started = time.perf_counter()
-    num_tokens = sum(step(groups[:batch_size]) for _ in range(TIMED_STEPS))
+    num_tokens = sum(step(batch) for batch in batches[:TIMED_STEPS])
     seconds = time.perf_counter() - started
     step(sorted(groups, key=lambda group: count_tokens([group]))[-batch_size:])
     return seconds / num_tokens
