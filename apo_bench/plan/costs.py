@@ -99,7 +99,8 @@ def calibrate(params: Params, records: Records, tokenizer: PreTrainedTokenizerFa
         save_model(model, tokenizer, Path(folder) / LANGUAGE_MODEL)
         del model
         head_per_subset = params.fixed_reward("base").head_per_subset
-        reward_model = new_reward_model(Path(folder) / LANGUAGE_MODEL, 0, params.compute, params.is_pretrained, head_per_subset)
+        on_cpu = params.compute.model_copy(update={"device": "cpu"})  # the device's memory is for what is measured
+        reward_model = new_reward_model(Path(folder) / LANGUAGE_MODEL, 0, on_cpu, params.is_pretrained, head_per_subset)
         save_model(reward_model, tokenizer, Path(folder) / REWARD_MODEL)
         del reward_model
         context = multiprocessing.get_context("spawn")
