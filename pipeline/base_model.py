@@ -12,7 +12,7 @@ from apo_bench.core.sections import PretrainedModel, ScratchModel
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import parse_dialogue, read_records
 from apo_bench.engines.training import Engine, training_engine
-from apo_bench.models.language_model import new_llama, save_model
+from apo_bench.models.language_model import new_llama, ready, save_model
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.tokenizer import train_tokenizer
 from apo_bench.training.policies import pretrain
@@ -38,6 +38,6 @@ def _train(
     rows = read_records(Path(settings.folder) / "pretraining.jsonl", "responses")
     texts = [message["content"] for row in rows for message in parse_dialogue(row["dialogue"])] + [row["response"] for row in rows]
     tokenizer = train_tokenizer(texts, settings.vocab_size)
-    model = new_llama(settings, tokenizer, derive_seed(settings.seed, "base_model", "weights"))
+    model = ready(new_llama(settings, tokenizer, derive_seed(settings.seed, "base_model", "weights")), compute)
     order = derive_seed(settings.seed, "base_model", "order")
     return model, tokenizer, pretrain(model, tokenizer, rows, settings, compute, engine, order, "base model")

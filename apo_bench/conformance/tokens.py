@@ -44,7 +44,8 @@ def check_tokens(method: Method) -> str | None:
     ids_NT = torch.randint(VOCABULARY, (num, LONGEST), generator=generator)
     lengths_N = torch.tensor([LONGEST - 1 - row % 3 for row in range(num)])
     prompts_N = torch.full((num,), PROMPT)
-    batch = TokenBatch(ids_NT, prompts_N, lengths_N, rows_N=torch.arange(num), starts_N=prompts_N)
+    starts_N = torch.arange(num) * LONGEST
+    batch = TokenBatch(ids_NT, prompts_N, lengths_N, prompt_starts_N=starts_N, response_starts_N=starts_N + prompts_N)
     positions_T = torch.arange(LONGEST)
     outside_NT = (positions_T < PROMPT - 1) | (positions_T >= lengths_N[:, None] - 1)  # where no response token is predicted
     loss, gradient_NTV = _loss(method, logits_NTV, batch)

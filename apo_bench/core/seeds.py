@@ -1,6 +1,9 @@
 """What makes a stage repeatable: seeds derived by name, so that adding an arm changes no other arm's numbers, and its threads."""
 
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
@@ -17,3 +20,29 @@ def use_threads(num_threads: int) -> None:
     import torch
 
     torch.set_num_threads(num_threads)
+
+
+def use_one_order(is_wanted: bool) -> None:
+    """On a GPU, sums are added up in the same order each time, so that the same work gives the same bytes.
+
+    Must come before the GPU is first used, as cuBLAS reads its part of it but once
+    (https://docs.pytorch.org/docs/stable/notes/randomness.html).
+    """
+    import torch
+
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.use_deterministic_algorithms(is_wanted)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # it finds errors, and takes time
+
+
+@contextmanager
+def any_order() -> Iterator[None]:
+    """Lifts `use_one_order` for inference, where PyTorch refuses a sum along rows for the sake of other shapes of it."""
+    import torch
+
+    was_wanted = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was_wanted)

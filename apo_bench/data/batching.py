@@ -1,24 +1,28 @@
 """Batches of sequences of like length: no padding to a maximum, and a prompt stands once for its several responses.
 
-Shape suffixes: N sequences, R rows, T tokens of the longest row.
+Shape suffixes: N sequences, R rows, T tokens of the longest row, or of all sequences where these are packed in one row.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate, chain
 
 import torch
 from torch import Tensor
 
+from apo_bench.models.packed_attention import Packing, Spans
 from apo_bench.models.tokenizer import TokenSequence
 
 POOL = 16
 """Batches that are sorted by length together: enough for little padding, few enough to keep the order random."""
+PACK = math.inf
+"""As `pairs_a_token`: sequences are packed in one row, where a response that shares a prompt costs nothing."""
 
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Sequences in rows, padded on the right to the longest row.
+    """Sequences in rows, padded on the right to the longest row, or packed in one row without padding.
 
     A row holds a prompt and one response to it, or several one after the other, each of which sees the prompt and itself. As attention
     is causal, no position sees the padding behind it, so rows of one sequence need no attention mask.
@@ -28,23 +32,20 @@ class TokenBatch:
     prompt_lengths_N: Tensor
     lengths_N: Tensor
     """Tokens of prompt and response."""
-    rows_N: Tensor
-    starts_N: Tensor
-    """Where in its row the response begins."""
+    prompt_starts_N: Tensor
+    """Where each prompt begins, of all rows one behind the other."""
+    response_starts_N: Tensor
     segments_RT: Tensor | None = None
     """0 in the prompt, k in the k-th response of the row; None if no row has two."""
     positions_RT: Tensor | None = None
     """Each token's position in its own sequence; None if no row has two."""
     subsets_N: Tensor | None = None
     """The place of each sequence's subset in `SUBSETS`; None if one of them names none."""
-
-    def to(self, device: torch.device) -> "TokenBatch":
-        """The batch on a device."""
-        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in vars(self).items()}
-        return TokenBatch(**moved)
+    packing: Packing | None = None
+    """Who sees whom in one row of packed sequences; None if they are padded."""
 
 
-def split_into_rows(sequences: Sequence[TokenSequence], pairs_a_token: int) -> list[range]:
+def split_into_rows(sequences: Sequence[TokenSequence], pairs_a_token: float) -> list[range]:
     """The indices of the sequences of each row: neighbours that have a prompt in common share one as long as that is less work.
 
     Args:
@@ -67,14 +68,16 @@ def split_into_rows(sequences: Sequence[TokenSequence], pairs_a_token: int) -> l
     return rows
 
 
-def longest_row(sequences: Sequence[TokenSequence], pairs_a_token: int) -> int:
+def longest_row(sequences: Sequence[TokenSequence], pairs_a_token: float) -> int:
     """Tokens of the longest row of a group of sequences."""
     return max(_row_length(sequences[row.start : row.stop]) for row in split_into_rows(sequences, pairs_a_token))
 
 
-def pad(sequences: Sequence[TokenSequence], pad_token_id: int, pairs_a_token: int = 0) -> TokenBatch:
-    """Sequences in rows, padded on the right to the longest of these."""
+def pad(sequences: Sequence[TokenSequence], pad_token_id: int, pairs_a_token: float = 0) -> TokenBatch:
+    """Sequences in rows, padded on the right to the longest of these; or packed in one."""
     rows = split_into_rows(sequences, pairs_a_token)
+    if pairs_a_token == PACK:
+        return _pack(sequences, rows)
     ids: list[list[int]] = []
     segments: list[list[int]] = []
     positions: list[list[int]] = []
@@ -91,17 +94,67 @@ def pad(sequences: Sequence[TokenSequence], pad_token_id: int, pairs_a_token: in
             segments[-1] += [segment] * len(response)
             positions[-1] += range(len(prompt), len(prompt) + len(response))
     is_shared = len(rows) < len(sequences)
-    subsets = [sequence.subset for sequence in sequences if sequence.subset is not None]
+    input_ids_RT = _fill(ids, pad_token_id)
+    prompt_starts_N = torch.tensor([number for number, row in enumerate(rows) for _ in row]) * input_ids_RT.shape[1]
     return TokenBatch(
-        input_ids_RT=_fill(ids, pad_token_id),
+        input_ids_RT=input_ids_RT,
         prompt_lengths_N=torch.tensor([sequence.prompt_length for sequence in sequences]),
         lengths_N=torch.tensor([len(sequence.ids) for sequence in sequences]),
-        rows_N=torch.tensor([number for number, row in enumerate(rows) for _ in row]),
-        starts_N=torch.tensor(starts),
+        prompt_starts_N=prompt_starts_N,
+        response_starts_N=prompt_starts_N + torch.tensor(starts),
         segments_RT=_fill(segments, 0) if is_shared else None,
         positions_RT=_fill(positions, 0) if is_shared else None,
-        subsets_N=torch.tensor(subsets) if len(subsets) == len(sequences) else None,
+        subsets_N=_subsets(sequences),
     )
+
+
+def _pack(sequences: Sequence[TokenSequence], rows: list[range]) -> TokenBatch:
+    """All sequences one behind the other; or, if any share a prompt, all prompts and behind them all responses."""
+    prompt_lengths = [sequence.prompt_length for sequence in sequences]
+    lengths = [len(sequence.ids) for sequence in sequences]
+    if len(rows) == len(sequences) or 0 in prompt_lengths:
+        ids = [sequence.ids for sequence in sequences]
+        positions = [range(length) for length in lengths]
+        prompt_starts = list(accumulate(lengths, initial=0))[:-1]
+        response_starts = [start + length for start, length in zip(prompt_starts, prompt_lengths, strict=True)]
+        packing = Packing(_spans(lengths))
+    else:
+        firsts = [sequences[row.start] for row in rows]
+        prompts = [sequence.ids[: sequence.prompt_length] for sequence in firsts]
+        responses = [sequence.ids[sequence.prompt_length :] for sequence in sequences]
+        ids = prompts + responses
+        positions = [range(len(prompt)) for prompt in prompts]
+        positions += [range(sequence.prompt_length, len(sequence.ids)) for sequence in sequences]
+        starts = list(accumulate(map(len, ids), initial=0))
+        prompt_starts = [starts[number] for number, row in enumerate(rows) for _ in row]
+        response_starts = starts[len(prompts) : -1]
+        in_rows = [sum(len(responses[index]) for index in row) for row in rows]
+        packing = Packing(_spans(list(map(len, ids))), _spans(in_rows, list(map(len, prompts))), starts[len(prompts)])
+    return TokenBatch(
+        input_ids_RT=torch.tensor([list(chain(*ids))]),
+        prompt_lengths_N=torch.tensor(prompt_lengths),
+        lengths_N=torch.tensor(lengths),
+        prompt_starts_N=torch.tensor(prompt_starts),
+        response_starts_N=torch.tensor(response_starts),
+        positions_RT=torch.tensor([list(chain(*positions))]),
+        subsets_N=_subsets(sequences),
+        packing=packing,
+    )
+
+
+def _spans(queries: Sequence[int], keys: Sequence[int] | None = None) -> Spans:
+    """Of so many queries each that see so many keys, or one another."""
+    begins = _begins(queries)
+    return Spans(begins, begins if keys is None else _begins(keys), max(queries), max(queries if keys is None else keys))
+
+
+def _begins(lengths: Iterable[int]) -> Tensor:
+    return torch.tensor(list(accumulate(lengths, initial=0)), dtype=torch.int32)
+
+
+def _subsets(sequences: Sequence[TokenSequence]) -> Tensor | None:
+    subsets = [sequence.subset for sequence in sequences if sequence.subset is not None]
+    return torch.tensor(subsets) if len(subsets) == len(sequences) else None
 
 
 def training_batches(lengths: Sequence[int], batch_size: int, generator: torch.Generator) -> Iterator[list[int]]:
@@ -115,15 +168,17 @@ def training_batches(lengths: Sequence[int], batch_size: int, generator: torch.G
         yield batches[number]
 
 
-def inference_batches(sequences: Sequence[TokenSequence], max_tokens: int, pairs_a_token: int = 0) -> Iterator[list[int]]:
+def inference_batches(sequences: Sequence[TokenSequence], max_tokens: int, pairs_a_token: float = 0) -> Iterator[list[int]]:
     """Batches of indices, rows sorted by length, each of at most `max_tokens` tokens with its padding (or of one row)."""
     rows = split_into_rows(sequences, pairs_a_token)
     lengths = [_row_length(sequences[row.start : row.stop]) for row in rows]
     batch: list[range] = []
+    num_tokens = 0
     for number in sorted(range(len(rows)), key=lambda number: lengths[number]):
-        if batch and lengths[number] * (len(batch) + 1) > max_tokens:
+        num_tokens = num_tokens + lengths[number] if pairs_a_token == PACK else lengths[number] * (len(batch) + 1)
+        if batch and num_tokens > max_tokens:
             yield [index for row in batch for index in row]
-            batch = []
+            batch, num_tokens = [], lengths[number]
         batch.append(rows[number])
     if batch:
         yield [index for row in batch for index in row]

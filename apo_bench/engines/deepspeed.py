@@ -76,6 +76,8 @@ class _LossModule(nn.Module):
 class DeepSpeedRun:
     """See `apo_bench.engines.training.TrainingRun`."""
 
+    steps_a_reading = 1  # it waits for the device at each step, and a checkpoint holds the curves
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -100,11 +102,11 @@ class DeepSpeedRun:
         _, state = self._engine.load_checkpoint(str(self._folder), tag=f"{COMPLETE}{step}")
         return cast(Curves, state["curves"])
 
-    def forward(self, batch: list[int], step: int) -> tuple[float, dict[str, float]]:
+    def forward(self, batch: list[int], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `TrainingRun`."""
         self._value = self._engine(batch, step)
         parts = torch.stack([self._value.detach(), *(metric.detach() for metric in self._module.metrics.values())])
-        value, *metrics = add_up(parts.double().cpu()).tolist()
+        value, *metrics = add_up(parts.double().cpu())
         return value, dict(zip(self._module.metrics, metrics, strict=True))
 
     def backward(self, is_last: bool) -> None:
@@ -112,11 +114,11 @@ class DeepSpeedRun:
         self._engine.set_gradient_accumulation_boundary(is_last)
         self._engine.backward(self._value * num_ranks())  # DeepSpeed takes the mean of the ranks' gradients, ours add up
 
-    def step(self, learning_rate: float) -> float:
+    def step(self, learning_rate: float) -> Tensor:
         """See `TrainingRun`."""
         set_learning_rate(self._optimizer, learning_rate)
         self._engine.step()
-        return float(self._engine.get_global_grad_norm())
+        return torch.as_tensor(self._engine.get_global_grad_norm(), dtype=torch.float64)
 
     def checkpoint(self, curves: Curves) -> None:
         """See `TrainingRun`. A checkpoint has its name once it is whole, and only then is the one before it deleted."""

@@ -1,6 +1,7 @@
 """Sampling in this process.
 
-Shape suffixes: B prompts, K samples a prompt, S live sequences, T tokens so far, V vocabulary, L likeliest tokens.
+Shape suffixes: B prompts, K samples a prompt, S live sequences, T tokens so far, V vocabulary, L likeliest tokens,
+N tokens of a response at most.
 """
 
 from typing import Any
@@ -19,6 +20,9 @@ from transformers.generation import (
 )
 
 from apo_bench.core.sections import Sampling
+from apo_bench.core.seeds import any_order
+from apo_bench.engines.graph_decoding import generate_batch, num_prompts_at_once
+from apo_bench.models.packed_attention import PACKED
 
 SEQUENCES_A_BATCH = 256
 """Sequences decoded side by side: a step costs nearly the same for one as for many until the matrix units are busy."""
@@ -105,20 +109,39 @@ def generate(
     """
     model.eval()
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    by_graphs = model.config._attn_implementation == PACKED
     batch_size = max(1, SEQUENCES_A_BATCH // settings.num_samples)
+    if by_graphs:
+        batch_size = num_prompts_at_once(model, max(map(len, prompts)), settings)
     results: dict[int, list[list[int]]] = {}
-    with tqdm(total=len(prompts) * settings.num_samples, desc=title, unit="response", mininterval=2.0) as progress:
+    with tqdm(total=len(prompts) * settings.num_samples, desc=title, unit="response", mininterval=2.0) as progress, any_order():
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
             batch = [prompts[index] for index in indices]
-            tokens = _generate_batch(model, end_token_id, batch, settings, [seeds[index] for index in indices])
+            draws_SN = _draws([seeds[index] for index in indices], settings)
+            tokens = (_generate_by_graphs if by_graphs else _generate_batch)(model, end_token_id, batch, settings, draws_SN)
             results |= zip(indices, tokens, strict=True)
             progress.update(len(indices) * settings.num_samples)
     return [results[index] for index in range(len(prompts))]
 
 
+def _draws(seeds: list[int], settings: Sampling) -> Tensor:
+    """A uniform draw for each token of each sequence of a batch: [S, tokens]."""
+    shape = (settings.num_samples, settings.max_new_tokens)
+    return torch.cat([torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def _generate_by_graphs(
+    model: PreTrainedModel, end_token_id: int, prompts: list[list[int]], settings: Sampling, draws_SN: Tensor
+) -> list[list[list[int]]]:
+    """`generate` for one batch on a GPU."""
+    process: Any = _processors(settings)
+    tokens = generate_batch(model, end_token_id, prompts, settings, draws_SN, process, _draw)
+    return [tokens[first : first + settings.num_samples] for first in range(0, len(tokens), settings.num_samples)]
+
+
 def _generate_batch(
-    model: PreTrainedModel, end_token_id: int, prompts: list[list[int]], settings: Sampling, seeds: list[int]
+    model: PreTrainedModel, end_token_id: int, prompts: list[list[int]], settings: Sampling, draws_SN: Tensor
 ) -> list[list[list[int]]]:
     """`generate` for one batch."""
     num_samples, num_new = settings.num_samples, settings.max_new_tokens
@@ -137,14 +160,12 @@ def _generate_batch(
     for layer in layers:
         layer.select(rows)
     logits_SV, ids_ST, mask_ST, positions_S = logits_BV[rows], ids_BT[rows], mask_BT[rows], positions_BT[rows, -1]
-    draws_S = torch.cat([torch.rand(num_samples, num_new, generator=torch.Generator().manual_seed(seed)) for seed in seeds]).to(
-        model.device
-    )
+    draws_SN = draws_SN.to(model.device)
     live = torch.arange(len(rows), device=model.device)
     tokens: list[list[int]] = [[] for _ in range(len(rows))]
     process: Any = _processors(settings)  # typed for LongTensor and FloatTensor, which no function of torch returns
     for step in range(num_new):
-        next_S = _draw(process(ids_ST, logits_SV), draws_S[live, step])
+        next_S = _draw(process(ids_ST, logits_SV), draws_SN[live, step])
         for sequence, token in zip(live.tolist(), next_S.tolist(), strict=True):
             tokens[sequence].append(token)
         unfinished_S = next_S != end_token_id

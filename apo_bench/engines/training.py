@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from apo_bench.core.compute_sections import Compute
 from apo_bench.core.config import Params
+from apo_bench.models.precision import ReducedWeights, trains_reduced
 
 Loss = Callable[[list[int], int], tuple[Tensor, dict[str, Tensor]]]
 """Maps the indices of a batch's examples, and the number of the step from 0, to this rank's part of the batch's mean loss and of metrics
@@ -18,20 +20,24 @@ Curves = list[dict[str, Any]]
 class TrainingRun(Protocol):
     """A model with its optimiser under an engine, from the first step to the last."""
 
+    steps_a_reading: int
+    """Steps after which scalars are taken off the device, as to wait for each would leave it idle."""
+
     def resume(self) -> Curves:
         """The curves up to the last checkpoint, whose state the run now has; empty if there is none."""
         ...
 
-    def forward(self, batch: list[int], step: int) -> tuple[float, dict[str, float]]:
-        """The loss and the metrics of the batch, or what its part adds to them (`apo_bench.core.ranks.parts`)."""
+    def forward(self, batch: list[int], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and the metrics of the batch, or what its part adds to them (`apo_bench.core.ranks.parts`): scalars without a
+        gradient, which the device may still be computing."""
         ...
 
     def backward(self, is_last: bool) -> None:
         """Adds the gradients of that loss to those of the step; `is_last`: this part is the step's last one."""
         ...
 
-    def step(self, learning_rate: float) -> float:
-        """Clips the gradients, changes the weights and returns the norm of the gradients before clipping."""
+    def step(self, learning_rate: float) -> Tensor:
+        """Clips the gradients, changes the weights and returns the norm of the gradients before clipping, a scalar."""
         ...
 
     def checkpoint(self, curves: Curves) -> None:
@@ -54,44 +60,59 @@ class Engine(Protocol):
 class InProcess:
     """All in this process."""
 
+    def __init__(self, compute: Compute) -> None:
+        self._compute = compute
+
     def prepare(self, model: PreTrainedModel, loss: Loss, optimizer: torch.optim.Optimizer, max_gradient_norm: float) -> TrainingRun:
         """See `Engine`."""
-        return InProcessRun(loss, optimizer, max_gradient_norm)
+        return InProcessRun(loss, optimizer, max_gradient_norm, ReducedWeights(model) if trains_reduced(self._compute) else None)
 
 
 class InProcessRun:
     """See `TrainingRun`; it keeps no checkpoints."""
 
-    def __init__(self, loss: Loss, optimizer: torch.optim.Optimizer, max_gradient_norm: float) -> None:
-        self._loss, self._optimizer, self._max_gradient_norm = loss, optimizer, max_gradient_norm
+    steps_a_reading = 16
+
+    def __init__(
+        self, loss: Loss, optimizer: torch.optim.Optimizer, max_gradient_norm: float, weights: ReducedWeights | None = None
+    ) -> None:
+        self._loss, self._optimizer, self._max_gradient_norm, self._weights = loss, optimizer, max_gradient_norm, weights
+        for group in optimizer.param_groups if weights else ():
+            group["params"] = [weights.masters.get(parameter, parameter) for parameter in group["params"]]
 
     def resume(self) -> Curves:
         """See `TrainingRun`."""
         return []
 
-    def forward(self, batch: list[int], step: int) -> tuple[float, dict[str, float]]:
+    def forward(self, batch: list[int], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `TrainingRun`."""
         self._value, metrics = self._loss(batch, step)
-        return self._value.item(), {name: metric.item() for name, metric in metrics.items()}
+        return self._value.detach(), {name: metric.detach() for name, metric in metrics.items()}
 
     def backward(self, is_last: bool) -> None:
         """See `TrainingRun`."""
         self._value.backward()
+        if self._weights:
+            self._weights.collect_gradients()
 
-    def step(self, learning_rate: float) -> float:
+    def step(self, learning_rate: float) -> Tensor:
         """See `TrainingRun`."""
         parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self._max_gradient_norm)
         set_learning_rate(self._optimizer, learning_rate)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return norm.item()
+        if self._weights:
+            self._weights.follow()
+        return norm
 
     def checkpoint(self, curves: Curves) -> None:
         """See `TrainingRun`."""
 
     def finish(self) -> None:
         """See `TrainingRun`."""
+        if self._weights:
+            self._weights.restore()
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
@@ -107,7 +128,7 @@ def training_engine(params: Params) -> Engine:
         EngineError: DeepSpeed is not installed, or this process is none of its ranks.
     """
     if params.engines.training == "in_process":
-        return InProcess()
+        return InProcess(params.compute)
     from apo_bench.engines.deepspeed import DeepSpeed  # imports the package, 2 s
 
     return DeepSpeed(params.engines.deepspeed, params.compute)

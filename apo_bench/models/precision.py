@@ -1,11 +1,16 @@
 """Where models run and with how many bits."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
 
 import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import ModelError
+from apo_bench.core.seeds import use_one_order
 
 
 def is_bfloat16_fast(device: str) -> bool:
@@ -21,13 +26,16 @@ def is_bfloat16_fast(device: str) -> bool:
 
 
 def check_device(compute: Compute) -> None:
-    """Checks that the device is there.
+    """Checks that the device is there, and has a GPU work in one order if it is to.
 
     Raises:
-        ModelError: it is not.
+        ModelError: it is not there.
     """
-    if compute.device == "cuda" and not torch.cuda.is_available():
+    if compute.device == "cpu":
+        return
+    if not torch.cuda.is_available():
         raise ModelError("compute.device: found cuda, but PyTorch sees no GPU here; install a CUDA build of PyTorch or write cpu")
+    use_one_order(compute.deterministic)
 
 
 def reduced_dtype(compute: Compute) -> torch.dtype:
@@ -45,3 +53,83 @@ def mixed_precision(compute: Compute) -> AbstractContextManager:
     """Matrix products in the reduced type while weights, sums and optimiser stay float32 (does nothing for float32)."""
     dtype = reduced_dtype(compute)
     return torch.autocast(compute.device, dtype=dtype, enabled=dtype is not torch.float32)
+
+
+def fuse_kernels(model: PreTrainedModel) -> None:
+    """Puts fused kernels for norms, rotary positions and gates in the place of chains of small ones (Hsu et al. 2024, arXiv 2410.10989).
+
+    A model that they are not written for stays as it is.
+
+    Raises:
+        ModelError: they are not installed.
+    """
+    if find_spec("liger_kernel") is None:
+        raise ModelError("compute.device: cuda in bfloat16 needs liger-kernel; pip install 'apo-bench[cuda]', or write dtype: float32")
+    from liger_kernel.transformers import _apply_liger_kernel_to_instance
+
+    _apply_liger_kernel_to_instance(model, cross_entropy=False, fused_linear_cross_entropy=False)
+
+
+class ReducedWeights:
+    """A model's weights in bfloat16, beside the float32 ones that the optimiser works on (Micikevicius et al. 2018, arXiv 1710.03740).
+
+    Reward heads stay as they are. Weights that are not trained have their float32 values in the host's memory meanwhile.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        heads = {id(parameter) for parameter in model.score.parameters()} if isinstance(getattr(model, "score", None), nn.Module) else set()
+        reduced = [parameter for parameter in model.parameters() if id(parameter) not in heads]
+        self._trained = [parameter for parameter in reduced if parameter.requires_grad]
+        self._frozen = [(parameter, parameter.data.cpu()) for parameter in reduced if not parameter.requires_grad]
+        self.masters = {parameter: nn.Parameter(parameter.data) for parameter in self._trained}
+        for parameter in reduced:
+            parameter.data = parameter.data.to(torch.bfloat16)
+
+    def collect_gradients(self) -> None:
+        """Adds the gradients of the bfloat16 weights to those of the float32 ones, and clears them."""
+        trained = [parameter for parameter in self._trained if parameter.grad is not None]
+        fresh = [parameter for parameter in trained if self.masters[parameter].grad is None]
+        more = [parameter for parameter in trained if self.masters[parameter].grad is not None]
+        for parameter in fresh:
+            self.masters[parameter].grad = _gradient(parameter).float()
+        if more:
+            sums = [_gradient(self.masters[parameter]) for parameter in more]
+            torch._foreach_add_(sums, [_gradient(parameter) for parameter in more])
+        for parameter in trained:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """The bfloat16 weights become what the float32 ones are."""
+        torch._foreach_copy_(self._trained, list(self.masters.values()))
+
+    def restore(self) -> None:
+        """The model has its float32 weights again."""
+        for parameter, master in self.masters.items():
+            parameter.data = master.data
+        for parameter, values in self._frozen:
+            parameter.data = values.to(parameter.device)
+
+
+@contextmanager
+def reduced_weights(model: PreTrainedModel, compute: Compute) -> Iterator[None]:
+    """The model as it is while it is trained in process: on a GPU its weights are in the reduced type, elsewhere its products alone."""
+    if not trains_reduced(compute):
+        with mixed_precision(compute):
+            yield
+        return
+    weights = ReducedWeights(model)
+    try:
+        yield
+    finally:
+        weights.restore()
+
+
+def trains_reduced(compute: Compute) -> bool:
+    """Whether weights are in bfloat16 in training in process: on GPUs, whose memory then moves half as much."""
+    return compute.device == "cuda" and reduced_dtype(compute) is torch.bfloat16
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad

@@ -18,8 +18,8 @@ from apo_bench.core.errors import ModelError
 from apo_bench.core.ranks import add_up
 from apo_bench.data.batching import TokenBatch
 from apo_bench.data.records import SUBSETS
-from apo_bench.models.language_model import check_model_there, final_states, inference
-from apo_bench.models.precision import attention, check_device, reduced_dtype
+from apo_bench.models.language_model import check_model_there, final_states, inference, ready, send
+from apo_bench.models.precision import attention, reduced_dtype
 from apo_bench.models.tokenizer import TokenSequence
 
 
@@ -68,19 +68,18 @@ def rewards(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     Raises:
         ModelError: the model has a head for each subset, and a sequence names none.
     """
-    batch = batch.to(model.device)
     head = cast(nn.Module, model.score)
     num_tokens_N = batch.lengths_N - batch.prompt_lengths_N
-    last_N = torch.where(num_tokens_N > 0, batch.starts_N + num_tokens_N, batch.prompt_lengths_N) - 1
+    last_N = torch.where(num_tokens_N > 0, batch.response_starts_N + num_tokens_N, batch.prompt_starts_N + batch.prompt_lengths_N) - 1
     states_PH = final_states(model, batch).flatten(0, 1)
-    last_NH = states_PH.index_select(0, batch.rows_N * batch.input_ids_RT.shape[1] + last_N)
+    last_NH = states_PH.index_select(0, send(last_N, model.device))
     with torch.autocast(model.device.type, enabled=False):
         scores_NS = head(last_NH.float())
     if scores_NS.shape[1] == 1:
         return scores_NS[:, 0]
     if batch.subsets_N is None:
         raise ModelError("this reward model has a head for each subset, and the sequences name none; encode them with encode_records")
-    return scores_NS.gather(1, batch.subsets_N[:, None])[:, 0]
+    return scores_NS.gather(1, send(batch.subsets_N, model.device)[:, None])[:, 0]
 
 
 @torch.no_grad()
@@ -95,8 +94,7 @@ def all_rewards(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_
 
 def _load(path: Path, dtype: torch.dtype, compute: Compute, **settings: Any) -> PreTrainedModel:
     check_model_there(path)
-    check_device(compute)
     model = AutoModelForSequenceClassification.from_pretrained(
         path, use_safetensors=True, dtype=dtype, attn_implementation=attention(compute), **settings
     )
-    return model.to(compute.device)
+    return ready(model, compute)

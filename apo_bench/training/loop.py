@@ -1,8 +1,8 @@
 """The one training loop: for the base model, SFT, reward models and every method."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,22 +74,31 @@ def train(
     run = engine.prepare(model, loss_in_precision, optimizer, MAX_GRADIENT_NORM)
     history = run.resume()
     done = len(history)
+    pending: list[tuple[dict[str, Any], dict[str, list[Tensor]]]] = []
     for step, (epoch, batch) in enumerate(tqdm(batches[done:], desc=title, unit="step", initial=done, total=len(batches)), start=done):
         tokens = num_tokens(batch, step) if num_tokens else sum(lengths[index] for index in batch)
         num_parts = num_micro_batches(len(batch), tokens, compute)
-        value, metrics = 0.0, Counter[str]()
+        scalars: dict[str, list[Tensor]] = {"loss": []}
         for part in parts(num_parts):
-            value_of_part, metrics_of_part = run.forward(batch, step)
-            value += value_of_part
-            metrics.update(metrics_of_part)
-            if not math.isfinite(value):
-                raise ModelError(f"{title}: the loss became {value} at step {step + 1}; lower learning_rate {settings.learning_rate}")
+            value, metrics = run.forward(batch, step)
+            for name, scalar in {"loss": value, **metrics}.items():
+                scalars.setdefault(name, []).append(scalar)
             run.backward(is_last=part == num_parts - 1)
         rate = settings.learning_rate * rate_factor(step)
-        norm = run.step(rate)
-        row = {"step": step + 1, "epoch": epoch, "loss": value, "learning_rate": rate, "gradient_norm": norm, "num_tokens": tokens}
-        history.append(row | metrics)
-        run.checkpoint(history)
+        scalars["gradient_norm"] = [run.step(rate)]
+        counts = {
+            "step": step + 1,
+            "epoch": epoch,
+            "loss": math.nan,
+            "learning_rate": rate,
+            "gradient_norm": math.nan,
+            "num_tokens": tokens,
+        }
+        pending.append((counts, scalars))
+        if len(pending) == run.steps_a_reading or step == len(batches) - 1:
+            history += _read(pending, title, settings.learning_rate)
+            pending.clear()
+            run.checkpoint(history)
     run.finish()
     if compute.gradient_checkpointing:
         model.gradient_checkpointing_disable()
@@ -98,6 +107,16 @@ def train(
     model.requires_grad_(True)
     model.eval()
     return history
+
+
+def _read(pending: list[tuple[dict[str, Any], dict[str, list[Tensor]]]], title: str, learning_rate: float) -> Curves:
+    """The rows of steps whose scalars are taken off the device, all at once: to wait for each would leave it idle."""
+    flat = iter(torch.stack([scalar for _, scalars in pending for parts in scalars.values() for scalar in parts]).tolist())
+    rows = [counts | {name: sum(next(flat) for _ in parts) for name, parts in scalars.items()} for counts, scalars in pending]
+    for row in rows:
+        if not math.isfinite(row["loss"]):
+            raise ModelError(f"{title}: the loss became {row['loss']} at step {row['step']}; lower learning_rate {learning_rate}")
+    return rows
 
 
 def num_micro_batches(size: int, tokens: int, compute: Compute) -> int:

@@ -16,8 +16,8 @@ from apo_bench.core.sections import Training
 from apo_bench.data.batching import longest_row, pad
 from apo_bench.engines.training import Engine
 from apo_bench.methods.base import Method, ResponseGroups, cross_entropy
-from apo_bench.models.language_model import all_response_logps, pairs_a_token, response_logps
-from apo_bench.models.precision import mixed_precision
+from apo_bench.models.language_model import all_response_logps, pairs_a_token, response_logps, send
+from apo_bench.models.precision import reduced_weights
 from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode
 from apo_bench.training.loop import train
 
@@ -73,15 +73,15 @@ def align(
     reference_NK = None
     if method.needs_reference:
         flat = [sequence for group in groups for sequence in group]
-        with mixed_precision(compute):  # as the policy, so that they agree before the first step
+        with reduced_weights(model, compute):  # as the policy, so that they agree before the first step
             reference_NK = all_response_logps(model, flat, tokenizer.pad_token_id, f"{title}: reference").view(rewards_NK.shape)
         counts["num_tokens_read"] = count_tokens(groups)
 
     def loss(batch: list[int], _step: int) -> tuple[Tensor, dict[str, Tensor]]:
         mine = share(batch)
         logps_BK, lengths_BK = _group_logps(model, [groups[index] for index in mine.indices], tokenizer.pad_token_id)
-        reference_BK = None if reference_NK is None else reference_NK[mine.indices].to(logps_BK.device)
-        rewards_BK = rewards_NK[mine.indices].to(logps_BK.device)
+        reference_BK = None if reference_NK is None else send(reference_NK[mine.indices], logps_BK.device)
+        rewards_BK = send(rewards_NK[mine.indices], logps_BK.device)
         losses_B, metrics = method.loss(ResponseGroups(logps_BK, lengths_BK, rewards_BK, reference_BK))
         return mine.fraction * losses_B.mean(), {name: mine.fraction * values_B.mean() for name, values_B in metrics.items()}
 
@@ -155,5 +155,5 @@ def _group_logps(model: PreTrainedModel, groups: list[list[TokenSequence]], pad_
     """Log-probabilities and lengths in tokens of B groups of K responses: [B, K] each."""
     shape = (len(groups), len(groups[0]))
     batch = pad([sequence for group in groups for sequence in group], pad_token_id, pairs_a_token(model))
-    lengths_N = (batch.lengths_N - batch.prompt_lengths_N).to(model.device)
+    lengths_N = send(batch.lengths_N - batch.prompt_lengths_N, model.device)
     return response_logps(model, batch).view(shape), lengths_N.view(shape)

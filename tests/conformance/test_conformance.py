@@ -161,7 +161,7 @@ def test_softmax_over_prompt_tokens(monkeypatch):
 
     def whole_sequence(model, batch):
         nothing_N = torch.zeros_like(batch.prompt_lengths_N)
-        return right(model, replace(batch, prompt_lengths_N=nothing_N, starts_N=nothing_N))
+        return right(model, replace(batch, prompt_lengths_N=nothing_N, response_starts_N=batch.prompt_starts_N))
 
     monkeypatch.setattr(language_model, "response_states", whole_sequence)
     assert faults(RJS) == {

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from apo_bench.data.batching import inference_batches, longest_row, pad, split_into_rows, training_batches
+from apo_bench.data.batching import PACK, inference_batches, longest_row, pad, split_into_rows, training_batches
 from apo_bench.models.tokenizer import TokenSequence
 
 
@@ -11,7 +11,7 @@ def test_padding_by_hand():
     batch = pad([TokenSequence([5, 6, 7], 1), TokenSequence([8], 0)], pad_token_id=9)
     assert batch.input_ids_RT.tolist() == [[5, 6, 7], [8, 9, 9]]
     assert (batch.prompt_lengths_N.tolist(), batch.lengths_N.tolist()) == ([1, 0], [3, 1])
-    assert (batch.rows_N.tolist(), batch.starts_N.tolist()) == ([0, 1], [1, 0])
+    assert (batch.prompt_starts_N.tolist(), batch.response_starts_N.tolist()) == ([0, 3], [1, 3])
     assert batch.segments_RT is None and batch.positions_RT is None
 
 
@@ -46,7 +46,7 @@ def test_neighbours_with_one_prompt_share_a_row():
     assert batch.input_ids_RT.tolist() == [[5, 6, 7, 8, 4], [5, 7, 7, 9, 9], [5, 6, 9, 9, 9], [5, 9, 9, 9, 9]]
     assert batch.segments_RT[0].tolist() == [0, 0, 1, 1, 2]
     assert batch.positions_RT[0].tolist() == [0, 1, 2, 3, 2]
-    assert (batch.rows_N.tolist(), batch.starts_N.tolist()) == ([0, 0, 1, 2, 3], [2, 4, 2, 0, 0])
+    assert (batch.prompt_starts_N.tolist(), batch.response_starts_N.tolist()) == ([0, 0, 5, 10, 15], [2, 4, 7, 10, 15])
     assert (longest_row(sequences, 1000), longest_row(sequences, 0)) == (5, 4)
 
 
@@ -74,3 +74,25 @@ def test_inference_batches_count_a_shared_prompt_once():
     assert list(inference_batches(sequences, max_tokens=70, pairs_a_token=1000)) == [[0, 1, 2]]  # two rows of 35
     assert sorted(inference_batches(sequences, max_tokens=69, pairs_a_token=1000)) == [[0, 1], [2]]
     assert list(inference_batches(sequences, max_tokens=70)) == [[1, 0], [2]]
+
+
+def test_packed_sequences_that_share_no_prompt_stand_as_they_are():
+    batch = pad([sequence([5, 6], [7, 8]), sequence([], [4]), sequence([5, 7], [7])], 9, PACK)
+    assert batch.input_ids_RT.tolist() == [[5, 6, 7, 8, 4, 5, 7, 7]] and batch.positions_RT.tolist() == [[0, 1, 2, 3, 0, 0, 1, 2]]
+    assert (batch.prompt_starts_N.tolist(), batch.response_starts_N.tolist()) == ([0, 4, 5], [2, 4, 7])
+    assert batch.packing.own.queries.tolist() == [0, 4, 5, 8] and batch.packing.own.longest_query == 4 and batch.packing.prompts is None
+
+
+def test_packed_sequences_that_share_prompts_stand_behind_all_prompts():
+    batch = pad([sequence([5, 6], [7, 8]), sequence([5, 6], [4]), sequence([5], [3, 2])], 9, PACK)
+    assert batch.input_ids_RT.tolist() == [[5, 6, 5, 7, 8, 4, 3, 2]] and batch.positions_RT.tolist() == [[0, 1, 0, 2, 3, 2, 1, 2]]
+    assert (batch.prompt_starts_N.tolist(), batch.response_starts_N.tolist()) == ([0, 0, 2], [3, 5, 6])
+    assert batch.packing.own.queries.tolist() == [0, 2, 3, 5, 6, 8] and batch.packing.num_prompt_tokens == 3
+    assert (batch.packing.prompts.queries.tolist(), batch.packing.prompts.keys.tolist()) == ([0, 3, 5], [0, 2, 3])
+    assert (batch.packing.prompts.longest_query, batch.packing.prompts.longest_key) == (3, 2)
+
+
+def test_packed_batches_count_tokens_without_padding():
+    sequences = [sequence([token], [0] * length) for token, length in enumerate((9, 19, 29))]
+    assert list(inference_batches(sequences, max_tokens=60, pairs_a_token=PACK)) == [[0, 1, 2]]
+    assert list(inference_batches(sequences, max_tokens=59, pairs_a_token=PACK)) == [[0, 1], [2]]

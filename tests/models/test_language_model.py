@@ -46,7 +46,7 @@ def test_padding_beside_a_longer_sequence_changes_nothing(model, tokenizer, sequ
 def test_order_and_batch_size_change_nothing(model, tokenizer, sequences, monkeypatch):
     expected = [plain_logp(model, sequence) for sequence in sequences]
     for max_tokens in (1, 60, 8192):
-        monkeypatch.setattr(language_model, "TOKENS_A_BATCH", max_tokens)
+        monkeypatch.setitem(language_model.TOKENS_A_BATCH, "cpu", max_tokens)
         logps = all_response_logps(model, sequences, tokenizer.pad_token_id, "test")
         backwards = all_response_logps(model, sequences[::-1], tokenizer.pad_token_id, "test")
         assert logps.tolist() == pytest.approx(expected, rel=1e-5, abs=1e-5)

@@ -60,7 +60,7 @@ def test_a_shared_prompt_changes_no_value(reward_model, tokenizer, sequences):
 def test_order_and_batch_size_change_nothing(reward_model, tokenizer, sequences, monkeypatch):
     expected = [plain_reward(reward_model, sequence) for sequence in sequences]
     for max_tokens in (1, 60, 8192):
-        monkeypatch.setattr(language_model, "TOKENS_A_BATCH", max_tokens)
+        monkeypatch.setitem(language_model.TOKENS_A_BATCH, "cpu", max_tokens)
         assert all_rewards(reward_model, sequences, tokenizer.pad_token_id, "test").tolist() == pytest.approx(expected, abs=1e-5)
         backwards = all_rewards(reward_model, sequences[::-1], tokenizer.pad_token_id, "test")
         assert backwards.flip(0).tolist() == pytest.approx(expected, abs=1e-5)

@@ -27,7 +27,7 @@ def settings(params):
 
 
 def train(model, tokenizer, rows, settings, compute, **changes):
-    return fine_tune(model, tokenizer, rows, settings, compute.model_copy(update=changes), InProcess(), 0, "test")
+    return fine_tune(model, tokenizer, rows, settings, compute.model_copy(update=changes), InProcess(compute), 0, "test")
 
 
 LORA = LoRA(rank=2, alpha=4, target_modules=["q_proj", "down_proj"])
@@ -50,7 +50,7 @@ def test_the_head_of_a_reward_model_is_trained_beside_adapters(new_model, tokeni
     model = new_reward_model(tmp_path, 0, compute, zero_head=False, head_per_subset=False)
     head, body = model.score.weight.clone(), model.model.embed_tokens.weight.clone()
     pairs = [{"subset": "helpful", "dialogue": text, "chosen": "Boil the water.", "rejected": "No."} for text in dialogues]
-    train_reward(model, tokenizer, pairs, settings, compute.model_copy(update={"lora": LORA}), InProcess(), 0, "test")
+    train_reward(model, tokenizer, pairs, settings, compute.model_copy(update={"lora": LORA}), InProcess(compute), 0, "test")
     assert not torch.equal(model.score.weight, head) and torch.equal(model.model.embed_tokens.weight, body)
 
 
@@ -82,7 +82,7 @@ def test_logits_by_chunks_change_no_gradient(new_model, tokenizer, rows, monkeyp
     batch = pad([group[0] for group in groups], tokenizer.pad_token_id)
     results = []
     for at_once in (2**25, 7 * 400):
-        monkeypatch.setattr(language_model, "LOGITS_AT_ONCE", at_once)
+        monkeypatch.setitem(language_model.LOGITS_AT_ONCE, "cpu", at_once)
         model = new_model()
         logps = response_logps(model, batch)
         logps.sum().backward()

@@ -31,7 +31,7 @@ def changed(model, before):
 def test_policy_keeps_embeddings_tied_head_and_lowest_layer(new_model, tokenizer, settings, compute, checkpointing):
     model, before = new_model(), new_model().state_dict()
     frozen = compute.model_copy(update={"frozen_layers": 1, "gradient_checkpointing": checkpointing})
-    history = fine_tune(model, tokenizer, ROWS, settings, frozen, InProcess(), 0, "test")
+    history = fine_tune(model, tokenizer, ROWS, settings, frozen, InProcess(frozen), 0, "test")
     assert history[-1]["loss"] < history[0]["loss"]
     assert changed(model, before) == {name for name in before if name.startswith(("model.layers.1.", "model.norm."))}
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -42,7 +42,7 @@ def test_reward_model_trains_its_upper_layers_and_its_head(new_model, tokenizer,
     model = new_reward_model(tmp_path, 0, compute, zero_head=False, head_per_subset=False)
     before = {name: values.clone() for name, values in model.state_dict().items()}
     frozen = compute.model_copy(update={"frozen_layers": 1})
-    train_reward(model, tokenizer, PAIRS, settings, frozen, InProcess(), 0, "test")
+    train_reward(model, tokenizer, PAIRS, settings, frozen, InProcess(frozen), 0, "test")
     assert changed(model, before) == {name for name in before if name.startswith(("model.layers.1.", "model.norm.", "score."))}
 
 

@@ -44,7 +44,7 @@ def run(settings, seed=0, lengths=None, spoil_step=None, micro_batch_tokens=None
         return value, {"worst": errors.max().detach()}
 
     compute = COMPUTE.model_copy(update={"micro_batch_tokens": micro_batch_tokens})
-    history = train(model, loss, lengths or list(range(1, 41)), settings, compute, InProcess(), seed, "toy")
+    history = train(model, loss, lengths or list(range(1, 41)), settings, compute, InProcess(compute), seed, "toy")
     return model, history, batches
 
 
@@ -107,7 +107,9 @@ def test_frozen_parameters_stay(settings):
     model = torch.nn.Linear(3, 1)
     model.bias.requires_grad_(False)
     bias, weight = model.bias.clone(), model.weight.clone()
-    train(model, lambda indices, step: (model(INPUTS[indices]).square().mean(), {}), [1] * 40, settings, COMPUTE, InProcess(), 0, "toy")
+    train(
+        model, lambda indices, step: (model(INPUTS[indices]).square().mean(), {}), [1] * 40, settings, COMPUTE, InProcess(COMPUTE), 0, "toy"
+    )
     assert torch.equal(model.bias, bias) and not torch.equal(model.weight, weight)
 
 
@@ -115,7 +117,7 @@ def test_no_weight_decay(settings):
     """A parameter with a gradient of zero stays where it is."""
     model = torch.nn.Linear(3, 1)
     weight = model.weight.clone()
-    train(model, lambda indices, step: (0 * model(INPUTS[indices]).sum(), {}), [1] * 40, settings, COMPUTE, InProcess(), 0, "toy")
+    train(model, lambda indices, step: (0 * model(INPUTS[indices]).sum(), {}), [1] * 40, settings, COMPUTE, InProcess(COMPUTE), 0, "toy")
     assert torch.equal(model.weight, weight)
 
 

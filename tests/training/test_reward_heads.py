@@ -22,7 +22,7 @@ def rows(subset, dialogues, **others):
 @pytest.mark.parametrize("subset", SUBSETS)
 def test_pairs_of_a_subset_train_its_head_alone(reward_model, tokenizer, dialogues, params, compute, subset):
     pairs = rows(subset, dialogues, chosen="Boil the water.", rejected="No.")
-    train_reward(reward_model, tokenizer, pairs, params.fixed_reward("base"), compute, InProcess(), 0, "test")
+    train_reward(reward_model, tokenizer, pairs, params.fixed_reward("base"), compute, InProcess(compute), 0, "test")
     assert [bool(head.any()) for head in reward_model.score.weight] == [subset == name for name in SUBSETS]
 
 
@@ -31,7 +31,7 @@ def test_golden_responses_train_the_head_of_their_prompt(reward_model, tokenizer
     golden, samples = rows("harmless", dialogues, response="I would rather not."), rows("harmless", dialogues)
     samples = [row | {"responses": ["Well.", "Yes."], "finished": [True, True]} for row in samples]
     settings = params.retrained_reward("adversarial").model_copy(update={"human_weight": 0.0})
-    train_adversarial_reward(reward_model, tokenizer, pairs, golden, samples, settings, compute, InProcess(), 0, "test")
+    train_adversarial_reward(reward_model, tokenizer, pairs, golden, samples, settings, compute, InProcess(compute), 0, "test")
     assert [bool(head.any()) for head in reward_model.score.weight] == [False, True]
 
 
@@ -40,5 +40,5 @@ def test_opposite_wishes_are_both_learnt(reward_model, tokenizer, dialogues, par
     pairs = rows("helpful", dialogues, chosen="Boil the water.", rejected="No.")
     pairs += rows("harmless", dialogues, chosen="No.", rejected="Boil the water.")
     settings = params.fixed_reward("base").model_copy(update={"epochs": 10})
-    curves = train_reward(reward_model, tokenizer, pairs, settings, compute, InProcess(), 0, "test")
+    curves = train_reward(reward_model, tokenizer, pairs, settings, compute, InProcess(compute), 0, "test")
     assert curves[-1]["accuracy"] == 1.0 and curves[-1]["loss"] < 0.6

@@ -41,7 +41,7 @@ def trained(new_model, tokenizer, compute, params, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(reward_models, "_group_rewards", count)
             where = compute.model_copy(update={"micro_batch_tokens": micro_batch_tokens})
-            curves = train_adversarial_reward(model, tokenizer, pairs, golden, samples, settings, where, InProcess(), 0, "test")
+            curves = train_adversarial_reward(model, tokenizer, pairs, golden, samples, settings, where, InProcess(where), 0, "test")
         return curves, seen, torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
     return train

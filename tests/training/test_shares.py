@@ -48,7 +48,7 @@ def losses(rows, new_model, scorer, tokenizer, params, compute):
     found = {}
 
     def record(name, train, *arguments):
-        engine = Recorder()
+        engine = Recorder(compute)
         train(*arguments, compute, engine, *([1] if train is align else []), 0, "test")
         found[name] = engine.loss
 
