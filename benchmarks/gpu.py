@@ -30,6 +30,7 @@ from apo_bench.engines.training import InProcess
 from apo_bench.losses.reward import bradley_terry_loss
 from apo_bench.methods.base import ResponseGroups
 from apo_bench.models.language_model import pairs_a_token, ready, response_logps, send
+from apo_bench.models.precision import mixed_precision
 from apo_bench.models.reward_model import rewards
 from apo_bench.models.tokenizer import TokenSequence
 from apo_bench.training.loop import train
@@ -79,6 +80,7 @@ def main() -> None:
     options = parser.parse_args()
     changes = {"device": "cuda", "dtype": "bfloat16", "micro_batch_tokens": None, "frozen_layers": 0, "deterministic": not options.loose}
     compute = load_params(PROFILE).compute.model_copy(update=changes)
+    torch.set_num_threads(compute.num_threads)  # as stages do: with more, threads that wait slow down the one that starts kernels
     started = time.perf_counter()
     for name in options.parts or parts:
         for row in parts[name](compute):
@@ -213,7 +215,7 @@ def sampling(compute: Compute) -> Iterator[Row]:
                 seconds.append(time.perf_counter() - started)
             total = sum(len(ids) for group in tokens for ids in group)
             yield {"shape": shape, "sequences": num_sequences, "tokens/s": total / seconds[1], "first time": total / seconds[0]}
-        if num_sequences == 1024 or shape == "7B":
+        if num_sequences == 1024:
             with _memory():
                 yield {"shape": shape, "sequences": num_sequences, "generate, tokens/s": _generate(shape, prompts, settings)}
         yield {"shape": shape, "GiB": memory[0]}
@@ -248,7 +250,7 @@ def twice(compute: Compute) -> Iterator[Row]:
             hashes.setdefault(f"curves, {work}", []).append(hashlib.sha256(repr(curves).encode()).hexdigest())
             flat = [sequence for group in groups for sequence in group]
             values = response_logps if work == "DPO" else rewards
-            with torch.inference_mode():
+            with torch.inference_mode(), mixed_precision(compute):  # as the stages that have just trained it
                 hashes.setdefault(f"scores, {work}", []).append(_sha256(values(model, pad(flat, 0, pairs_a_token(model)))))
         model = new_model("135M", compute, dtype=torch.bfloat16).eval()
         options = Sampling(num_samples=4, temperature=0.7, top_k=0, top_p=0.9, repetition_penalty=1.1, max_new_tokens=96)

@@ -32,7 +32,7 @@ def use_one_order(is_wanted: bool) -> None:
 
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.use_deterministic_algorithms(is_wanted)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # it finds errors, and takes time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it finds errors, and takes time
 
 
 @contextmanager

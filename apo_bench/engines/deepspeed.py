@@ -18,6 +18,7 @@ from apo_bench.core.errors import EngineError, OutputError
 from apo_bench.core.ranks import CHECKPOINTS_VARIABLE, add_up, num_ranks, rank
 from apo_bench.engines.checkpoints import COMPLETE, PARTIAL, last_step
 from apo_bench.engines.training import Curves, Loss, TrainingRun, set_learning_rate
+from apo_bench.models.precision import mixed_precision
 
 try:
     import deepspeed
@@ -39,7 +40,8 @@ class DeepSpeed:
     def prepare(self, model: PreTrainedModel, loss: Loss, optimizer: torch.optim.Optimizer, max_gradient_norm: float) -> TrainingRun:
         """See `Engine`."""
         folder = Path(os.environ[CHECKPOINTS_VARIABLE])
-        return DeepSpeedRun(model, loss, optimizer, configuration(self._settings, model, max_gradient_norm), folder, self._settings)
+        module = _LossModule(model, loss, self._compute)
+        return DeepSpeedRun(module, optimizer, configuration(self._settings, model, max_gradient_norm), folder, self._settings)
 
 
 def configuration(settings: DeepspeedEngine, model: PreTrainedModel, max_gradient_norm: float) -> dict[str, Any]:
@@ -62,14 +64,15 @@ def configuration(settings: DeepspeedEngine, model: PreTrainedModel, max_gradien
 class _LossModule(nn.Module):
     """The computation of a loss as a module, so that all of it is inside the forward pass that ZeRO watches."""
 
-    def __init__(self, model: PreTrainedModel, loss: Loss) -> None:
+    def __init__(self, model: PreTrainedModel, loss: Loss, compute: Compute) -> None:
         super().__init__()
-        self.model, self._loss = model, loss
+        self.model, self._loss, self._compute = model, loss, compute
         self.metrics: dict[str, Tensor] = {}
 
     def forward(self, batch: list[int], step: int) -> Tensor:
         """This rank's part of the batch's loss."""
-        value, self.metrics = self._loss(batch, step)
+        with mixed_precision(self._compute):
+            value, self.metrics = self._loss(batch, step)
         return value
 
 
@@ -80,8 +83,7 @@ class DeepSpeedRun:
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        loss: Loss,
+        module: _LossModule,
         optimizer: torch.optim.Optimizer,
         config: dict[str, Any],
         folder: Path,
@@ -91,7 +93,7 @@ class DeepSpeedRun:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self._linear = nn.functional.linear  # stage 3 puts its own in the place of it
         self._optimizer, self._folder, self._checkpoint_steps = optimizer, folder, settings.checkpoint_steps
-        self._module = _LossModule(model, loss)
+        self._module = module
         self._engine: Any = deepspeed.initialize(model=self._module, optimizer=optimizer, config=config)[0]
 
     def resume(self) -> Curves:

@@ -10,6 +10,7 @@ H query heads, G heads of keys and values, Q query heads to a head of keys and v
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any, cast
 
@@ -136,14 +137,9 @@ def generate_batch(
     device, num_samples, num_new = model.device, settings.num_samples, settings.max_new_tokens
     layers, groups, head = _heads(model)
     total, most = sum(map(len, prompts)), len(prompts) * num_samples
-    kind = {"dtype": model.dtype, "device": device}
-    caches = [
-        _Cache(
-            *(torch.empty(total, groups, head, **kind) for _ in range(2)),
-            *(torch.empty(most, num_new, groups, head, **kind) for _ in range(2)),
-        )
-        for _ in range(layers)
-    ]
+    empty = partial(torch.empty, dtype=model.dtype, device=device)
+    shapes = [(total, groups, head)] * 2 + [(most, num_new, groups, head)] * 2
+    caches = [_Cache(*(empty(shape) for shape in shapes)) for _ in range(layers)]
     logits_BV = _read_prompts(model, prompts, caches)
     prompt_S = torch.arange(len(prompts)).repeat_interleave(num_samples)
     logits_SV = logits_BV[prompt_S.to(device)]

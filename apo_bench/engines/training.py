@@ -1,6 +1,7 @@
 """Where a training run's optimiser works: in this process, or by DeepSpeed over ranks. The loop and the losses are the same for both."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -9,7 +10,7 @@ from transformers import PreTrainedModel
 
 from apo_bench.core.compute_sections import Compute
 from apo_bench.core.config import Params
-from apo_bench.models.precision import ReducedWeights, trains_reduced
+from apo_bench.models.precision import ReducedWeights, mixed_precision, trains_reduced
 
 Loss = Callable[[list[int], int], tuple[Tensor, dict[str, Tensor]]]
 """Maps the indices of a batch's examples, and the number of the step from 0, to this rank's part of the batch's mean loss and of metrics
@@ -65,7 +66,8 @@ class InProcess:
 
     def prepare(self, model: PreTrainedModel, loss: Loss, optimizer: torch.optim.Optimizer, max_gradient_norm: float) -> TrainingRun:
         """See `Engine`."""
-        return InProcessRun(loss, optimizer, max_gradient_norm, ReducedWeights(model) if trains_reduced(self._compute) else None)
+        weights = ReducedWeights(model) if trains_reduced(self._compute) else None
+        return InProcessRun(loss, optimizer, max_gradient_norm, mixed_precision(self._compute), weights)
 
 
 class InProcessRun:
@@ -74,11 +76,18 @@ class InProcessRun:
     steps_a_reading = 16
 
     def __init__(
-        self, loss: Loss, optimizer: torch.optim.Optimizer, max_gradient_norm: float, weights: ReducedWeights | None = None
+        self,
+        loss: Loss,
+        optimizer: torch.optim.Optimizer,
+        max_gradient_norm: float,
+        products: AbstractContextManager,
+        weights: ReducedWeights | None,
     ) -> None:
-        self._loss, self._optimizer, self._max_gradient_norm, self._weights = loss, optimizer, max_gradient_norm, weights
-        for group in optimizer.param_groups if weights else ():
-            group["params"] = [weights.masters.get(parameter, parameter) for parameter in group["params"]]
+        self._loss, self._optimizer, self._max_gradient_norm = loss, optimizer, max_gradient_norm
+        self._precision, self._weights = nullcontext() if weights else products, weights
+        if weights:
+            [group] = optimizer.param_groups
+            group["params"] = weights.to_optimise
 
     def resume(self) -> Curves:
         """See `TrainingRun`."""
@@ -86,7 +95,8 @@ class InProcessRun:
 
     def forward(self, batch: list[int], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See `TrainingRun`."""
-        self._value, metrics = self._loss(batch, step)
+        with self._precision:
+            self._value, metrics = self._loss(batch, step)
         return self._value.detach(), {name: metric.detach() for name, metric in metrics.items()}
 
     def backward(self, is_last: bool) -> None:

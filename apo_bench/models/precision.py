@@ -1,5 +1,6 @@
 """Where models run and with how many bits."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
@@ -65,6 +66,7 @@ def fuse_kernels(model: PreTrainedModel) -> None:
     """
     if find_spec("liger_kernel") is None:
         raise ModelError("compute.device: cuda in bfloat16 needs liger-kernel; pip install 'apo-bench[cuda]', or write dtype: float32")
+    logging.getLogger("liger_kernel").setLevel(logging.ERROR)  # it tells of kernels for other makers' devices
     from liger_kernel.transformers import _apply_liger_kernel_to_instance
 
     _apply_liger_kernel_to_instance(model, cross_entropy=False, fused_linear_cross_entropy=False)
@@ -73,42 +75,53 @@ def fuse_kernels(model: PreTrainedModel) -> None:
 class ReducedWeights:
     """A model's weights in bfloat16, beside the float32 ones that the optimiser works on (Micikevicius et al. 2018, arXiv 1710.03740).
 
-    Reward heads stay as they are. Weights that are not trained have their float32 values in the host's memory meanwhile.
+    Weights that are trained stand one behind the other in one tensor, so that the optimiser starts a few kernels instead of some for each.
+    Those that are not have their float32 values in the host's memory meanwhile. Reward heads stay as they are.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        heads = {id(parameter) for parameter in model.score.parameters()} if isinstance(getattr(model, "score", None), nn.Module) else set()
+    def __init__(self, model: nn.Module) -> None:
+        head = getattr(model, "score", None)
+        heads = {id(parameter) for parameter in head.parameters()} if isinstance(head, nn.Module) else set()
         reduced = [parameter for parameter in model.parameters() if id(parameter) not in heads]
         self._trained = [parameter for parameter in reduced if parameter.requires_grad]
         self._frozen = [(parameter, parameter.data.cpu()) for parameter in reduced if not parameter.requires_grad]
-        self.masters = {parameter: nn.Parameter(parameter.data) for parameter in self._trained}
-        for parameter in reduced:
-            parameter.data = parameter.data.to(torch.bfloat16)
+        self._heads = [parameter for parameter in model.parameters() if id(parameter) in heads and parameter.requires_grad]
+        self.master = nn.Parameter(torch.cat([parameter.data.float().flatten() for parameter in self._trained] or [torch.empty(0)]))
+        self._reduced = self.master.data.bfloat16()
+        for parameter, values in zip(self._trained, self._views(self._reduced), strict=True):
+            parameter.data = values
+        for parameter, _ in self._frozen:
+            parameter.data = parameter.data.bfloat16()
+
+    @property
+    def to_optimise(self) -> list[nn.Parameter]:
+        """What the optimiser works on in the place of the model's parameters."""
+        return [self.master, *self._heads]
 
     def collect_gradients(self) -> None:
         """Adds the gradients of the bfloat16 weights to those of the float32 ones, and clears them."""
-        trained = [parameter for parameter in self._trained if parameter.grad is not None]
-        fresh = [parameter for parameter in trained if self.masters[parameter].grad is None]
-        more = [parameter for parameter in trained if self.masters[parameter].grad is not None]
-        for parameter in fresh:
-            self.masters[parameter].grad = _gradient(parameter).float()
-        if more:
-            sums = [_gradient(self.masters[parameter]) for parameter in more]
-            torch._foreach_add_(sums, [_gradient(parameter) for parameter in more])
-        for parameter in trained:
+        flat = torch.cat([(torch.zeros_like(each) if each.grad is None else each.grad).flatten() for each in self._trained])
+        if self.master.grad is None:
+            self.master.grad = flat.float()
+        else:
+            self.master.grad += flat
+        for parameter in self._trained:
             parameter.grad = None
 
-    @torch.no_grad()
     def follow(self) -> None:
         """The bfloat16 weights become what the float32 ones are."""
-        torch._foreach_copy_(self._trained, list(self.masters.values()))
+        self._reduced.copy_(self.master.data)
 
     def restore(self) -> None:
         """The model has its float32 weights again."""
-        for parameter, master in self.masters.items():
-            parameter.data = master.data
+        for parameter, values in zip(self._trained, self._views(self.master.data), strict=True):
+            parameter.data = values.clone()
         for parameter, values in self._frozen:
             parameter.data = values.to(parameter.device)
+
+    def _views(self, flat: Tensor) -> list[Tensor]:
+        parts = flat.split([parameter.numel() for parameter in self._trained])
+        return [part.view(parameter.shape) for part, parameter in zip(parts, self._trained, strict=True)]
 
 
 @contextmanager
@@ -128,8 +141,3 @@ def reduced_weights(model: PreTrainedModel, compute: Compute) -> Iterator[None]:
 def trains_reduced(compute: Compute) -> bool:
     """Whether weights are in bfloat16 in training in process: on GPUs, whose memory then moves half as much."""
     return compute.device == "cuda" and reduced_dtype(compute) is torch.bfloat16
-
-
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    assert parameter.grad is not None
-    return parameter.grad

@@ -15,7 +15,6 @@ from apo_bench.core.ranks import num_ranks, parts
 from apo_bench.core.sections import Training
 from apo_bench.data.batching import training_batches
 from apo_bench.engines.training import Curves, Engine, Loss
-from apo_bench.models.precision import mixed_precision
 from apo_bench.training.adapters import add_adapters, merge_adapters
 from apo_bench.training.freezing import freeze_lowest
 
@@ -67,11 +66,7 @@ def train(
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=BETAS, weight_decay=0.0, fused=True)
     rate_factor = _rate_factor(len(batches))
 
-    def loss_in_precision(batch: list[int], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        with mixed_precision(compute):
-            return loss(batch, step)
-
-    run = engine.prepare(model, loss_in_precision, optimizer, MAX_GRADIENT_NORM)
+    run = engine.prepare(model, loss, optimizer, MAX_GRADIENT_NORM)
     history = run.resume()
     done = len(history)
     pending: list[tuple[dict[str, Any], dict[str, list[Tensor]]]] = []

@@ -27,7 +27,8 @@ def settings(params):
 
 
 def train(model, tokenizer, rows, settings, compute, **changes):
-    return fine_tune(model, tokenizer, rows, settings, compute.model_copy(update=changes), InProcess(compute), 0, "test")
+    changed = compute.model_copy(update=changes)
+    return fine_tune(model, tokenizer, rows, settings, changed, InProcess(changed), 0, "test")
 
 
 LORA = LoRA(rank=2, alpha=4, target_modules=["q_proj", "down_proj"])

@@ -14,6 +14,7 @@ from apo_bench.training.loop import train
 INPUTS = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
 COMPUTE = Compute(
     num_threads=1,
+    deterministic=True,
     device="cpu",
     dtype="float32",
     max_prompt_length=64,
