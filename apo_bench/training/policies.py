@@ -139,7 +139,7 @@ def pretrain(
 
     def loss(batch: list[int], _step: int) -> tuple[Tensor, dict[str, Tensor]]:
         mine = share(batch, num_predicted)
-        padded = pad([sequences[index] for index in mine.indices], tokenizer.pad_token_id)
+        padded = pad([sequences[index] for index in mine.indices], tokenizer.pad_token_id, pairs_a_token(model))
         return mine.fraction * (-response_logps(model, padded).sum() / (padded.lengths_N - 1).sum().item()), {}
 
     return train(model, loss, lengths, settings, compute, engine, seed, title)
