@@ -200,11 +200,11 @@ def _belongs_to(step: str, name: str, arms: tuple[Arm, Arm], is_in_both: bool) -
     """What two arms may differ in this input for; None if they must not. The rule stands at the top of this file."""
     one, other = arms
     section, _, key = name.partition(".")
-    if one.seed != other.seed and (name in (SEED, START) or IN_A_REPLICATE in name):
+    if one.seed != other.seed and (name in (SEED, START) or IN_A_REPLICATE in name or not is_in_both):  # not all seeds are judged
         return "seed"
     if step == POLICY and one.method != other.method and (name == METHOD_CODE or (section == "method" and key not in AMOUNTS)):
         return "method"
-    is_kinds_own = name == SCRIPT or (key not in AMOUNTS and (section == "reward" or not is_in_both))
+    is_kinds_own = name == SCRIPT or not is_in_both or (section == "reward" and key not in AMOUNTS)
     if step in (REWARD_MODEL, GOLDEN_SAMPLES, SCORES) and one.reward_model != other.reward_model and is_kinds_own:
         return "reward model"
     return None
