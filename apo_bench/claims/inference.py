@@ -13,7 +13,7 @@ from scipy import optimize, special, stats
 from apo_bench.claims.looks import Design
 
 POWER = 0.8
-REPRODUCED, CONTRADICTED, EQUIVALENT, UNDECIDED = "reproduced", "not reproduced", "no difference", "undecided"
+REPRODUCED, CONTRADICTED, EQUIVALENT, UNDECIDED = "reproduced", "not reproduced", "no difference beyond d", "undecided"
 MOST_SEEDS = 10_000
 """More are as good as none."""
 TOWARDS = 0.6
@@ -29,7 +29,7 @@ LEAST_SHARE = 1e-5
 
 @dataclass(frozen=True)
 class Inferred:
-    """A contrast: positive if things are as claimed."""
+    """A contrast: positive if things are as claimed. Of one seed, nothing is known but the value."""
 
     value: float
     low: float
@@ -70,6 +70,11 @@ def infer(
         confidence: of the intervals.
     """
     num_seeds = values_KS.shape[1]
+    if num_seeds == 1:
+        return [
+            Inferred(float(value), *[math.nan] * 4, float(smallest), 1, 1.0, 1.0, 1.0)
+            for (value,), smallest in zip(values_KS, smallest_K, strict=True)
+        ]
     value_K, error_K, degrees_K = moderated_means(values_KS, kinds, weights_K)
     half_K = stats.t.isf((1 - confidence) / 2, degrees_K) * error_K
     above_K, below_K, equal_K = adjusted_p_values(values_KS, kinds, weights_K, smallest_K, design)

@@ -46,13 +46,15 @@ class Design:
             return np.exp(np.interp(np.log(p_values), np.log(nominal_L), np.log(LEVELS), right=0.0))
 
     def nominal_level(self, level: float, num_seeds: int) -> float:
-        """What a single test at this look is compared with; 0 if it is none of the looks."""
+        """What the p of a single test is compared with at this look."""
         if not self.looks:
             return level
-        if num_seeds not in self.looks:
-            return 0.0
         nominal_L = _nominal_table(self.looks, self.spending)[:, self.looks.index(num_seeds)]
         return float(np.exp(np.interp(np.log(level), np.log(LEVELS), np.log(nominal_L))))
+
+    def next_look(self, num_seeds: int) -> int | None:
+        """The first look with more seeds; None after the last."""
+        return next((look for look in self.looks if look > num_seeds), None)
 
 
 @cache

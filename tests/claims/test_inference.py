@@ -120,7 +120,7 @@ def test_fewer_seeds_than_the_least_decide_nothing():
 def test_seeds_without_any_difference_are_equal():
     (one,) = inferred_all([[0.0] * 5])
     assert (one.value, one.low, one.high, one.p_above, one.p_equal) == (0.0, 0.0, 0.0, 0.5, 0.0)
-    assert verdicts([[one]], 0.95)[0].word == "no difference"
+    assert verdicts([[one]], 0.95)[0].word == "no difference beyond d"
 
 
 def test_holm_by_hand():
@@ -144,7 +144,7 @@ def test_verdicts_by_hand():
         [contrast(0.5, 0.001), contrast(0.5, 0.3)],
     ]
     found = verdicts(family, 0.95)
-    assert [verdict.word for verdict in found] == ["reproduced", "undecided", "not reproduced", "no difference", "undecided"]
+    assert [verdict.word for verdict in found] == ["reproduced", "undecided", "not reproduced", "no difference beyond d", "undecided"]
     assert (found[0].p_value, found[2].p_value, found[3].p_value) == pytest.approx((0.005, 0.001, 0.045))
     assert verdicts([], 0.95) == []
 

@@ -42,7 +42,7 @@ def test_a_single_look_adjusts_nothing():
 def test_looks_count_once_they_are_reached():
     design = Design((6, 12, 24), 5)
     assert [design.taken(number) for number in (5, 6, 11, 12, 30)] == [[], [6], [6], [6, 12], [6, 12, 24]]
-    assert design.nominal_level(0.02, 7) == 0
+    assert [design.next_look(number) for number in (0, 6, 7, 24)] == [6, 12, 12, None] and Design((), 5).next_look(3) is None
 
 
 @pytest.mark.parametrize("look", [6, 12, 24])
