@@ -69,17 +69,18 @@ def infer(
         design: at which numbers of seeds one looks.
         confidence: of the intervals.
     """
-    num_seeds = values_KS.shape[1]
-    if num_seeds == 1:
-        return [
-            Inferred(float(value), *[math.nan] * 4, float(smallest), 1, 1.0, 1.0, 1.0)
-            for (value,), smallest in zip(values_KS, smallest_K, strict=True)
-        ]
-    value_K, error_K, degrees_K = moderated_means(values_KS, kinds, weights_K)
+    num_contrasts, num_seeds = values_KS.shape
+    unknown_K = np.full(num_contrasts, math.nan)
+    value_K, error_K, degrees_K = values_KS.mean(axis=1), unknown_K, unknown_K
+    if num_seeds > 1:
+        value_K, error_K, degrees_K = moderated_means(values_KS, kinds, weights_K)
     half_K = stats.t.isf((1 - confidence) / 2, degrees_K) * error_K
-    above_K, below_K, equal_K = adjusted_p_values(values_KS, kinds, weights_K, smallest_K, design)
-    columns = value_K, value_K - half_K, value_K + half_K, error_K, degrees_K, smallest_K, above_K, below_K, equal_K
-    return [Inferred(*row[:6], num_seeds, *row[6:]) for row in np.stack(np.broadcast_arrays(*columns), axis=1).astype(np.float64).tolist()]
+    p_values_KT = np.stack(adjusted_p_values(values_KS, kinds, weights_K, smallest_K, design), axis=1).tolist()
+    numbers = np.stack([value_K, value_K - half_K, value_K + half_K, error_K, degrees_K, smallest_K], axis=1).astype(np.float64).tolist()
+    return [
+        Inferred(value, low, high, error, degrees, smallest, num_seeds, *p_values)
+        for (value, low, high, error, degrees, smallest), p_values in zip(numbers, p_values_KT, strict=True)
+    ]
 
 
 def adjusted_p_values(
