@@ -18,7 +18,7 @@ from apo_bench.data.records import COLUMNS, prompt_id
 
 SIZES = {
     "seed": 0, "num_rm_prompts": 240, "num_lm_prompts": 200, "num_game_prompts": 30, "num_validation_prompts": 60, "num_test_prompts": 100,
-    "num_pretraining_examples": 50, "num_demonstrations": 40, "harmful_fraction": 0.35, "label_agreement": 0.75,
+    "num_further_pairs": 20, "num_pretraining_examples": 50, "num_demonstrations": 40, "harmful_fraction": 0.35, "label_agreement": 0.75,
 }  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def prepared(settings):
 def test_sizes(prepared):
     files, report = prepared
     expected = {
-        "pairs_rm": 240, "pairs_lm": 200, "pairs_validation": 60, "pairs_test": 100, "golden_rm": 30, "golden_lm": 30, "prompts_lm": 30,
+        "pairs_rm": 240, "pairs_lm": 200, "pairs_further": 20, "pairs_validation": 60, "pairs_test": 100, "golden_rm": 30, "golden_lm": 30, "prompts_lm": 30,
         "prompts_test": 100, "golden_test": 100, "pretraining": 50, "demonstrations": 40,
     }  # fmt: skip
     assert {name: len(rows) for name, rows in files.items()} == expected == report["num_records"]
@@ -52,7 +52,7 @@ def test_prompts_of_the_splits_are_disjoint(prepared):
     """Test prompts stand nowhere else, pretraining and demonstrations included; no split has a prompt twice."""
     files, _ = prepared
     dialogues = {name: [row["dialogue"] for row in rows] for name, rows in files.items()}
-    held_out = [dialogues[f"pairs_{name}"] for name in ("rm", "lm", "validation", "test")] + [
+    held_out = [dialogues[f"pairs_{name}"] for name in ("rm", "lm", "validation", "test", "further")] + [
         list({*dialogues["pretraining"], *dialogues["demonstrations"]})
     ]
     together = [dialogue for split in held_out for dialogue in split]
@@ -102,7 +102,7 @@ def test_a_test_prompt_in_the_training_text_is_an_error(settings, monkeypatch, r
 def test_labels_agree_with_gold_as_often_as_asked(prepared):
     """Of about 600 pairs: three standard deviations are 0.053."""
     files, report = prepared
-    pairs = [row for name in ("rm", "lm", "validation", "test") for row in files[f"pairs_{name}"]]
+    pairs = [row for name in ("rm", "lm", "validation", "test", "further") for row in files[f"pairs_{name}"]]
     gaps = [gold_score(row["dialogue"], row["chosen"]).score - gold_score(row["dialogue"], row["rejected"]).score for row in pairs]
     agreement = sum(gap > 0 for gap in gaps) / sum(gap != 0 for gap in gaps)
     assert agreement == pytest.approx(0.75, abs=0.053)
@@ -155,4 +155,12 @@ def test_rows_have_the_columns_of_their_kind(prepared):
     files, _ = prepared
     kinds = {"pairs": "pairs", "golden": "responses", "prompts": "prompts", "demonstrations": "responses", "pretraining": "responses"}
     for name, rows in files.items():
-        assert all(set(row) == set(COLUMNS[kinds[name.split("_")[0]]]) for row in rows)
+        drawn = {"probability"} if name.startswith("pairs") else set()
+        assert all(set(row) == set(COLUMNS[kinds[name.split("_")[0]]]) | drawn for row in rows)
+
+
+def test_the_probability_of_a_label_is_that_of_bradley_terry(prepared):
+    files, report = prepared
+    for row in files["pairs_test"]:
+        gap = gold_score(row["dialogue"], row["chosen"]).score - gold_score(row["dialogue"], row["rejected"]).score
+        assert row["probability"] == pytest.approx(expit(gap / report["label_temperature"]), abs=1e-6)
