@@ -115,6 +115,14 @@ def results(tmp_path, run_params):
 
 
 @pytest.fixture
+def five(results, run_params):
+    """Params of a run of five replicates, as many as may be decided; all have left the same."""
+    for seed in range(1, 5):
+        shutil.copytree(results / "s0", results / f"s{seed}")
+    return run_params.model_copy(update={"run": run_params.run.model_copy(update={"seeds": list(range(5))})})
+
+
+@pytest.fixture
 def hh_params(run_params):
     """The same on data without gold."""
     unjudged = run_params.judge.model_copy(update={"rounds": [], "human_pairs": []})
@@ -149,6 +157,7 @@ def test_means_are_those_worked_by_hand(summary):
         "reward_all": 10.0,
         "win_rate_gold": 1.0,
         "win_rate_reward_all": 1.0,
+        "reward_all_equal_length": 10.0,
         "kl_to_sft": 0.5,
         "length": 6.5,
         "refusal_rate": 0.5,
@@ -169,35 +178,43 @@ def test_win_rate_is_that_of_the_evaluate_module(summary, name):
     assert summary["policies"][arm]["rounds"][round_id]["win_rate_gold"]["value"] == pytest.approx(expected)
 
 
-def test_a_constant_paired_difference_has_no_width_and_is_decided(summary):
-    """Gold differs from prompt to prompt, its difference does not: unpaired intervals would overlap."""
-    difference = summary["differences"]["rjs-adversarial"]["rounds"]["r1"]
-    assert difference["gold"] == {"value": 1.0, "low": 1.0, "high": 1.0, "standard_error": 0.0, "verdict": "adversarial better"}
+def test_a_constant_paired_difference_has_no_width_and_is_decided(results, five, summary):
+    """Gold differs from prompt to prompt, its difference does not: unpaired intervals would overlap. One replicate decides nothing."""
+    constant = {"value": 1.0, "low": 1.0, "high": 1.0, "standard_error": 0.0}
+    assert summary["differences"]["rjs-adversarial"]["rounds"]["r1"]["gold"] == constant
     policies = summary["policies"]
+    for kind in ("base", "adversarial"):
+        for seed in five.run.seeds:
+            name = f"s0/arms/rjs-{kind}"
+            write_jsonl(results / f"s{seed}/arms/rjs-{kind}/r2/evaluation/prompts.jsonl", rows(GOLD[f"{name}/r1"]))
+    difference = read_comparison(results, five).summary()["differences"]["rjs-adversarial"]["rounds"]["r2"]
+    assert difference["gold"] == constant | {"verdict": "adversarial better"}
     assert policies["rjs-adversarial"]["rounds"]["r1"]["gold"]["low"] <= policies["rjs-base"]["rounds"]["r1"]["gold"]["high"]
 
 
-def test_verdicts_follow_the_better_side_of_each_metric(results, run_params):
+def test_verdicts_follow_the_better_side_of_each_metric(results, five):
     refusing = rows(GOLD["s0/arms/rjs-adversarial/r2"])
     for row in refusing:
         row["refused"] = row["complied"] = 1
-    write_jsonl(results / "s0/arms/rjs-adversarial/r2/evaluation/prompts.jsonl", refusing)
+    for seed in five.run.seeds:
+        write_jsonl(results / f"s{seed}/arms/rjs-adversarial/r2/evaluation/prompts.jsonl", refusing)
     for row in refusing:
         row["refused"] = row["complied"] = 0
-    write_jsonl(results / "s0/arms/rjs-base/r2/evaluation/prompts.jsonl", refusing)
-    difference = read_comparison(results, run_params).summary()["differences"]["rjs-adversarial"]["rounds"]["r2"]
+    for seed in five.run.seeds:
+        write_jsonl(results / f"s{seed}/arms/rjs-base/r2/evaluation/prompts.jsonl", refusing)
+    difference = read_comparison(results, five).summary()["differences"]["rjs-adversarial"]["rounds"]["r2"]
     assert {name: difference[name].get("verdict") for name in ("refusal_rate", "compliance_rate", "gold", "length", "kl_to_sft")} == {
         "refusal_rate": "base better",
         "compliance_rate": "base better",
-        "gold": "undecided",
+        "gold": "no difference beyond d",
         "length": None,
         "kl_to_sft": None,
     }
 
 
-def test_gains_and_losses_by_subset(summary):
-    """Round 2: +1 on helpful, -2 on harmless, so -0.5 in all; subsets are resampled apart, so this too is without width."""
-    difference = summary["differences"]["rjs-adversarial"]["rounds"]["r2"]
+def test_gains_and_losses_by_subset(results, five):
+    """Round 2: +1 on helpful, -2 on harmless, so -0.5 in all."""
+    difference = read_comparison(results, five).summary()["differences"]["rjs-adversarial"]["rounds"]["r2"]
     shown = {name: (difference[name]["value"], difference[name]["verdict"]) for name in ("gold_helpful", "gold_harmless", "gold")}
     assert shown == {
         "gold_helpful": (1.0, "adversarial better"),
@@ -266,11 +283,12 @@ def test_value_that_is_no_number_is_refused(results, run_params):
         read_comparison(results, run_params)
 
 
-def test_claims_say_who_is_better_and_by_how_much(results, run_params):
-    comparison = read_comparison(results, run_params)
-    line = "RM_all: base better, −5.00 [−5.00, −5.00]; Gold: base better, −0.50 [−0.50, −0.50]"
-    assert claims(comparison) == {"RJS adversarial − base": line}
-    assert f"- RJS adversarial − base: {line}" in markdown(comparison)
+def test_claims_say_who_is_better_and_by_how_much(results, run_params, five):
+    shown = "Gold: {0}, −0.50 [−0.50, −0.50]; RM_all: {0}, −5.00 [−5.00, −5.00]; RM_all at equal length: {0}, −5.00 [−5.00, −5.00]"
+    for params, verdict in ((run_params, "undecided"), (five, "base better")):
+        comparison = read_comparison(results, params)
+        assert claims(comparison) == {"RJS adversarial − base": shown.format(verdict)}
+        assert f"- RJS adversarial − base: {shown.format(verdict)}" in markdown(comparison)
 
 
 def test_means_over_replicates_by_hand(results, run_params):
@@ -313,14 +331,20 @@ def test_gold_is_neither_expected_nor_shown_where_it_is_unknown(results_without_
     comparison = read_comparison(results_without_gold, hh_params)
     summary = comparison.summary()
     base = {name: value["value"] for name, value in summary["policies"]["rjs-base"]["rounds"]["r1"].items()}
-    assert base == pytest.approx({"reward_all": 10.0, "win_rate_reward_all": 1.0, "kl_to_sft": 0.5, "length": 6.5})
+    assert base == pytest.approx(
+        {"reward_all": 10.0, "reward_all_equal_length": 10.0, "win_rate_reward_all": 1.0, "kl_to_sft": 0.5, "length": 6.5}
+    )
     assert set(summary["differences"]["rjs-adversarial"]["rounds"]["r2"]) == set(base)
     on_pairs = {"human_accuracy", "human_accuracy_helpful", "human_accuracy_standard_error", "ece", "ace", "mce"}
     assert set(summary["reward_models"]["base"]) == on_pairs
     assert set(summary["reward_models"]["rjs-base-s0"]["r2"]) == {*on_pairs, "golden_accuracy"}
-    assert claims(comparison) == {"RJS adversarial − base": "RM_all: base better, −5.00 [−5.00, −5.00]"}
+    shown = "RM_all: undecided, −5.00 [−5.00, −5.00]; RM_all at equal length: undecided, −5.00 [−5.00, −5.00]"
+    assert claims(comparison) == {"RJS adversarial − base": shown}
     text = markdown(comparison)
-    assert text.startswith(GOLD_UNKNOWN) and "| policy | RM_all | Wins by RM_all, % | KL to SFT, nats | Length, tokens |" in text
+    assert (
+        text.startswith(GOLD_UNKNOWN)
+        and "| policy | RM_all | RM_all at equal length | Wins by RM_all, % | KL to SFT, nats | Length, tokens |" in text
+    )
 
 
 def test_gold_that_an_earlier_run_left_is_not_shown(results, results_without_gold, hh_params, run_params):
@@ -378,7 +402,7 @@ def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tm
     assert where == tmp_path / "report" / "index.html"
     assert json.loads((tmp_path / "report/summary.json").read_text())["num_test_prompts"] == 4
     printed = capsys.readouterr().out
-    assert "RJS adversarial" in printed and "base better" in printed
+    assert "RJS adversarial" in printed and "undecided" in printed and "base better" not in printed and "adversarial better" not in printed
     assert max(map(len, printed.splitlines()[:12])) <= 140
     budget = json.loads((tmp_path / "report/summary.json").read_text())["budget"]
     assert budget["rjs-base-s0"]["r2"]["num_samples"] == 16 and budget["sft-s0"]["r0"]["num_tokens_trained"] == 1100
@@ -459,5 +483,5 @@ def test_missing_or_broken_game_is_named(results, run_params):
     with pytest.raises(DataError, match=r"s0/game/rjs-base/metrics.json: no dynamics, over_optimisation, shift; run the stage game"):
         read_comparison(results, run_params)
     file.unlink()
-    with pytest.raises(MissingInputError, match=r"rjs-base-s0/metrics.json: no such file"):
+    with pytest.raises(MissingInputError, match=r"s0/game/rjs-base/metrics.json: no such file"):
         read_comparison(results, run_params)
