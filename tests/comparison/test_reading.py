@@ -228,7 +228,7 @@ def test_gains_and_losses_by_subset(results, five):
 
 
 def test_a_score_at_equal_length_is_less_what_length_adds(results, run_params):
-    """RM_all of all policies is 10 and 2 a token, of a length that has nothing to do with policy or prompt. Were responses as long as SFT's,
+    """RM_all of all policies is 10 and 2 a token, of a length without regard to policy or prompt. Were responses as long as SFT's,
     10 and 2 a token of SFT's own would be left."""
     rng = np.random.default_rng(0)
     lengths = {name: rng.integers(5, 50, size=4).tolist() for name in GOLD}
