@@ -43,7 +43,8 @@ def decide(budget: float) -> int:
     Raises:
         ConfigError: params.yaml states no looks, or cannot be changed.
     """
-    started, seconds_a_seed, params = time.monotonic(), None, load_params(PARAMS)
+    started, params = time.monotonic(), load_params(PARAMS)
+    seconds_a_seed: float | None = None
     if not params.claims.looks:
         raise ConfigError(
             f"{PARAMS}: claims.looks: [], one look alone; state the numbers of seeds to look at before the first, as [6, 12, 24, 48]"
@@ -73,7 +74,8 @@ def decide(budget: float) -> int:
         if status := subprocess.run([sys.executable, "-m", "pipeline.repro"], check=False).returncode:
             return status
         params = load_params(PARAMS)
-        seconds_a_seed = (time.monotonic() - before) / max(1, num_new)
+        if num_new > 0:
+            seconds_a_seed = (time.monotonic() - before) / num_new
 
 
 def say(text: str) -> None:

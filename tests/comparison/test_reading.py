@@ -115,6 +115,14 @@ def results(tmp_path, run_params):
 
 
 @pytest.fixture
+def five(results, run_params):
+    """Params of a run of five replicates, as many as may be decided; all have left the same."""
+    for seed in range(1, 5):
+        shutil.copytree(results / "s0", results / f"s{seed}")
+    return run_params.model_copy(update={"run": run_params.run.model_copy(update={"seeds": list(range(5))})})
+
+
+@pytest.fixture
 def hh_params(run_params):
     """The same on data without gold."""
     unjudged = run_params.judge.model_copy(update={"rounds": [], "human_pairs": []})
@@ -147,9 +155,9 @@ def test_means_are_those_worked_by_hand(summary):
         "gold_helpful": 1.5,
         "gold_harmless": 0.5,
         "reward_all": 10.0,
-        "reward_all_equal_length": 10.0,
         "win_rate_gold": 1.0,
         "win_rate_reward_all": 1.0,
+        "reward_all_equal_length": 10.0,
         "kl_to_sft": 0.5,
         "length": 6.5,
         "refusal_rate": 0.5,
@@ -170,42 +178,31 @@ def test_win_rate_is_that_of_the_evaluate_module(summary, name):
     assert summary["policies"][arm]["rounds"][round_id]["win_rate_gold"]["value"] == pytest.approx(expected)
 
 
-@pytest.fixture
-def five(results, run_params):
-    """Params of five seeds whose replicates are all the same, made by calling it: differences are then without doubt."""
-
-    def copied():
-        for seed in range(1, 5):
-            shutil.copytree(results / "s0", results / f"s{seed}")
-        return run_params.model_copy(update={"run": run_params.run.model_copy(update={"seeds": list(range(5))})})
-
-    return copied
-
-
-def test_a_constant_paired_difference_has_no_width(summary):
-    """Gold differs from prompt to prompt, its difference does not: unpaired intervals would overlap."""
-    difference = summary["differences"]["rjs-adversarial"]["rounds"]["r1"]
-    assert difference["gold"] == {"value": 1.0, "low": 1.0, "high": 1.0, "standard_error": 0.0}
+def test_a_constant_paired_difference_has_no_width_and_is_decided(results, five, summary):
+    """Gold differs from prompt to prompt, its difference does not: unpaired intervals would overlap. One replicate decides nothing."""
+    constant = {"value": 1.0, "low": 1.0, "high": 1.0, "standard_error": 0.0}
+    assert summary["differences"]["rjs-adversarial"]["rounds"]["r1"]["gold"] == constant
     policies = summary["policies"]
+    for kind in ("base", "adversarial"):
+        for seed in five.run.seeds:
+            name = f"s0/arms/rjs-{kind}"
+            write_jsonl(results / f"s{seed}/arms/rjs-{kind}/r2/evaluation/prompts.jsonl", rows(GOLD[f"{name}/r1"]))
+    difference = read_comparison(results, five).summary()["differences"]["rjs-adversarial"]["rounds"]["r2"]
+    assert difference["gold"] == constant | {"verdict": "adversarial better"}
     assert policies["rjs-adversarial"]["rounds"]["r1"]["gold"]["low"] <= policies["rjs-base"]["rounds"]["r1"]["gold"]["high"]
 
 
-def test_one_seed_decides_nothing_however_sure_its_prompts(summary):
-    difference = summary["differences"]["rjs-adversarial"]["rounds"]["r2"]
-    assert (difference["gold_harmless"]["low"], difference["gold_harmless"]["high"]) == (-2.0, -2.0)
-    assert {found.get("verdict") for found in difference.values()} == {"undecided", None}
-
-
-def test_verdicts_follow_the_better_side_of_each_metric(results, run_params, five):
+def test_verdicts_follow_the_better_side_of_each_metric(results, five):
     refusing = rows(GOLD["s0/arms/rjs-adversarial/r2"])
     for row in refusing:
         row["refused"] = row["complied"] = 1
-    write_jsonl(results / "s0/arms/rjs-adversarial/r2/evaluation/prompts.jsonl", refusing)
-    for row, value in zip(refusing, GOLD["s0/arms/rjs-adversarial/r2"], strict=True):
+    for seed in five.run.seeds:
+        write_jsonl(results / f"s{seed}/arms/rjs-adversarial/r2/evaluation/prompts.jsonl", refusing)
+    for row in refusing:
         row["refused"] = row["complied"] = 0
-        row["gold"] = value
-    write_jsonl(results / "s0/arms/rjs-base/r2/evaluation/prompts.jsonl", refusing)
-    difference = read_comparison(results, five()).summary()["differences"]["rjs-adversarial"]["rounds"]["r2"]
+    for seed in five.run.seeds:
+        write_jsonl(results / f"s{seed}/arms/rjs-base/r2/evaluation/prompts.jsonl", refusing)
+    difference = read_comparison(results, five).summary()["differences"]["rjs-adversarial"]["rounds"]["r2"]
     assert {name: difference[name].get("verdict") for name in ("refusal_rate", "compliance_rate", "gold", "length", "kl_to_sft")} == {
         "refusal_rate": "base better",
         "compliance_rate": "base better",
@@ -216,15 +213,14 @@ def test_verdicts_follow_the_better_side_of_each_metric(results, run_params, fiv
 
 
 def test_gains_and_losses_by_subset(results, five):
-    """Round 2: +1 on helpful, -2 on harmless, so -0.5 in all. Round 1 is not judged."""
-    rounds = read_comparison(results, five()).summary()["differences"]["rjs-adversarial"]["rounds"]
-    shown = {name: (rounds["r2"][name]["value"], rounds["r2"][name]["verdict"]) for name in ("gold_helpful", "gold_harmless", "gold")}
+    """Round 2: +1 on helpful, -2 on harmless, so -0.5 in all."""
+    difference = read_comparison(results, five).summary()["differences"]["rjs-adversarial"]["rounds"]["r2"]
+    shown = {name: (difference[name]["value"], difference[name]["verdict"]) for name in ("gold_helpful", "gold_harmless", "gold")}
     assert shown == {
         "gold_helpful": (1.0, "adversarial better"),
         "gold_harmless": (-2.0, "base better"),
         "gold": (-0.5, "base better"),
     }
-    assert "verdict" not in rounds["r1"]["gold"]
 
 
 def test_a_score_at_equal_length_is_less_what_length_adds(results, run_params):
@@ -303,12 +299,12 @@ def test_value_that_is_no_number_is_refused(results, run_params):
         read_comparison(results, run_params)
 
 
-def test_claims_say_who_is_better_and_by_how_much(results, five):
-    comparison = read_comparison(results, five())
-    rm_all = "base better, −5.00 [−5.00, −5.00]"
-    line = f"Gold: base better, −0.50 [−0.50, −0.50]; RM_all: {rm_all}; RM_all at equal length: {rm_all}"
-    assert claims(comparison) == {"RJS adversarial − base": line}
-    assert f"- RJS adversarial − base: {line}" in markdown(comparison) and "of runs (Holm)" in markdown(comparison)
+def test_claims_say_who_is_better_and_by_how_much(results, run_params, five):
+    shown = "Gold: {0}, −0.50 [−0.50, −0.50]; RM_all: {0}, −5.00 [−5.00, −5.00]; RM_all at equal length: {0}, −5.00 [−5.00, −5.00]"
+    for params, verdict in ((run_params, "undecided"), (five, "base better")):
+        comparison = read_comparison(results, params)
+        assert claims(comparison) == {"RJS adversarial − base": shown.format(verdict)}
+        assert f"- RJS adversarial − base: {shown.format(verdict)}" in markdown(comparison)
 
 
 def test_means_over_replicates_by_hand(results, run_params):
@@ -358,8 +354,8 @@ def test_gold_is_neither_expected_nor_shown_where_it_is_unknown(results_without_
     on_pairs = {"human_accuracy", "human_accuracy_helpful", "human_accuracy_standard_error", "ece", "ace", "mce"}
     assert set(summary["reward_models"]["base"]) == on_pairs
     assert set(summary["reward_models"]["rjs-base-s0"]["r2"]) == {*on_pairs, "golden_accuracy"}
-    undecided = "undecided, −5.00 [−5.00, −5.00]"
-    assert claims(comparison) == {"RJS adversarial − base": f"RM_all: {undecided}; RM_all at equal length: {undecided}"}
+    shown = "RM_all: undecided, −5.00 [−5.00, −5.00]; RM_all at equal length: undecided, −5.00 [−5.00, −5.00]"
+    assert claims(comparison) == {"RJS adversarial − base": shown}
     text = markdown(comparison)
     assert (
         text.startswith(GOLD_UNKNOWN)
@@ -422,7 +418,7 @@ def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tm
     assert where == tmp_path / "report" / "index.html"
     assert json.loads((tmp_path / "report/summary.json").read_text())["num_test_prompts"] == 4
     printed = capsys.readouterr().out
-    assert "RJS adversarial" in printed and "undecided" in printed and "better" not in printed
+    assert "RJS adversarial" in printed and "undecided" in printed and "base better" not in printed and "adversarial better" not in printed
     assert max(map(len, printed.splitlines()[:12])) <= 140
     budget = json.loads((tmp_path / "report/summary.json").read_text())["budget"]
     assert budget["rjs-base-s0"]["r2"]["num_samples"] == 16 and budget["sft-s0"]["r0"]["num_tokens_trained"] == 1100
@@ -503,5 +499,5 @@ def test_missing_or_broken_game_is_named(results, run_params):
     with pytest.raises(DataError, match=r"s0/game/rjs-base/metrics.json: no dynamics, over_optimisation, shift; run the stage game"):
         read_comparison(results, run_params)
     file.unlink()
-    with pytest.raises(MissingInputError, match=r"rjs-base-s0/metrics.json: no such file"):
+    with pytest.raises(MissingInputError, match=r"s0/game/rjs-base/metrics.json: no such file"):
         read_comparison(results, run_params)
