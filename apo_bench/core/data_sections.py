@@ -32,6 +32,14 @@ class EmbeddedData(Data):
     """The embedded corpus: how many of what. Prompts of the splits are disjoint."""
 
     source: Literal["embedded"]
+    num_topics: Count
+    """Harmless requests of the corpus that the world has: the first of them. A smaller world is one that a smaller model masters."""
+    num_misdeeds: Count
+    """Requests to be declined."""
+    num_contexts: Count
+    """Circumstances of each kind of request."""
+    num_templates: Count
+    """Ways to put a question."""
     num_pretraining_examples: Count
     num_demonstrations: Count
     harmful_fraction: Fraction

@@ -26,7 +26,7 @@ def prepare_embedded(settings: EmbeddedData) -> tuple[dict[str, Rows], dict[str,
     Raises:
         DataError: the corpus has too few prompts for the sizes asked for, or two splits share a prompt.
     """
-    corpus = load_corpus()
+    corpus = load_corpus().first(settings.num_topics, settings.num_misdeeds, settings.num_contexts, settings.num_templates)
     splits = _split_prompts(corpus, settings)
     pairs = {name: _draw_pairs(corpus, splits[name], settings, name) for name in ("rm", "lm", "validation", "test")}
     temperature = label_temperature([pair["gold"] for rows in pairs.values() for pair in rows], settings.label_agreement)
