@@ -17,6 +17,8 @@ class Data(Section):
     num_lm_prompts: Count
     num_game_prompts: Count
     """Prompts of each half that the game samples from; those of the RM half have a golden response."""
+    num_further_pairs: Annotated[int, Field(ge=0)]
+    """Human pairs beside those of the RM half, for the reward model that is trained as long as the game's without the game."""
     num_validation_prompts: Count
     num_test_prompts: Count
 

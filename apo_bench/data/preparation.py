@@ -17,6 +17,15 @@ DEMONSTRATION_QUALITY = (0.2, 0.9)
 """Mixed demonstrations leave alignment room above the SFT policy."""
 PAIR_QUALITY = (0.0, 1.0)
 
+SPLITS = {
+    "rm": "num_rm_prompts",
+    "lm": "num_lm_prompts",
+    "validation": "num_validation_prompts",
+    "test": "num_test_prompts",
+    "further": "num_further_pairs",
+}
+"""Splits with human pairs, one a prompt, and the key of their size."""
+
 Rows = list[dict[str, Any]]
 
 
@@ -28,7 +37,7 @@ def prepare_embedded(settings: EmbeddedData) -> tuple[dict[str, Rows], dict[str,
     """
     corpus = load_corpus().first(settings.num_topics, settings.num_misdeeds, settings.num_contexts, settings.num_templates)
     splits = _split_prompts(corpus, settings)
-    pairs = {name: _draw_pairs(corpus, splits[name], settings, name) for name in ("rm", "lm", "validation", "test")}
+    pairs = {name: _draw_pairs(corpus, splits[name], settings, name) for name in SPLITS if splits[name]}
     temperature = label_temperature([pair["gold"] for rows in pairs.values() for pair in rows], settings.label_agreement)
     files: dict[str, Rows] = {}
     agreements = []
@@ -98,14 +107,14 @@ def _split_prompts(corpus: Corpus, settings: EmbeddedData) -> dict[str, list[tup
     for prompts in by_subset.values():
         rng.shuffle(prompts)
     splits: dict[str, list[tuple[str, Situation]]] = {}
-    for name in ("rm", "lm", "validation", "test"):
-        size = getattr(settings, f"num_{name}_prompts")
+    for name, key in SPLITS.items():
+        size = getattr(settings, key)
         num_harmful = round(size * settings.harmful_fraction)
         chosen = []
         for subset, count in (("harmless", num_harmful), ("helpful", size - num_harmful)):
             if count > len(by_subset[subset]):
                 left = len(by_subset[subset])
-                raise DataError(f"num_{name}_prompts: {count} {subset} prompts wanted, {left} left of the corpus; ask for fewer")
+                raise DataError(f"{key}: {count} {subset} prompts wanted, {left} left of the corpus; ask for fewer")
             chosen += by_subset[subset][:count]
             del by_subset[subset][:count]
         rng.shuffle(chosen)
@@ -132,11 +141,16 @@ def _draw_pairs(corpus: Corpus, prompts: list[tuple[str, Situation]], settings: 
 
 
 def _label(pair: dict[str, Any], temperature: float, rng: random.Random) -> tuple[dict[str, Any], bool | None]:
-    """The human pair, and whether its label agrees with gold (None for a tie)."""
+    """The human pair, and whether its label agrees with gold (None for a tie).
+
+    Its probability is rounded to what a label is known by in any case, so that the file is the same whatever the last bits of exp are.
+    """
     first, second = pair["gold"]
-    prefers_first = rng.random() < _sigmoid((first - second) / temperature)
+    probability = round(_sigmoid((first - second) / temperature), 6)
+    prefers_first = rng.random() < probability
     chosen, rejected = pair["responses"] if prefers_first else reversed(pair["responses"])
     row = {**{key: pair[key] for key in ("id", "subset", "dialogue")}, "chosen": chosen, "rejected": rejected}
+    row["probability"] = probability if prefers_first else round(1 - probability, 6)
     return row, None if first == second else prefers_first == (first > second)
 
 

@@ -72,19 +72,28 @@ def score_samples(
     finished = [[True, *row["finished"]] for row in samples]
     groups = encode_records(tokenizer, samples, responses, max_length, compute.max_prompt_length, finished)
     rewards = _group_rewards(model, tokenizer, groups, "score samples")
-    golden_rewards, sample_rewards = rewards[:, 0], rewards[:, 1:]
-    num_samples = sample_rewards.shape[1]
+    scored, metrics = _scored(samples, rewards[:, 0], rewards[:, 1:], has_gold)
+    return scored, {"num_reward_calls": rewards[:, 1:].size, "num_tokens_read": count_tokens(group[1:] for group in groups), **metrics}
+
+
+def score_samples_by_gold(samples: Rows, golden: Rows) -> tuple[Rows, dict[str, float]]:
+    """As `score_samples`, by the true reward: no model is asked."""
+    rewards = np.array(
+        [gold_rewards(row["dialogue"], [best["response"], *row["responses"]]) for row, best in zip(samples, golden, strict=True)],
+        dtype=np.float64,
+    )
+    return _scored(samples, rewards[:, 0], rewards[:, 1:], has_gold=True)
+
+
+def _scored(samples: Rows, golden_N: np.ndarray, rewards_NK: np.ndarray, has_gold: bool) -> tuple[Rows, dict[str, float]]:
+    """Records of kind `scores`, and what the rewards of golden responses and of samples say of who gave them."""
+    golden_accuracy = compute_metric("preference_accuracy", np.repeat(golden_N, rewards_NK.shape[1]), rewards_NK.flatten())
     metrics = {
-        "num_reward_calls": sample_rewards.size,
-        "num_tokens_read": count_tokens(group[1:] for group in groups),
-        "mean_reward": float(sample_rewards.mean()),
-        "golden_accuracy": compute_metric("preference_accuracy", np.repeat(golden_rewards, num_samples), sample_rewards.flatten())[
-            "preference_accuracy"
-        ],
-        **(_gold_of_samples(samples, sample_rewards) if has_gold else {}),
+        "mean_reward": float(rewards_NK.mean()),
+        "golden_accuracy": golden_accuracy["preference_accuracy"],
+        **(_gold_of_samples(samples, rewards_NK) if has_gold else {}),
     }
-    scored = [{**row, "rewards": values} for row, values in zip(samples, sample_rewards.tolist(), strict=True)]
-    return scored, metrics
+    return [{**row, "rewards": values} for row, values in zip(samples, rewards_NK.tolist(), strict=True)], metrics
 
 
 def _ordered_pairs(gold_K: np.ndarray) -> list[tuple[int, int]]:
