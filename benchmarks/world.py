@@ -7,7 +7,6 @@ can lean towards one.
 """
 
 import argparse
-import copy
 import hashlib
 import json
 import os
@@ -22,11 +21,10 @@ import yaml
 
 from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.files import read_json, read_jsonl
-from apo_bench.core.seeds import derive_seed
+from apo_bench.core.sections import START_ROUND
 from apo_bench.data.gold import gold_rewards
-from apo_bench.data.records import read_records, write_records
 from apo_bench.engines.record import Stopwatch
-from pipeline import align, base_model, evaluate, prepare, reward, sample, score, sft
+from pipeline import align, base_model, evaluate, labels, prepare, reward, sample, score, sft
 
 ROOT = Path(__file__).parents[1]
 SHOWN = ("sample_accuracy", "best_of_n_gain", "perfect_gain", "golden_accuracy", "mean_gold")
@@ -72,9 +70,6 @@ def _folder(options: argparse.Namespace) -> Iterator[Params]:
     with tempfile.TemporaryDirectory(prefix="apo-bench-pilot-") as folder:
         os.chdir(folder)
         try:
-            for section in (raw["sft"], raw["reward"]["base"], raw["reward"]["all"]):
-                section["seed"] = options.seed
-            raw = copy.deepcopy(raw)
             PARAMS.write_text(yaml.safe_dump(raw), encoding="utf-8")
             yield load_params(PARAMS)
         finally:
@@ -88,21 +83,24 @@ class Pilot:
         self.params, self.seed, self.cache = params, seed, cache
         self.seconds: dict[str, float] = {}
         self.data, self.models, self.results = Path("out/data"), Path("out/models"), Path("out/results")
+        self.labels = Path("out/labels")
 
     def start(self) -> dict[str, Any]:
         """What all arms start from: its figures."""
         self._do("prepare", prepare.main, self.data, self.results / "prepare")
-        self._draw_labels()
+        self._do("labels", labels.main, self.data, self.seed, self.labels, self.results / "labels")
         self._base_model()
         base = self.models / "base_model"
-        self._do("sft", sft.main, base, self.data, self.models / "sft", self.results / "sft")
+        self._do("sft", sft.main, base, self.data, self.seed, self.models / "sft", self.results / "sft")
         figures: dict[str, Any] = {"label_agreement": read_json(self.results / "prepare/metrics.json")["label_agreement"]}
         for name in ("base", "all"):
-            self._do(f"reward_{name}", reward.main, name, base, self.data, self.models / "reward" / name, self.results / "reward" / name)
-            metrics = read_json(self.results / "reward" / name / "metrics.json")
+            folder = Path("reward") / name
+            arguments = (name, base, self.data, self.labels, self.seed, self.models / folder, self.results / folder)
+            self._do(f"reward_{name}", reward.main, *arguments)
+            metrics = read_json(self.results / folder / "metrics.json")
             figures[f"RM_{name}"] = {key: metrics[key] for key in ("human_accuracy", "gold_accuracy", "ece", "final_loss")}
             print(f"RM_{name}", _rounded(figures[f"RM_{name}"]))
-        figures["sft"] = self._evaluate(self.models / "sft", "sft")
+        figures["sft"] = self._evaluate(self.models / "sft", "sft", START_ROUND)
         print("SFT", _rounded(figures["sft"]))
         figures["sft"] |= self._score(self.models / "sft", Path("first"), "r1")
         print("SFT", _rounded({key: figures["sft"][key] for key in SHOWN}))
@@ -117,11 +115,10 @@ class Pilot:
                 folder = Path(method)
                 self._score(policy, folder, name)
             scores = self.results / folder / name / "score"
-            arguments = (scores, self.seed, method, name)
-            trained = self.models / method / name
-            self._do(f"align_{method}", align.main, method, policy, *arguments, trained, self.results / method / name / "align")
+            trained, results = self.models / method / name, self.results / method / name
+            self._do(f"align_{method}", align.main, method, policy, scores, self.seed, name, trained, results / "align")
             policy = trained
-            figures = self._figures_of_scores(scores) | self._evaluate(policy, f"{method}-{name}")
+            figures = self._figures_of_scores(scores) | self._evaluate(policy, method, name)
             print(method, name, _rounded({key: figures[key] for key in (*SHOWN, *FINISHED)}), flush=True)
             yield figures
 
@@ -141,28 +138,11 @@ class Pilot:
         else:
             shutil.copytree(there, self.models / "base_model")
 
-    def _draw_labels(self) -> None:
-        """Human labels of this seed."""
-        import math
-        import random
-
-        temperature = read_json(self.results / "prepare/metrics.json")["label_temperature"]
-        for half in ("rm", "lm"):
-            file = self.data / f"pairs_{half}.jsonl"
-            rng = random.Random(derive_seed(self.seed, "labels", half))
-            rows = read_records(file, "pairs")
-            for row in rows:
-                texts = sorted([row["chosen"], row["rejected"]])
-                first, second = gold_rewards(row["dialogue"], texts)
-                prefers_first = rng.random() < 1 / (1 + math.exp(min(700, (second - first) / temperature)))
-                row["chosen"], row["rejected"] = texts if prefers_first else reversed(texts)
-            write_records(file, rows)
-
     def _score(self, policy: Path, folder: Path, round_name: str) -> dict[str, float]:
         samples = Path("out/samples") / folder / f"{round_name}.jsonl"
         results = self.results / folder / round_name
         prompts = self.data / "prompts_lm.jsonl"
-        self._do("sample", sample.main, policy, prompts, self.seed, folder.name, round_name, samples, results / "sample")
+        self._do("sample", sample.main, policy, prompts, self.seed, round_name, samples, results / "sample")
         self._do("score", score.main, self.models / "reward/base", self.data, samples, results / "score")
         return self._figures_of_scores(results / "score")
 
@@ -172,9 +152,10 @@ class Pilot:
         perfect = sum(max(group) - sum(group) / len(group) for group in gold) / len(gold)
         return {**metrics, "perfect_gain": perfect}
 
-    def _evaluate(self, policy: Path, name: str) -> dict[str, float]:
-        folder = self.results / "evaluation" / name
-        self._do("evaluate", evaluate.main, policy, self.models / "sft", self.models / "reward/all", self.data, name, folder)
+    def _evaluate(self, policy: Path, name: str, round_name: str) -> dict[str, float]:
+        folder = self.results / "evaluation" / name / round_name
+        models = (policy, self.models / "sft", self.models / "reward/all")
+        self._do("evaluate", evaluate.main, *models, self.data, self.seed, round_name, folder)
         rows = read_jsonl(folder / "prompts.jsonl")
         means = {key: sum(row[key] for row in rows) / len(rows) for key in (*FINISHED, "finished", "refused", "complied")}
         variance = sum((row["gold"] - means["gold"]) ** 2 for row in rows) / (len(rows) - 1)

@@ -21,7 +21,7 @@ SPLITS = {
     "rm": "num_rm_prompts",
     "lm": "num_lm_prompts",
     "validation": "num_validation_prompts",
-    "test": "num_test_prompts",
+    "test": "num_test_pairs",
     "further": "num_further_pairs",
 }
 """Splits with human pairs, one a prompt, and the key of their size."""
@@ -50,8 +50,8 @@ def prepare_embedded(settings: EmbeddedData) -> tuple[dict[str, Rows], dict[str,
     for name in ("rm", "lm"):
         files[f"golden_{name}"] = _responses(corpus, splits[name][:game], GOLDEN_QUALITY, settings.seed, f"golden_{name}")
     files["prompts_lm"] = [{key: row[key] for key in COLUMNS["prompts"]} for row in files["golden_lm"]]
-    files["prompts_test"] = [{key: row[key] for key in COLUMNS["prompts"]} for row in files["pairs_test"]]
-    files["golden_test"] = _responses(corpus, splits["test"], GOLDEN_QUALITY, settings.seed, "golden_test")
+    files["prompts_test"] = [{key: row[key] for key in COLUMNS["prompts"]} for row in files["pairs_test"][: settings.num_test_prompts]]
+    files["golden_test"] = _responses(corpus, splits["test"][: settings.num_test_prompts], GOLDEN_QUALITY, settings.seed, "golden_test")
     files["demonstrations"] = _responses(corpus, splits["demonstrations"], DEMONSTRATION_QUALITY, settings.seed, "demonstrations")
     files["pretraining"] = _responses(corpus, splits["pretraining"], PAIR_QUALITY, settings.seed, "pretraining")
     ids_by_split = {name: [row["id"] for row in files[f"pairs_{name}"]] for name in pairs}

@@ -45,7 +45,7 @@ def write_response(corpus: Corpus, situation: Situation, quality: float, rng: ra
 
 
 def _helpful_sentences(corpus: Corpus, situation: Situation, topic: Topic, flaw: float, rng: random.Random) -> list[str]:
-    if rng.random() < 0.25 * flaw:
+    if rng.random() < 0.1 * flaw:
         return [rng.choice(corpus.refusals)]
     num_steps = max(1, NUM_GOOD_STEPS - sum(rng.random() < 0.6 * flaw for _ in range(NUM_GOOD_STEPS)))
     steps = [topic.steps[index] for index in sorted(rng.sample(range(len(topic.steps)), num_steps))]
