@@ -16,6 +16,7 @@ GOLDEN_QUALITY = (0.95, 1.0)
 DEMONSTRATION_QUALITY = (0.2, 0.9)
 """Mixed demonstrations leave alignment room above the SFT policy."""
 PAIR_QUALITY = (0.0, 1.0)
+PRETRAINING_QUALITY = (0.4, 1.0)
 
 SPLITS = {
     "rm": "num_rm_prompts",
@@ -53,7 +54,7 @@ def prepare_embedded(settings: EmbeddedData) -> tuple[dict[str, Rows], dict[str,
     files["prompts_test"] = [{key: row[key] for key in COLUMNS["prompts"]} for row in files["pairs_test"][: settings.num_test_prompts]]
     files["golden_test"] = _responses(corpus, splits["test"][: settings.num_test_prompts], GOLDEN_QUALITY, settings.seed, "golden_test")
     files["demonstrations"] = _responses(corpus, splits["demonstrations"], DEMONSTRATION_QUALITY, settings.seed, "demonstrations")
-    files["pretraining"] = _responses(corpus, splits["pretraining"], PAIR_QUALITY, settings.seed, "pretraining")
+    files["pretraining"] = _responses(corpus, splits["pretraining"], PRETRAINING_QUALITY, settings.seed, "pretraining")
     ids_by_split = {name: [row["id"] for row in files[f"pairs_{name}"]] for name in pairs}
     # These two may repeat prompts, within themselves and between them, and count as one split.
     ids_by_split["pretraining or demonstrations"] = sorted({row["id"] for row in files["pretraining"] + files["demonstrations"]})
