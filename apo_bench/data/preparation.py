@@ -13,7 +13,7 @@ from apo_bench.data.records import COLUMNS, format_dialogue, prompt_id
 from apo_bench.data.writer import all_prompts, write_response
 
 GOLDEN_QUALITY = (0.95, 1.0)
-DEMONSTRATION_QUALITY = (0.2, 0.9)
+DEMONSTRATION_QUALITY = (0.0, 0.7)
 """Mixed demonstrations leave alignment room above the SFT policy."""
 PAIR_QUALITY = (0.0, 1.0)
 PRETRAINING_QUALITY = (0.4, 1.0)
