@@ -37,7 +37,5 @@ def main(policy: Path, reward_model: Path, reward_all: Path, data: Path, seed: i
         for group, choice in zip(groups, rewards_PN.argmax(dim=1).tolist(), strict=True)
     ]
     sft = load_language_model(policy, compute)
-    rows = evaluate_policy(
-        sft, sft, load_reward_model(reward_all, compute), tokenizer, prompts, best, compute, max_length, params.has_gold
-    )
+    rows = evaluate_policy(sft, sft, load_reward_model(reward_all, compute), tokenizer, prompts, best, compute, max_length, params.has_gold)
     return write_evaluation(rows, results), results

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
-from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.core.sections import START_ROUND
+from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.engines.sampling import sample_responses
 from apo_bench.evaluation.policies import evaluate_policy, write_evaluation

@@ -47,7 +47,7 @@ def main(name: str, base: Path, data: Path, labels: Path, seed: int, output: Pat
 def as_long_as_the_game(
     params: Params, settings: RewardTraining, pairs: dict[str, list[dict[str, Any]]]
 ) -> tuple[RewardTraining, list[dict[str, Any]]]:
-    """Settings with the batch that keeps RM_base's number of steps, and the further pairs that have as many sequences as the game's groups."""
+    """Settings with the batch that keeps RM_base's number of steps, and further pairs with as many sequences as the game's groups have."""
     further = pairs["further"][: params.num_further_pairs]
     num_steps = -(-len(pairs["rm"]) // settings.batch_size)
     return settings.model_copy(update={"batch_size": -(-(len(pairs["rm"]) + len(further)) // num_steps)}), further

@@ -11,7 +11,7 @@ from apo_bench.models.tokenizer import load_tokenizer
 
 
 def main(policy: Path, prompts: Path, seed: int, round: str, output: Path, results: Path) -> tuple[str, Path]:
-    """Samples from POLICY for the PROMPTS file, writes what it took to RESULTS; SEED and ROUND name the random draws, which all arms share."""
+    """Samples from POLICY for the PROMPTS file, writes what it took to RESULTS; SEED and ROUND name the draws, which all arms share."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     rows = read_records(prompts, "prompts")

@@ -20,11 +20,7 @@ def main(base: Path, data: Path, seed: int, output: Path, results: Path) -> tupl
     settings, compute = params.sft, params.compute
     rows = read_records(data / "demonstrations.jsonl", "responses") if settings.epochs else []
     model, tokenizer = load_language_model(base, compute, for_training=True), load_tokenizer(base)
-    history = (
-        fine_tune(model, tokenizer, rows, settings, compute, training_engine(params), derive_seed(seed, "sft"), "SFT")
-        if rows
-        else []
-    )
+    history = fine_tune(model, tokenizer, rows, settings, compute, training_engine(params), derive_seed(seed, "sft"), "SFT") if rows else []
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder)
     return write_training(results, history, {"num_examples": len(rows)}), output

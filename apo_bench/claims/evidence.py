@@ -14,7 +14,8 @@ from apo_bench.claims.paper import Contrast, PolicyCell, RewardCell
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
-from apo_bench.core.sections import FIRST_ROUND
+from apo_bench.core.layout import Arm, reference_name, reward
+from apo_bench.core.sections import BASE
 from apo_bench.evaluation.statistics import PromptBootstrap
 
 
@@ -50,10 +51,12 @@ class Evidence:
             draws_DP = self._pair_counts()
             values_S, draws_DS = calibration_contrast(terms), resampled_calibration_contrast(terms, draws_DP)
         else:
-            values_SP = np.sum([weight * self._values_SP(cell) for weight, cell in contrast.terms], axis=0)
+            terms_SP = [weight * self._values_SP(cell) for weight, cell in contrast.terms]
+            num_common = min(values_SP.shape[1] for values_SP in terms_SP)  # earlier rounds answer the first prompts alone
+            values_SP = np.sum([values_SP[:, :num_common] for values_SP in terms_SP], axis=0)
             if contrast.measure == "wins by RM_all":
                 values_SP = 0.5 * np.sign(values_SP)
-            draws_DP = self._pair_counts() if contrast.measure == "accuracy" else self._bootstrap.counts_DP
+            draws_DP = self._pair_counts() if contrast.measure == "accuracy" else self._bootstrap.counts_DP[:, :num_common]
             values_S, draws_DS = values_SP.mean(axis=1), draws_DP @ values_SP.T / values_SP.shape[1]
         return infer(values_S, draws_DS, draws_DP.shape[1], self._params.compare.confidence)
 
@@ -61,18 +64,20 @@ class Evidence:
         if isinstance(cell, RewardCell):
             margins_SP = self._margins_SP(cell)
             return (margins_SP > 0) + 0.5 * (margins_SP == 0)
-        arms = [f"{cell.method}-{cell.reward_model}-s{seed}" if cell.reward_model else cell.method for seed in self._params.run.seeds]
-        return np.stack([self._columns[arm, cell.round]["reward_all"] for arm in arms])
+        names = [
+            Arm(cell.method, cell.reward_model, seed).name if cell.reward_model else reference_name(cell.method, seed)
+            for seed in self._params.run.seeds
+        ]
+        return np.stack([self._columns[name, cell.round]["reward_all"] for name in names])
 
     def _margins_SP(self, cell: RewardCell) -> np.ndarray:
-        folders = []
-        for seed in self._params.run.seeds:
-            if not cell.method:
-                folders.append(self._results / "reward" / cell.reward_model)
-            elif cell.round == FIRST_ROUND:
-                folders.append(self._results / "first" / f"s{seed}" / "reward" / cell.reward_model)
-            else:
-                folders.append(self._results / "arms" / f"{cell.method}-{cell.reward_model}-s{seed}" / cell.round / "reward")
+        run = self._params.run
+        folders = [
+            Arm(cell.method, cell.reward_model, seed).reward(self._results, cell.round, run.fixed_reward_models)
+            if cell.method
+            else reward(self._results, cell.reward_model, seed)
+            for seed in run.seeds
+        ]
         return np.stack([self._read(folder) for folder in folders])
 
     def _read(self, folder: Path) -> np.ndarray:
@@ -93,7 +98,7 @@ class Evidence:
         if self._of_pairs is None:
             settings = self._params.compare
             if not self._pairs:
-                self._read(self._results / "reward" / "base")
+                self._read(reward(self._results, BASE, self._params.run.seeds[0]))
             subsets = [subset for _, subset in self._pairs]
             self._of_pairs = PromptBootstrap(subsets, settings.num_bootstrap_draws, settings.confidence, settings.seed)
         return self._of_pairs.counts_DP

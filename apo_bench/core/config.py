@@ -198,8 +198,8 @@ def _check_rewards(params: Params) -> None:
             raise ConfigError(f"reward.{name}: nothing uses this section;{known}") from error
     if NO_ADVERSARIAL in run.fixed_reward_models and params.prepare.num_further_pairs < params.num_further_pairs:
         raise ConfigError(
-            f"prepare.num_further_pairs: {params.prepare.num_further_pairs}, expected {params.num_further_pairs} or more, as many sequences "
-            f"as {params.prepare.num_game_prompts} prompts of the game have: {NO_ADVERSARIAL} is trained on them in their place"
+            f"prepare.num_further_pairs: {params.prepare.num_further_pairs}, expected {params.num_further_pairs} or more, with as many "
+            f"sequences as {params.prepare.num_game_prompts} prompts of the game have: {NO_ADVERSARIAL} is trained on them in their place"
         )
     if run.gold_reward_models and not params.has_gold:
         raise ConfigError(f"run.gold_reward_models: {run.gold_reward_models}, expected [] where gold is unknown (prepare.source)")
@@ -218,8 +218,8 @@ def _check_heads(params: Params) -> None:
 
 def _check_judge(params: Params) -> None:
     for key, seeds in (("judge.seeds", params.judge.seeds), ("game.seeds", params.game.seeds)):
-        if unknown := [seed for seed in seeds if seed not in params.run.seeds]:
-            raise ConfigError(f"{key}: no seed {unknown[0]} in the run; known: {', '.join(map(str, params.run.seeds))}")
+        if strange := [seed for seed in seeds if seed not in params.run.seeds]:
+            raise ConfigError(f"{key}: no seed {strange[0]} in the run; known: {', '.join(map(str, params.run.seeds))}")
     unknown = [name for name in params.judge.rounds if name not in params.run.rounds]
     if unknown:
         raise ConfigError(f"judge.rounds: no round {unknown[0]!r} in the run; known: {', '.join(params.run.rounds)}")

@@ -3,7 +3,7 @@
 Functions take the folder of all models, of all results or of all samples (out/models, ...), in which the tree is the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -45,15 +45,12 @@ class Arm:
         """The policy after a round."""
         return self.folder(models, round_id) / "policy"
 
-    def reward(self, root: Path, round_id: str, run: Run) -> Path:
-        """The reward model, or its results, that trains the policy in a round; round 1's is shared by the methods.
+    def reward(self, root: Path, round_id: str, fixed: Container[str]) -> Path:
+        """The reward model, or its results, that trains the policy in a round, if that is not gold.
 
-        Raises:
-            ValueError: the reward model is gold, of which there is none.
+        Those named in `fixed` are trained once a replicate; the others' of round 1 are shared by the methods.
         """
-        if self.reward_model in run.gold_reward_models:
-            raise ValueError(f"{self.name}: no model, gold is its reward")
-        if self.reward_model in run.fixed_reward_models:
+        if self.reward_model in fixed:
             return reward(root, self.reward_model, self.seed)
         return first(root, self.seed) / "reward" / self.reward_model if round_id == FIRST_ROUND else self.folder(root, round_id) / "reward"
 

@@ -55,7 +55,9 @@ class Run(Section):
             if len(set(values)) != len(values):
                 raise ValueError(f"{key} names something twice: {values}")
         if BASE not in self.fixed_reward_models:
-            raise ValueError(f"fixed_reward_models must contain {BASE}, which the others are compared with; found {self.fixed_reward_models}")
+            raise ValueError(
+                f"fixed_reward_models must contain {BASE}, which the others are compared with; found {self.fixed_reward_models}"
+            )
         for key, known in (("fixed_reward_models", (BASE, NO_ADVERSARIAL)), ("gold_reward_models", (ORACLE,))):
             unknown = [name for name in getattr(self, key) if name not in known]
             if unknown:

@@ -92,7 +92,7 @@ def game_markdown(comparison: Comparison) -> str:
 def _dynamics_table(comparison: Comparison) -> GameTable:
     assert comparison.game
     rows = []
-    for arm in comparison.arms:
+    for arm in comparison.game_arms:
         found = comparison.game.arms[arm.name]["dynamics"]
         if found:
             rows.append((policy_title(arm), found["verdict"], [_cell(found["measures"].get(name), 100, 1, True) for name in DYNAMICS]))
@@ -112,7 +112,7 @@ def _over_optimisation_table(comparison: Comparison) -> GameTable:
     last = comparison.rounds[-1]
     before = [*([START_ROUND]), *comparison.rounds][-2]
     rows = []
-    for arm in comparison.arms:
+    for arm in comparison.game_arms:
         found = comparison.game.arms[arm.name]["over_optimisation"]
         stops, peak = found["stops_after"], found["peak"]
         cells = [
@@ -134,7 +134,7 @@ def _over_optimisation_table(comparison: Comparison) -> GameTable:
 def _shift_table(comparison: Comparison) -> GameTable:
     assert comparison.game
     rows = []
-    for arm in comparison.arms:
+    for arm in comparison.game_arms:
         found = comparison.game.arms[arm.name]["shift"]
         columns = ("base", "own", "gain") if arm.reward_model != FIXED else ("base",)
         for round_id in (name for name in comparison.rounds if name in found["rounds"]):
@@ -157,10 +157,10 @@ def _shift_table(comparison: Comparison) -> GameTable:
 def _frontier_table(comparison: Comparison) -> GameTable:
     assert comparison.game
     rows = []
-    for policy in comparison.policies.values():
-        for round_id, estimates in policy.rounds.items():
-            found = comparison.game.frontier[policy.name][round_id]
-            cells = [_cell(estimates[name].as_dict(), 100, 1) for name in ("refusal_rate", "compliance_rate")]
+    for name, rounds in comparison.game.frontier.items():
+        policy = comparison.replicates[name]
+        for round_id, found in rounds.items():
+            cells = [_cell(policy.path[round_id][rate].as_dict(), 100, 1) for rate in ("refusal_rate", "compliance_rate")]
             standing = f"{'◆ ' if found['is_pareto'] else ''}{STANDINGS[found['standing']]}"
             at = round_id if policy.is_arm else "–"
             rows.append((policy_title(policy), at, [*cells, GameCell(standing), GameCell(f"{100 * found['share']:.0f}")]))
@@ -176,7 +176,7 @@ def _ledger_table(comparison: Comparison) -> GameTable:
     assert comparison.game
     columns = [START_ROUND, *comparison.rounds]
     rows = []
-    for arm in comparison.arms:
+    for arm in comparison.game_arms:
         matrix = comparison.game.arms[arm.name]["matrix"]
         models = [name for name in (FIXED, *comparison.rounds) if name in matrix]
         rows += [(policy_title(arm), f"RM_{name}", _ledger_cells(matrix[name], columns)) for name in models]

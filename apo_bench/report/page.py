@@ -24,7 +24,6 @@ from apo_bench.report.tables import (
     decimal,
     interval,
     last_differences,
-    means_title,
     method_title,
     number,
     policy_title,
@@ -75,7 +74,6 @@ def render_page(comparison: Comparison, settings: Compare, figures: list[Chart],
         findings=_findings(comparison),
         metrics=comparison.metrics,
         units=UNITS,
-        over_seeds=[(means_title(means), means.reward_model, _cells(comparison, means.values)) for means in comparison.over_seeds],
         policies=[
             (policy_title(policy), policy.is_arm, _cells(comparison, policy.rounds[policy.last_round]))
             for policy in table_policies(comparison)
@@ -115,7 +113,7 @@ def _sizes(comparison: Comparison) -> list[tuple[str, str]]:
         ("Methods", ", ".join(dict.fromkeys(str(arm.method).upper() for arm in arms))),
         ("Reward models", ", ".join(dict.fromkeys(str(arm.reward_model) for arm in arms))),
         ("Rounds", str(len(comparison.rounds))),
-        ("Seeds", ", ".join(dict.fromkeys(str(arm.seed) for arm in arms))),
+        ("Replicates", f"{len(comparison.seeds)}: seeds {', '.join(map(str, comparison.seeds))}"),
         ("Test prompts", f"{comparison.num_test_prompts}: {prompts}"),
         ("Data", ", ".join(f"{comparison.sizes[key]} {name}" for key, name in names.items() if key in comparison.sizes)),
     ]

@@ -2,11 +2,12 @@
 
 from rich.table import Table
 
-from apo_bench.comparison.results import FIXED, SFT, Comparison, Difference, Metric, Policy, SeedMeans, verdict
+from apo_bench.comparison.results import FIXED, SFT, Comparison, Difference, Metric, Policy, verdict
+from apo_bench.core.layout import BEST_OF_N
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report.glossary import GOLD_UNKNOWN
 
-REFERENCES = {SFT: "SFT", "golden": "SFT on golden", "human": "DPO on human pairs"}
+REFERENCES = {SFT: "SFT", "golden": "SFT on golden", "human": "DPO on human pairs", BEST_OF_N: "SFT, best of n by RM_base"}
 MINUS = "−"
 CLAIM_METRICS = ("reward_all", "gold")
 """What the line of a method is about."""
@@ -15,18 +16,13 @@ UNITS = {"score": "", "share": "%", "nats": "nats", "tokens": "tokens"}
 
 def policy_title(policy: Policy) -> str:
     """How a policy is called in tables."""
-    return method_title(policy) if policy.is_arm else REFERENCES.get(policy.name, policy.name)
+    seed = "" if policy.seed is None else f", seed {policy.seed}"
+    return (method_title(policy) if policy.is_arm else REFERENCES.get(policy.name, policy.name)) + seed
 
 
 def method_title(arm: Policy | Difference) -> str:
-    """How an arm is called: method, reward model and, unless it is the usual 0, seed."""
-    seed = f", seed {arm.seed}" if arm.seed else ""
-    return f"{str(arm.method).upper()} {arm.reward_model}{seed}"
-
-
-def means_title(means: SeedMeans) -> str:
-    """How the mean over an arm's seeds is called."""
-    return f"{means.method.upper()} {means.reward_model}"
+    """How an arm is called: method and reward model."""
+    return f"{str(arm.method).upper()} {arm.reward_model}"
 
 
 def decimal(value: float, places: int, signed: bool = False) -> str:
@@ -56,17 +52,12 @@ def table_policies(comparison: Comparison) -> list[Policy]:
 
 
 def table_rows(comparison: Comparison) -> list[tuple[str, dict[str, Estimate]]]:
-    """Title and estimates of the rows of the short tables: with several seeds, arms are means over them."""
-    references = [(policy_title(policy), policy.rounds[policy.last_round]) for policy in comparison.references]
-    if comparison.over_seeds:
-        return [*references, *((means_title(means), means.values) for means in comparison.over_seeds)]
-    return [*references, *((policy_title(policy), policy.rounds[policy.last_round]) for policy in comparison.arms)]
+    """Title and estimates of the rows of the short tables."""
+    return [(policy_title(policy), policy.rounds[policy.last_round]) for policy in table_policies(comparison)]
 
 
 def last_differences(comparison: Comparison) -> list[tuple[str, str, dict[str, Estimate]]]:
-    """Title, reward model and differences from the fixed one after the last round: of each arm or, with several seeds, their means."""
-    if comparison.over_seeds:
-        return [(means_title(means), means.reward_model, means.differences) for means in comparison.over_seeds if means.differences]
+    """Title, reward model and differences from the fixed one after the last round, of each arm."""
     last = comparison.rounds[-1]
     return [(method_title(found), found.reward_model, found.rounds[last]) for found in comparison.differences.values()]
 

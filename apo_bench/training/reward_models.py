@@ -65,9 +65,9 @@ def train_adversarial_reward(
 ) -> list[dict[str, Any]]:
     """Trains a reward model in place on human pairs and on (golden, policy sample) pairs; returns the curves.
 
-    Each step takes a batch of human pairs, in the order of `seed` alone, and its share of the golden groups, in that of `game_seed`, so that
-    both are seen once an epoch. Where the human pairs have no weight, the training is as long: the steps are those of the human pairs, each
-    with at least one golden group.
+    Each step takes a batch of human pairs, in the order of `seed`, and its share of the golden groups, in that of `game_seed`, so that both
+    are seen once an epoch. Where the human pairs have no weight, the training is as long: the steps are those of the human pairs, each with
+    at least one golden group.
 
     Raises:
         DataError: golden responses and samples are not for the same prompts.
