@@ -9,20 +9,24 @@ import numpy as np
 
 NUM_BINS = 5
 """Of confidence from 0.5 to 1, as wide as those of the expected calibration error that `evaluate_on_pairs` takes."""
-Terms = Sequence[tuple[float, np.ndarray]]
-"""Weights of reward models in a contrast, and their margins [S, P]."""
+Terms = Sequence[tuple[float, np.ndarray, np.ndarray]]
+"""Weights of reward models in a contrast, their margins [S, P], and how probable it is that an annotator orders a pair as the margin does
+[S, P]."""
 
 
 def calibration_contrast(terms: Terms) -> np.ndarray:
     """The weighted sum of squared calibration errors of reward models: [S].
 
     The error is the mean over uniform bins of the confidence sigmoid(|margin|), weighed by their pairs, of the squared gap between mean
-    confidence and share of correct orders, less the variance of that gap. The expected calibration error, in which the noise of a bin never
-    cancels, is biased, most for the model that is calibrated best; this is not.
+    confidence and share of correct orders (the expected one, where labels are known by their probability), less the variance of that gap.
+    The expected calibration error, in which the noise of a bin never cancels, is biased, most for the model that is calibrated best; this
+    is not.
 
     Source: Broecker 2012 and Kumar et al. 2019 (Verified Uncertainty Calibration), the debiased estimator.
     """
-    return np.sum([weight * np.array([_error(*_bins(margins_P))[0] for margins_P in margins_SP]) for weight, margins_SP in terms], axis=0)
+    return np.sum(
+        [weight * np.array([_error(*_bins(*pairs))[0] for pairs in zip(*of_pairs, strict=True)]) for weight, *of_pairs in terms], axis=0
+    )
 
 
 def resampled_calibration_contrast(terms: Terms, counts_DP: np.ndarray) -> np.ndarray:
@@ -33,7 +37,11 @@ def resampled_calibration_contrast(terms: Terms, counts_DP: np.ndarray) -> np.nd
     seeds is lowered by that of 2 d' d, d' of another resample.
     """
     errors_DS, linear_DS, noise_DS = np.sum(
-        [weight * np.stack([_resampled(margins_P, counts_DP) for margins_P in margins_SP], axis=2) for weight, margins_SP in terms], axis=0
+        [
+            weight * np.stack([_resampled(*pairs, counts_DP) for pairs in zip(*of_pairs, strict=True)], axis=2)
+            for weight, *of_pairs in terms
+        ],
+        axis=0,
     )
     return errors_DS - linear_DS + _without_noise(linear_DS, noise_DS)
 
@@ -50,10 +58,10 @@ def _without_noise(draws_DS: np.ndarray, noise_DS: np.ndarray) -> np.ndarray:
     return draws_DS @ whiten_SK @ lower_KK @ restore_KS
 
 
-def _resampled(margins_P: np.ndarray, counts_DP: np.ndarray) -> np.ndarray:
+def _resampled(margins_P: np.ndarray, correct_P: np.ndarray, counts_DP: np.ndarray) -> np.ndarray:
     """Errors, what is linear in the gaps' deviations, and the same with those of another resample for the gaps: [3, D]."""
-    _, gap_1B, _ = _bins(margins_P)
-    share_DB, gap_DB, variance_DB = _bins(margins_P, counts_DP)
+    _, gap_1B, _ = _bins(margins_P, correct_P)
+    share_DB, gap_DB, variance_DB = _bins(margins_P, correct_P, counts_DP)
     deviation_DB = gap_DB - gap_1B
     linear_D, noise_D = ((share_DB * 2 * other * deviation_DB).sum(axis=1) for other in (gap_1B, np.roll(deviation_DB, 1, axis=0)))
     return np.stack([_error(share_DB, gap_DB, variance_DB), linear_D, noise_D])
@@ -63,11 +71,13 @@ def _error(share_DB: np.ndarray, gap_DB: np.ndarray, variance_DB: np.ndarray) ->
     return (share_DB * (gap_DB**2 - variance_DB)).sum(axis=1)
 
 
-def _bins(margins_P: np.ndarray, counts_DP: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _bins(
+    margins_P: np.ndarray, correct_P: np.ndarray, counts_DP: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The share of pairs in each bin, their mean gap, and its variance; a bin with a single pair has none, and counts as empty."""
     counts_DP = np.ones((1, len(margins_P))) if counts_DP is None else counts_DP
     confidence_P = 1.0 / (1.0 + np.exp(-np.abs(margins_P)))
-    gaps_P = confidence_P - ((margins_P > 0) + 0.5 * (margins_P == 0))
+    gaps_P = confidence_P - correct_P
     bins_P = np.minimum(((2 * confidence_P - 1) * NUM_BINS).astype(int), NUM_BINS - 1)
     is_in_PB = np.eye(NUM_BINS)[bins_P]
     count_DB, sum_DB, squares_DB = (counts_DP @ (is_in_PB * weight_P[:, None]) for weight_P in (np.ones_like(gaps_P), gaps_P, gaps_P**2))

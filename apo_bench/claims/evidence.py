@@ -47,7 +47,7 @@ class Evidence:
             DataError: they are not of the same pairs.
         """
         if contrast.measure == "squared calibration error":
-            terms = [(weight, self._margins_SP(cell)) for weight, cell in contrast.terms if isinstance(cell, RewardCell)]
+            terms = [(weight, *self._on_pairs_SP(cell)) for weight, cell in contrast.terms if isinstance(cell, RewardCell)]
             draws_DP = self._pair_counts()
             values_S, draws_DS = calibration_contrast(terms), resampled_calibration_contrast(terms, draws_DP)
         else:
@@ -62,15 +62,15 @@ class Evidence:
 
     def _values_SP(self, cell: PolicyCell | RewardCell) -> np.ndarray:
         if isinstance(cell, RewardCell):
-            margins_SP = self._margins_SP(cell)
-            return (margins_SP > 0) + 0.5 * (margins_SP == 0)
+            return self._on_pairs_SP(cell)[1]
         names = [
             Arm(cell.method, cell.reward_model, seed).name if cell.reward_model else reference_name(cell.method, seed)
             for seed in self._params.run.seeds
         ]
         return np.stack([self._columns[name, cell.round]["reward_all"] for name in names])
 
-    def _margins_SP(self, cell: RewardCell) -> np.ndarray:
+    def _on_pairs_SP(self, cell: RewardCell) -> tuple[np.ndarray, np.ndarray]:
+        """Margins of a reward model, and how probable it is that an annotator orders a pair as they do."""
         run = self._params.run
         folders = [
             Arm(cell.method, cell.reward_model, seed).reward(self._results, cell.round, run.fixed_reward_models)
@@ -78,19 +78,21 @@ class Evidence:
             else reward(self._results, cell.reward_model, seed)
             for seed in run.seeds
         ]
-        return np.stack([self._read(folder) for folder in folders])
+        margins_SP, correct_SP = np.stack([self._read(folder) for folder in folders], axis=1)
+        return margins_SP, correct_SP
 
     def _read(self, folder: Path) -> np.ndarray:
+        """Margins and correctness of each pair: [2, P]."""
         if folder not in self._margins:
             file = folder / "margins.jsonl"
-            rows = read_jsonl(file, ("id", "subset", "margin"))
+            rows = read_jsonl(file, ("id", "subset", "margin", "correct"))
             pairs = [(row["id"], row["subset"]) for row in rows]
             self._pairs = self._pairs or pairs
             if pairs != self._pairs:
                 raise DataError(
                     f"{file}: {len(rows)} pairs that are not those of the other reward models; evaluate the same ones (dvc repro)"
                 )
-            self._margins[folder] = np.array([row["margin"] for row in rows], dtype=np.float64)
+            self._margins[folder] = np.array([[row[key] for row in rows] for key in ("margin", "correct")], dtype=np.float64)
         return self._margins[folder]
 
     def _pair_counts(self) -> np.ndarray:
