@@ -22,7 +22,8 @@ SCORES = {"dpo-base-s0": [0, 0, 0, 0], "dpo-base-s1": [1, 1, 1, 1], "dpo-wgan-s0
 def evidence(params, tmp_path):
     for folder, margins in MARGINS.items():
         rows = [
-            {"id": f"p{n}", "subset": subset, "margin": margin} for n, (subset, margin) in enumerate(zip(SUBSETS, margins, strict=True))
+            {"id": f"p{n}", "subset": subset, "margin": margin, "correct": 0.5 + 0.5 * np.sign(margin)}
+            for n, (subset, margin) in enumerate(zip(SUBSETS, margins, strict=True))
         ]
         write_jsonl(tmp_path / folder / "margins.jsonl", rows)
     two_seeds = params.model_copy(update={"run": params.run.model_copy(update={"seeds": [0, 1]})})
@@ -62,10 +63,10 @@ def test_accuracy_by_hand(evidence):
 
 def test_missing_margins_and_other_pairs(evidence, tmp_path):
     file = tmp_path / "first/s1/reward/wgan/margins.jsonl"
-    write_jsonl(file, [{"id": "p", "subset": "harmless", "margin": 1.0}])
+    write_jsonl(file, [{"id": "p", "subset": "harmless", "margin": 1.0, "correct": 1.0}])
     with pytest.raises(DataError, match=f"{file}: 1 pairs that are not those of the other reward models"):
         evidence.infer(contrast("accuracy", *OVER_BASE))
-    rows = [{"id": f"q{n}", "subset": subset, "margin": 1.0} for n, subset in enumerate(SUBSETS)]
+    rows = [{"id": f"q{n}", "subset": subset, "margin": 1.0, "correct": 1.0} for n, subset in enumerate(SUBSETS)]
     write_jsonl(file, rows)  # as many of each subset, but not the same pairs
     with pytest.raises(DataError, match=f"{file}: 4 pairs that are not those of the other reward models"):
         evidence.infer(contrast("accuracy", *OVER_BASE))

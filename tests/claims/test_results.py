@@ -23,7 +23,7 @@ def verdicts(params, tmp_path):
     rng = np.random.default_rng(0)
     for folder in ("reward/base", *(f"first/s{seed}/reward/adversarial" for seed in SEEDS)):
         margins = rng.normal(size=len(SUBSETS)).tolist()
-        rows = [{"id": str(n), "subset": SUBSETS[n], "margin": margin} for n, margin in enumerate(margins)]
+        rows = [{"id": str(n), "subset": SUBSETS[n], "margin": margin, "correct": float(margin > 0)} for n, margin in enumerate(margins)]
         write_jsonl(tmp_path / folder / "margins.jsonl", rows)
     columns = {
         (f"{method}-{kind}-s{seed}", "r1"): {"reward_all": GAINS.get((method, kind), 0.0) + rng.normal(scale=0.5, size=len(SUBSETS))}

@@ -26,11 +26,11 @@ from pipeline import prepare
 SUBSETS = ("helpful-base", "harmless-base")
 SIZES = {
     "num_rm_prompts": 10, "num_lm_prompts": 12, "num_game_prompts": 6, "num_validation_prompts": 6,
-    "num_test_pairs": 16, "num_test_prompts": 9,
+    "num_further_pairs": 0, "num_test_pairs": 16, "num_test_prompts": 9,
 }  # fmt: skip
 EVERYTHING = {
     "num_rm_prompts": 12, "num_lm_prompts": 15, "num_game_prompts": 11, "num_validation_prompts": 8,
-    "num_test_pairs": 21, "num_test_prompts": 20,
+    "num_further_pairs": 0, "num_test_pairs": 21, "num_test_prompts": 20,
 }  # fmt: skip
 
 
