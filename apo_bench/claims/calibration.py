@@ -25,7 +25,11 @@ def calibration_contrast(terms: Terms) -> np.ndarray:
     Source: Broecker 2012 and Kumar et al. 2019 (Verified Uncertainty Calibration), the debiased estimator.
     """
     return np.sum(
-        [weight * np.array([_error(*_bins(*pairs))[0] for pairs in zip(*of_pairs, strict=True)]) for weight, *of_pairs in terms], axis=0
+        [
+            weight * np.array([_error(*_bins(*pairs))[0] for pairs in zip(margins_SP, correct_SP, strict=True)])
+            for weight, margins_SP, correct_SP in terms
+        ],
+        axis=0,
     )
 
 
@@ -38,8 +42,8 @@ def resampled_calibration_contrast(terms: Terms, counts_DP: np.ndarray) -> np.nd
     """
     errors_DS, linear_DS, noise_DS = np.sum(
         [
-            weight * np.stack([_resampled(*pairs, counts_DP) for pairs in zip(*of_pairs, strict=True)], axis=2)
-            for weight, *of_pairs in terms
+            weight * np.stack([_resampled(*pairs, counts_DP) for pairs in zip(margins_SP, correct_SP, strict=True)], axis=2)
+            for weight, margins_SP, correct_SP in terms
         ],
         axis=0,
     )
@@ -71,9 +75,7 @@ def _error(share_DB: np.ndarray, gap_DB: np.ndarray, variance_DB: np.ndarray) ->
     return (share_DB * (gap_DB**2 - variance_DB)).sum(axis=1)
 
 
-def _bins(
-    margins_P: np.ndarray, correct_P: np.ndarray, counts_DP: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _bins(margins_P: np.ndarray, correct_P: np.ndarray, counts_DP: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The share of pairs in each bin, their mean gap, and its variance; a bin with a single pair has none, and counts as empty."""
     counts_DP = np.ones((1, len(margins_P))) if counts_DP is None else counts_DP
     confidence_P = 1.0 / (1.0 + np.exp(-np.abs(margins_P)))

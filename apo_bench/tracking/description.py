@@ -85,7 +85,8 @@ class _Describer:
         runs = [self._base_model(), *rewards, self._comparison(), *judges, *others, *sft, *replicates, *means]
         last = self.rounds[-1]
         best_by: Literal["gold", "reward_all"] = "gold" if "gold" in self._start(self.seeds[0]) else "reward_all"
-        group = max(self.groups, key=lambda name: self.groups[name]["rounds"][last][best_by]["value"])
+        trained = [name for name, policy in self.groups.items() if policy["reward_model"] not in self.kinds["gold_reward_models"]]
+        group = max(trained, key=lambda name: self.groups[name]["rounds"][last][best_by]["value"])
         best = next(arm.name for arm in self.arms if arm.group == group)
         return Tracked(self.summary["profile"], runs, (best, f"{best}-{last}"), best_by)
 

@@ -30,7 +30,7 @@ def test_by_hand():
 
 
 def test_labels_known_by_their_probability_by_hand():
-    """Confidence 0.8 twice, right with probability 0.6 and 0.7: gaps 0.2 and 0.1, mean 0.15, variance of the mean 0.0025. 0.0225 - 0.0025."""
+    """Confidence 0.8 twice, right with probability 0.6 and 0.7: mean gap 0.15, variance of it 0.0025."""
     found = calibration_contrast([(1.0, np.log(4.0) * np.array([[1.0, -1.0]]), np.array([[0.6, 0.7]]))])
     assert found == pytest.approx([0.02])
 

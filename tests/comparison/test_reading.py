@@ -97,8 +97,8 @@ def results(tmp_path, run_params):
     write_json(folder / "prepare" / "metrics.json", {"num_records": {"pairs_test": 4}})
     for name in ("reward/base", "reward/all", "first/s0/reward/adversarial", "arms/rjs-adversarial-s0/r2/reward"):
         write_json(folder / name / "metrics.json", ON_PAIRS)
-        rows = [{"id": "p", "subset": subset, "margin": MARGINS[name], "correct": float(MARGINS[name] > 0)} for subset in SUBSETS]
-        write_jsonl(folder / name / "margins.jsonl", rows)
+        pairs = [{"id": "p", "subset": subset, "margin": MARGINS[name], "correct": float(MARGINS[name] > 0)} for subset in SUBSETS]
+        write_jsonl(folder / name / "margins.jsonl", pairs)
     write_json(folder / "arms/rjs-adversarial-s0/r2/reward/metrics.json", ON_PAIRS | {"human_accuracy": 0.75})
     for name in ("first/s0/score/base", "first/s0/score/adversarial", "arms/rjs-base-s0/r2/score", "arms/rjs-adversarial-s0/r2/score"):
         write_json(folder / name / "metrics.json", ON_SAMPLES)

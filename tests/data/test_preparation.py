@@ -19,7 +19,7 @@ from apo_bench.data.records import COLUMNS, prompt_id
 
 SIZES = {
     "seed": 0, "num_topics": 48, "num_misdeeds": 24, "num_contexts": 12, "num_templates": 64, "num_rm_prompts": 240, "num_lm_prompts": 200,
-    "num_game_prompts": 30, "num_further_pairs": 70, "num_validation_prompts": 60, "num_test_pairs": 100, "num_test_prompts": 60,
+    "num_game_prompts": 30, "num_further_pairs": 20, "num_validation_prompts": 60, "num_test_pairs": 100, "num_test_prompts": 60,
     "num_pretraining_examples": 50, "num_demonstrations": 40, "harmful_fraction": 0.35, "label_agreement": 0.75,
 }  # fmt: skip
 
@@ -37,8 +37,8 @@ def prepared(settings):
 def test_sizes(prepared):
     files, report = prepared
     expected = {
-        "pairs_rm": 240, "pairs_lm": 200, "pairs_further": 70, "pairs_validation": 60, "pairs_test": 100, "golden_rm": 30, "golden_lm": 30, "prompts_lm": 30,
-        "prompts_test": 60, "golden_test": 60, "pretraining": 50, "demonstrations": 40,
+        "pairs_rm": 240, "pairs_lm": 200, "pairs_further": 20, "pairs_validation": 60, "pairs_test": 100, "golden_rm": 30, "golden_lm": 30,
+        "prompts_lm": 30, "prompts_test": 60, "golden_test": 60, "pretraining": 50, "demonstrations": 40,
     }  # fmt: skip
     assert {name: len(rows) for name, rows in files.items()} == expected == report["num_records"]
 
@@ -54,7 +54,7 @@ def test_prompts_of_the_splits_are_disjoint(prepared):
     """Test prompts stand nowhere else, pretraining and demonstrations included; no split has a prompt twice."""
     files, _ = prepared
     dialogues = {name: [row["dialogue"] for row in rows] for name, rows in files.items()}
-    held_out = [dialogues[f"pairs_{name}"] for name in ("rm", "lm", "validation", "test")] + [
+    held_out = [dialogues[f"pairs_{name}"] for name in ("rm", "lm", "validation", "test", "further")] + [
         list({*dialogues["pretraining"], *dialogues["demonstrations"]})
     ]
     together = [dialogue for split in held_out for dialogue in split]
@@ -72,14 +72,6 @@ def test_game_prompts_lie_within_their_half(prepared):
 def test_test_prompts_are_those_of_the_test_pairs(prepared):
     files, _ = prepared
     assert files["prompts_test"] == [{key: row[key] for key in ("id", "subset", "dialogue")} for row in files["pairs_test"][:60]]
-
-
-def test_pairs_know_how_probable_their_label_was(prepared):
-    """By Bradley-Terry in gold at the fitted temperature, to six digits."""
-    files, report = prepared
-    for row in files["pairs_test"]:
-        chosen, rejected = (gold_score(row["dialogue"], row[key]).score for key in ("chosen", "rejected"))
-        assert row["probability"] == pytest.approx(expit((chosen - rejected) / report["label_temperature"]), abs=1e-6)
 
 
 def test_a_smaller_world_has_the_first_of_everything(settings):
@@ -184,5 +176,12 @@ def test_rows_have_the_columns_of_their_kind(prepared):
     files, _ = prepared
     kinds = {"pairs": "pairs", "golden": "responses", "prompts": "prompts", "demonstrations": "responses", "pretraining": "responses"}
     for name, rows in files.items():
-        kind = kinds[name.split("_")[0]]
-        assert all(set(row) == {*COLUMNS[kind], *(("probability",) if kind == "pairs" else ())} for row in rows)
+        drawn = {"probability"} if name.startswith("pairs") else set()
+        assert all(set(row) == set(COLUMNS[kinds[name.split("_")[0]]]) | drawn for row in rows)
+
+
+def test_the_probability_of_a_label_is_that_of_bradley_terry(prepared):
+    files, report = prepared
+    for row in files["pairs_test"]:
+        gap = gold_score(row["dialogue"], row["chosen"]).score - gold_score(row["dialogue"], row["rejected"]).score
+        assert row["probability"] == pytest.approx(expit(gap / report["label_temperature"]), abs=1e-6)

@@ -13,7 +13,8 @@ from pipeline.stage import run_stage
 
 ROOT = Path(__file__).parents[2]
 SIZES = {
-    "num_rm_prompts": 8, "num_lm_prompts": 4, "num_game_prompts": 4, "num_validation_prompts": 4, "num_test_pairs": 4, "num_test_prompts": 4,
+    "num_rm_prompts": 8, "num_lm_prompts": 4, "num_game_prompts": 4, "num_validation_prompts": 4,
+    "num_test_pairs": 4, "num_test_prompts": 4,
     "num_pretraining_examples": 4, "num_demonstrations": 4,
 }  # fmt: skip
 
