@@ -41,7 +41,15 @@ PLAIN_RUNS = {"base_model", "sft-s0", "golden-s0", "best_of_n-s0", "comparison",
 RUNS = {*PLAIN_RUNS, *ARMS, *MEANS, "reward-first-adversarial-s0-r1", "reward-dpo-adversarial-s0-r2"}
 
 
-CONTRAST = {"contrast": "one over the other", "measure": "RM_all", "value": 0.5, "low": -1.0, "high": 2.0, "detectable": 4.0}
+CONTRAST = {
+    "contrast": "one over the other",
+    "measure": "RM_all",
+    "value": 0.5,
+    "low": -1.0,
+    "high": 2.0,
+    "smallest": 0.1,
+    "detectable": 4.0,
+}
 CLAIM = {"claim": "One is better", "verdict": "undecided", "p": 1.0, "why": "cannot be told"}
 CLAIM |= {"contrasts": [CONTRAST, CONTRAST | {"value": 0.25, "low": -0.5, "high": 1.0}]}
 NOT_TESTED = {"claim": "Another is worse", "verdict": "not tested", "p": None, "why": "the run has no gail", "contrasts": []}
@@ -135,7 +143,11 @@ class Project:
                 for name, value in (("sft", 0.0), ("golden", 9.0), ("best_of_n", 1.0))
             },
             "reward_models": {"base": {"human_accuracy": 0.7}, "all": {"human_accuracy": 0.7}},
-            "claims": {"num_seeds": 1, "claims": {"C3": CLAIM, "C6": NOT_TESTED}},
+            "claims": {
+                "num_seeds": 1,
+                "primary": "gold",
+                "families": {"gold": {"C3": CLAIM, "C6": NOT_TESTED}, "RM_all": {"C3": CLAIM | {"verdict": "reproduced"}}},
+            },
             "differences": {"dpo-adversarial": {"rounds": {"r2": {"gold": estimates(1.0)["gold"] | {"verdict": "undecided"}}}}},
         }
         judged = {"estimates": {"win_rate": estimates(0.6)["gold"], "human_kappa": estimates(0.1)["gold"]}}
@@ -297,9 +309,10 @@ def test_runs_and_their_tags(shown):
 def test_claims_are_tags_and_metrics_of_the_comparison(shown):
     client = client_of(shown)
     run = runs_of(client)["comparison"]
-    assert {key: value for key, value in run.data.tags.items() if key.startswith("claim.")} == {
+    assert {key: value for key, value in run.data.tags.items() if key.startswith("claim")} == {
         "claim.C3": "undecided",
         "claim.C6": "not tested",
+        "claim_by_RM_all.C3": "reproduced",
     }
     assert [run.data.metrics[f"claims/C3_{key}"] for key in ("1", "1_low", "1_high", "2", "2_low", "2_high")] == [
         0.5,
@@ -328,11 +341,11 @@ def test_rounds_are_steps_under_the_same_keys_for_all_arms(shown):
     assert history(client, adversarial, "reward_model/human_accuracy") == [(1, 0.71), (2, 0.72)]
     assert history(client, adversarial, "training/r2/loss") == [(1, 2.0), (2, 1.0)]
     assert history(client, adversarial, "training/final_loss") == [(1, 1.0), (2, 1.0)]
-    assert history(client, runs["sft"], "evaluation/gold") == [(0, 0.0)]
-    assert history(client, runs["golden"], "evaluation/gold") == [(2, 9.0)], "at the last round, so that it compares with the arms"
+    assert history(client, runs["sft-s0"], "evaluation/gold") == [(0, 0.0)]
+    assert history(client, runs["golden-s0"], "evaluation/gold") == [(2, 9.0)], "at the last round, so that it compares with the arms"
     assert history(client, runs["reward-dpo-adversarial-s0-r2"], "reward_model/human_accuracy") == [(2, 0.72)]
-    assert history(client, runs["reward-base"], "training/loss") == [(1, 2.0), (2, 1.0)]
-    assert history(client, runs["comparison"], "versus_base/dpo-adversarial-s0/gold") == [(2, 1.0)]
+    assert history(client, runs["reward-base-s0"], "training/loss") == [(1, 2.0), (2, 1.0)]
+    assert history(client, runs["comparison"], "versus_base/dpo-adversarial/gold") == [(2, 1.0)]
 
 
 def test_params_are_those_that_the_stages_ran_with(shown):
@@ -343,14 +356,15 @@ def test_params_are_those_that_the_stages_ran_with(shown):
     common = arm | {"sampling.train.temperature": "1.0", "sampling.test.top_k": "5"}
     common |= {"judge.provider.source": "gold", "judge.provider.noise": "1.0"}
     assert adversarial == common | {"reward_model": "adversarial", "reward.human_weight": "1.0", "reward.adversarial_weight": "1.0"}
-    assert base == common | {"reward_model": "base", "reward.epochs": "1", "reward.seed": "0"}
+    assert base == common | {"reward_model": "base", "reward.epochs": "1"}
 
 
 def test_data_has_the_digest_that_dvc_gives_it(shown):
-    inputs = runs_of(client_of(shown))["reward-all"].inputs.dataset_inputs
+    inputs = runs_of(client_of(shown))["reward-all-s0"].inputs.dataset_inputs
     digests = {item.dataset.name: item.dataset.digest for item in inputs}
     names = ("pairs_rm", "pairs_lm", "pairs_test")
-    assert digests == {name: hashlib.md5((shown.folder / f"out/data/{name}.jsonl").read_bytes()).hexdigest() for name in names}
+    folders = {"pairs_rm": "out/labels/s0", "pairs_lm": "out/labels/s0", "pairs_test": "out/data"}
+    assert digests == {name: hashlib.md5((shown.folder / folders[name] / f"{name}.jsonl").read_bytes()).hexdigest() for name in names}
     contexts = {item.dataset.name: item.tags[0].value for item in inputs}
     assert contexts == {"pairs_rm": "training", "pairs_lm": "training", "pairs_test": "evaluation"}
     assert json.loads(inputs[0].dataset.profile)["num_rows"] == 1
@@ -364,7 +378,9 @@ def test_models_point_at_the_outputs(shown):
     assert model.tags["dvc.md5"] == hashlib.md5(model.tags["dvc.path"].encode()).hexdigest() + ".dir"
     assert {(metric.key, metric.value) for metric in model.metrics} >= {("evaluation/gold", 2.0), ("evaluation/reward_all", 2.0)}
     assert models["reward-first-adversarial-s0-r1"].model_type == "reward_model"
-    assert len(models) == len(RUNS) - len({"comparison", "judge-pairs_test", *ARMS}) + 4, "one a run, one a round for each of the two arms"
+    assert len(models) == len(RUNS) - len({"comparison", "judge-pairs_test", "best_of_n-s0", *MEANS, *ARMS}) + 4, (
+        "one a run, one a round for each of the two arms"
+    )
 
 
 def test_changed_stage_replaces_its_run(tracked):
@@ -541,7 +557,7 @@ def test_comparison_holds_the_page_and_the_table(project):
     assert project.track().startswith("0 new, 1 updated")
     run = runs_of(client)["comparison"]
     assert {item.path for item in client.list_artifacts(run.info.run_id)} == {
-        *("index.html", "summary.json", "differences.json", "claims.json")
+        *("index.html", "summary.json", "differences.json", "claims.json", "claims_by_RM_all.json")
     }
     assert Path(client.download_artifacts(run.info.run_id, "index.html")).read_text(encoding="utf-8") == "<p>second</p>"
     table = json.loads(Path(client.download_artifacts(run.info.run_id, "differences.json")).read_text(encoding="utf-8"))
