@@ -13,15 +13,16 @@ from apo_bench.data.records import COLUMNS, format_dialogue, prompt_id
 from apo_bench.data.writer import all_prompts, write_response
 
 GOLDEN_QUALITY = (0.95, 1.0)
-DEMONSTRATION_QUALITY = (0.2, 0.9)
+DEMONSTRATION_QUALITY = (0.0, 0.7)
 """Mixed demonstrations leave alignment room above the SFT policy."""
 PAIR_QUALITY = (0.0, 1.0)
+PRETRAINING_QUALITY = (0.4, 1.0)
 
 SPLITS = {
     "rm": "num_rm_prompts",
     "lm": "num_lm_prompts",
     "validation": "num_validation_prompts",
-    "test": "num_test_prompts",
+    "test": "num_test_pairs",
     "further": "num_further_pairs",
 }
 """Splits with human pairs, one a prompt, and the key of their size."""
@@ -35,7 +36,7 @@ def prepare_embedded(settings: EmbeddedData) -> tuple[dict[str, Rows], dict[str,
     Raises:
         DataError: the corpus has too few prompts for the sizes asked for, or two splits share a prompt.
     """
-    corpus = load_corpus()
+    corpus = load_corpus().first(settings.num_topics, settings.num_misdeeds, settings.num_contexts, settings.num_templates)
     splits = _split_prompts(corpus, settings)
     pairs = {name: _draw_pairs(corpus, splits[name], settings, name) for name in SPLITS if splits[name]}
     temperature = label_temperature([pair["gold"] for rows in pairs.values() for pair in rows], settings.label_agreement)
@@ -50,10 +51,10 @@ def prepare_embedded(settings: EmbeddedData) -> tuple[dict[str, Rows], dict[str,
     for name in ("rm", "lm"):
         files[f"golden_{name}"] = _responses(corpus, splits[name][:game], GOLDEN_QUALITY, settings.seed, f"golden_{name}")
     files["prompts_lm"] = [{key: row[key] for key in COLUMNS["prompts"]} for row in files["golden_lm"]]
-    files["prompts_test"] = [{key: row[key] for key in COLUMNS["prompts"]} for row in files["pairs_test"]]
-    files["golden_test"] = _responses(corpus, splits["test"], GOLDEN_QUALITY, settings.seed, "golden_test")
+    files["prompts_test"] = [{key: row[key] for key in COLUMNS["prompts"]} for row in files["pairs_test"][: settings.num_test_prompts]]
+    files["golden_test"] = _responses(corpus, splits["test"][: settings.num_test_prompts], GOLDEN_QUALITY, settings.seed, "golden_test")
     files["demonstrations"] = _responses(corpus, splits["demonstrations"], DEMONSTRATION_QUALITY, settings.seed, "demonstrations")
-    files["pretraining"] = _responses(corpus, splits["pretraining"], PAIR_QUALITY, settings.seed, "pretraining")
+    files["pretraining"] = _responses(corpus, splits["pretraining"], PRETRAINING_QUALITY, settings.seed, "pretraining")
     ids_by_split = {name: [row["id"] for row in files[f"pairs_{name}"]] for name in pairs}
     # These two may repeat prompts, within themselves and between them, and count as one split.
     ids_by_split["pretraining or demonstrations"] = sorted({row["id"] for row in files["pretraining"] + files["demonstrations"]})

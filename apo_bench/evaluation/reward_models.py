@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.core.compute_sections import Compute
 from apo_bench.data.gold import gold_rewards
+from apo_bench.data.labels import PROBABILITY
 from apo_bench.data.records import SUBSETS
 from apo_bench.metrics import compute_metric
 from apo_bench.models.precision import mixed_precision
@@ -24,22 +25,25 @@ def evaluate_on_pairs(
 
     Returns:
         Accuracy on human labels, over all pairs and over those of each subset, calibration errors and, if gold is known, accuracy on its
-        order; and a row a pair with its `id`, `subset` and `margin`, the reward of the chosen response minus that of the rejected one.
+        order. Where a label's probability is known, accuracy and calibration are those expected over annotators, which the draw of one
+        label adds no noise to. And a row a pair with its `id`, `subset`, `margin`, the reward of the chosen response minus that of the
+        rejected one, and `correct`, how probable it is that an annotator orders the two as the rewards do.
     """
     groups = encode_records(tokenizer, pairs, [[row["chosen"], row["rejected"]] for row in pairs], max_length, compute.max_prompt_length)
     with mixed_precision(compute):  # the model has just been trained so
         chosen, rejected = _group_rewards(model, tokenizer, groups, "score pairs").T
-    accuracy = compute_metric("preference_accuracy", chosen, rejected)["preference_accuracy"]
+    probabilities = np.array([row.get(PROBABILITY, 1.0) for row in pairs])
+    correct = _correct(chosen - rejected, probabilities)
     metrics = {
         "num_pairs": len(pairs),
-        "human_accuracy": accuracy,
-        "human_accuracy_standard_error": float(np.sqrt(accuracy * (1 - accuracy) / len(pairs))),
-        **_accuracy_by_subset(pairs, chosen, rejected),
-        **compute_metric("calibration_error", chosen, rejected, num_bins=10),
+        "human_accuracy": float(correct.mean()),
+        "human_accuracy_standard_error": float(correct.std() / np.sqrt(len(pairs))),
+        **_accuracy_by_subset(pairs, correct),
+        **compute_metric("calibration_error", chosen, rejected, probabilities=probabilities.tolist(), num_bins=10),
         **(_agreement_with_gold(pairs, chosen, rejected) if has_gold else {}),
     }
-    margins = (chosen - rejected).tolist()
-    return metrics, [{"id": row["id"], "subset": row["subset"], "margin": margin} for row, margin in zip(pairs, margins, strict=True)]
+    columns = zip(pairs, (chosen - rejected).tolist(), correct.tolist(), strict=True)
+    return metrics, [{"id": row["id"], "subset": row["subset"], "margin": margin, "correct": right} for row, margin, right in columns]
 
 
 def score_samples(
@@ -102,14 +106,20 @@ def _ordered_pairs(gold_K: np.ndarray) -> list[tuple[int, int]]:
     return [(i, j) if gold_K[i] > gold_K[j] else (j, i) for i, j in pairs if gold_K[i] != gold_K[j]]
 
 
-def _accuracy_by_subset(pairs: Rows, chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:
+def _correct(margins: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """How probable it is that an annotator orders each pair as its rewards do, equal rewards counting as half: in the shape of `margins`.
+
+    Args:
+        margins: the reward of the chosen response minus that of the rejected one.
+        probabilities: how probable it was that the chosen response would be preferred.
+    """
+    return 0.5 + np.sign(margins) * (probabilities - 0.5)
+
+
+def _accuracy_by_subset(pairs: Rows, correct: np.ndarray) -> dict[str, float]:
     """Accuracy on human labels over the pairs of each subset that has any."""
     subsets = np.array([row["subset"] for row in pairs])
-    members = {name: subsets == name for name in SUBSETS if name in subsets}
-    return {
-        f"human_accuracy_{name}": compute_metric("preference_accuracy", chosen[mine], rejected[mine])["preference_accuracy"]
-        for name, mine in members.items()
-    }
+    return {f"human_accuracy_{name}": float(correct[subsets == name].mean()) for name in SUBSETS if name in subsets}
 
 
 def _agreement_with_gold(pairs: Rows, chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:

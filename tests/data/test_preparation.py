@@ -12,13 +12,15 @@ from scipy.special import expit
 
 from apo_bench.core.errors import DataError
 from apo_bench.data import preparation
+from apo_bench.data.corpus import load_corpus
 from apo_bench.data.gold import gold_score
 from apo_bench.data.preparation import assert_disjoint, label_temperature, prepare_embedded
 from apo_bench.data.records import COLUMNS, prompt_id
 
 SIZES = {
-    "seed": 0, "num_rm_prompts": 240, "num_lm_prompts": 200, "num_game_prompts": 30, "num_validation_prompts": 60, "num_test_prompts": 100,
-    "num_further_pairs": 20, "num_pretraining_examples": 50, "num_demonstrations": 40, "harmful_fraction": 0.35, "label_agreement": 0.75,
+    "seed": 0, "num_topics": 48, "num_misdeeds": 24, "num_contexts": 12, "num_templates": 64, "num_rm_prompts": 240, "num_lm_prompts": 200,
+    "num_game_prompts": 30, "num_further_pairs": 20, "num_validation_prompts": 60, "num_test_pairs": 700, "num_test_prompts": 60,
+    "num_pretraining_examples": 50, "num_demonstrations": 40, "harmful_fraction": 0.35, "label_agreement": 0.75,
 }  # fmt: skip
 
 
@@ -35,17 +37,18 @@ def prepared(settings):
 def test_sizes(prepared):
     files, report = prepared
     expected = {
-        "pairs_rm": 240, "pairs_lm": 200, "pairs_further": 20, "pairs_validation": 60, "pairs_test": 100, "golden_rm": 30, "golden_lm": 30, "prompts_lm": 30,
-        "prompts_test": 100, "golden_test": 100, "pretraining": 50, "demonstrations": 40,
+        "pairs_rm": 240, "pairs_lm": 200, "pairs_further": 20, "pairs_validation": 60, "pairs_test": 700,
+        "golden_rm": 30, "golden_lm": 30,
+        "prompts_lm": 30, "prompts_test": 60, "golden_test": 60, "pretraining": 50, "demonstrations": 40,
     }  # fmt: skip
     assert {name: len(rows) for name, rows in files.items()} == expected == report["num_records"]
 
 
 def test_harmful_share(prepared):
-    """35 % of 240, 200, 60 and 100."""
+    """35 % of 240, 200, 60 and 700."""
     files, _ = prepared
     counts = [sum(row["subset"] == "harmless" for row in files[f"pairs_{name}"]) for name in ("rm", "lm", "validation", "test")]
-    assert counts == [84, 70, 21, 35]
+    assert counts == [84, 70, 21, 245]
 
 
 def test_prompts_of_the_splits_are_disjoint(prepared):
@@ -69,7 +72,26 @@ def test_game_prompts_lie_within_their_half(prepared):
 
 def test_test_prompts_are_those_of_the_test_pairs(prepared):
     files, _ = prepared
-    assert files["prompts_test"] == [{key: row[key] for key in ("id", "subset", "dialogue")} for row in files["pairs_test"]]
+    assert files["prompts_test"] == [{key: row[key] for key in ("id", "subset", "dialogue")} for row in files["pairs_test"][:60]]
+
+
+def test_a_smaller_world_has_the_first_of_everything(settings):
+    sizes = {"num_topics": 7, "num_misdeeds": 5, "num_contexts": 6, "num_templates": 20}
+    files, _ = prepare_embedded(settings.model_copy(update=sizes))
+    corpus = load_corpus()
+    for row in files["pairs_rm"] + files["pretraining"]:
+        situation = corpus.locate(row["dialogue"])
+        helpful = situation.subset == "helpful"
+        assert situation.request in (corpus.topics[:7] if helpful else corpus.misdeeds[:5])
+        assert situation.context in (corpus.helpful_contexts if helpful else corpus.harmful_contexts)[:6]
+    texts = " ".join(row["chosen"] + row["rejected"] for row in files["pairs_rm"])
+    assert corpus.topics[0].steps[0] in texts and not any(step in texts for topic in corpus.topics[7:] for step in topic.steps)
+
+
+@pytest.mark.parametrize("key", ["num_topics", "num_misdeeds", "num_contexts", "num_templates"])
+def test_a_world_larger_than_the_corpus_names_the_key(settings, key):
+    with pytest.raises(DataError, match=f"^{key}: found 1000, expected at most "):
+        prepare_embedded(settings.model_copy(update={key: 1000}))
 
 
 def test_golden_responses_to_the_test_prompts_are_good(prepared):
@@ -100,12 +122,12 @@ def test_a_test_prompt_in_the_training_text_is_an_error(settings, monkeypatch, r
 
 
 def test_labels_agree_with_gold_as_often_as_asked(prepared):
-    """Of about 600 pairs: three standard deviations are 0.053."""
+    """Of about 1,200 pairs: three standard deviations are 0.037."""
     files, report = prepared
     pairs = [row for name in ("rm", "lm", "validation", "test", "further") for row in files[f"pairs_{name}"]]
     gaps = [gold_score(row["dialogue"], row["chosen"]).score - gold_score(row["dialogue"], row["rejected"]).score for row in pairs]
     agreement = sum(gap > 0 for gap in gaps) / sum(gap != 0 for gap in gaps)
-    assert agreement == pytest.approx(0.75, abs=0.053)
+    assert agreement == pytest.approx(0.75, abs=0.037)
     assert report["label_agreement"] == pytest.approx(agreement)
     assert all(row["chosen"] != row["rejected"] for row in pairs)
 
@@ -145,7 +167,7 @@ def test_seed_decides_every_byte(settings, prepared):
     assert all(other[name] != rows for name, rows in prepared[0].items())
 
 
-@pytest.mark.parametrize("key", ["num_rm_prompts", "num_lm_prompts", "num_validation_prompts", "num_test_prompts"])
+@pytest.mark.parametrize("key", ["num_rm_prompts", "num_lm_prompts", "num_validation_prompts", "num_test_pairs"])
 def test_too_many_prompts_name_the_key(settings, key):
     with pytest.raises(DataError, match=f"^{key}: .* left of the corpus; ask for fewer$"):
         prepare_embedded(settings.model_copy(update={key: 10**6}))

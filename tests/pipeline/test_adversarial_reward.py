@@ -13,7 +13,8 @@ from pipeline.stage import run_stage
 
 ROOT = Path(__file__).parents[2]
 SIZES = {
-    "num_rm_prompts": 8, "num_lm_prompts": 4, "num_game_prompts": 4, "num_validation_prompts": 4, "num_test_prompts": 4,
+    "num_rm_prompts": 8, "num_lm_prompts": 4, "num_game_prompts": 4, "num_validation_prompts": 4,
+    "num_test_pairs": 4, "num_test_prompts": 4,
     "num_pretraining_examples": 4, "num_demonstrations": 4,
 }  # fmt: skip
 
@@ -56,4 +57,4 @@ def test_others_have_a_fresh_head_each_round(train, kind):
     assert not torch.equal(first["score.weight"], second["score.weight"])
     assert all(torch.equal(first[name], second[name]) for name in first if name != "score.weight")
     margins = [json.loads(line) for line in Path(f"results/{kind}/r2/margins.jsonl").read_text().splitlines()]
-    assert len(margins) == 4 and {"id", "subset", "margin"} == set(margins[0])
+    assert len(margins) == 4 and {"id", "subset", "margin", "correct"} == set(margins[0])

@@ -12,7 +12,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 SIZES = {
-    "num_rm_prompts": 48, "num_lm_prompts": 48, "num_game_prompts": 12, "num_validation_prompts": 10, "num_test_prompts": 24,
+    "num_rm_prompts": 48, "num_lm_prompts": 48, "num_game_prompts": 12, "num_validation_prompts": 10,
+    "num_test_pairs": 24, "num_test_prompts": 24,
     "num_pretraining_examples": 300, "num_demonstrations": 64,
 }  # fmt: skip
 ARMS = [f"{method}-{reward_model}-s0" for method in ("rjs", "rrhf", "dpo") for reward_model in ("base", "adversarial")]

@@ -23,7 +23,8 @@ from pipeline.stage import run_stage
 
 ROOT = Path(__file__).parents[2]
 SIZES = {
-    "num_rm_prompts": 23, "num_lm_prompts": 16, "num_game_prompts": 15, "num_validation_prompts": 8, "num_test_prompts": 8,
+    "num_rm_prompts": 23, "num_lm_prompts": 16, "num_game_prompts": 15, "num_validation_prompts": 8,
+    "num_test_pairs": 8, "num_test_prompts": 8,
     "num_pretraining_examples": 8, "num_demonstrations": 8,
 }  # fmt: skip
 TOLERANCE = 1e-4
