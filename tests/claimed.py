@@ -13,7 +13,7 @@ def claimed(params, num_seeds: int = 8) -> Verdicts:
     """Of a run's claims the first is reproduced, the second contradicted, in the third is nothing, the others are undecided or, if the run
     cannot, not tested; with fewer than five seeds all that could be tested are undecided."""
     families = []
-    for outcome in outcomes(params.has_gold):
+    for outcome in outcomes(params):
         claims = [claim for claim in paper_claims(params.run, outcome) if not families or claim.is_about_policies]
         families.append(Family(outcome, [_tested(claim, number, num_seeds) for number, claim in enumerate(claims)]))
     return Verdicts(families, num_seeds, 0.95, params.claims)

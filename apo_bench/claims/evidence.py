@@ -48,7 +48,7 @@ class Evidence:
     def smallest(self, measure: Measure) -> float:
         """The smallest contrast that would matter, in units of the measure."""
         claims = self._params.claims
-        if measure == "accuracy":
+        if measure in ("accuracy", "judge"):
             return claims.smallest_accuracy_effect
         if measure == "squared calibration error":
             return claims.smallest_accuracy_effect**2
@@ -71,8 +71,15 @@ class Evidence:
     def _values_P(self, cell: PolicyCell | RewardCell, measure: Measure, seed: int) -> np.ndarray:
         if isinstance(cell, RewardCell):
             return self._read(cell, seed).correct_P
+        if measure == "judge":
+            return self._judged_P(Arm(cell.method, cell.reward_model, seed), cell.round)
         name = Arm(cell.method, cell.reward_model, seed).name if cell.reward_model else reference_name(cell.method, seed)
         return self._columns[name, cell.round][METRIC[measure]]
+
+    def _judged_P(self, arm: Arm, round_id: str) -> np.ndarray:
+        """Wins over SFT, a tie or what the judge said nothing of as half."""
+        rows = read_jsonl(arm.judgement(self._results, round_id, SFT) / "verdicts.jsonl", ("outcome",))
+        return np.array([0.5 if row["outcome"] is None else row["outcome"] for row in rows], dtype=np.float64)
 
     def _read(self, cell: RewardCell, seed: int) -> Pairs:
         fixed = self._params.run.fixed_reward_models

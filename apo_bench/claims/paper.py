@@ -10,9 +10,9 @@ METHODS = ("rjs", "rrhf", "dpo")
 """The paper's; others of a run are no part of its claims."""
 APO = "adversarial"
 KINDS = {NO_ADVERSARIAL: "AB"}
-Outcome = Literal["gold", "RM_all", "RM_all at equal length"]
+Outcome = Literal["gold", "RM_all", "RM_all at equal length", "judge"]
 """What says how good a policy is."""
-Measure = Literal["gold", "RM_all", "RM_all at equal length", "accuracy", "squared calibration error"]
+Measure = Literal["gold", "RM_all", "RM_all at equal length", "judge", "accuracy", "squared calibration error"]
 
 
 class PolicyCell(NamedTuple):
@@ -61,7 +61,12 @@ class Claim:
     @property
     def is_about_policies(self) -> bool:
         """Whether what it says depends on the outcome."""
-        return any(isinstance(cell, PolicyCell) for contrast in self.contrasts for _, cell in contrast.terms)
+        return bool(self.policies)
+
+    @property
+    def policies(self) -> set[PolicyCell]:
+        """All that it is about."""
+        return {cell for contrast in self.contrasts for _, cell in contrast.terms if isinstance(cell, PolicyCell)}
 
 
 def paper_claims(run: Run, outcome: Outcome) -> list[Claim]:

@@ -150,9 +150,20 @@ def _known(numbers: dict[str, float]) -> dict[str, float | None]:
     return {key: None if math.isnan(value) else value for key, value in numbers.items()}
 
 
-def outcomes(has_gold: bool) -> tuple[Outcome, ...]:
-    """What says how good a policy is, the primary one first: gold where it is known."""
-    return (*(("gold",) if has_gold else ()), "RM_all", "RM_all at equal length")
+def outcomes(params: Params) -> tuple[Outcome, ...]:
+    """What says how good a policy is, the primary one first: gold where it is known; else RM_all, and a judge if it judges all seeds."""
+    if params.has_gold:
+        return "gold", "RM_all", "RM_all at equal length"
+    is_judged = params.run.rounds[-1] in params.judge.rounds and set(params.run.seeds) <= set(params.judge.seeds)
+    return "RM_all", "RM_all at equal length", *(("judge",) if is_judged else ())
+
+
+def _claims_of(params: Params, outcome: Outcome) -> list[Claim]:
+    """The claims about policies that an outcome can say something of: a judge those about arms in the rounds that it judges."""
+    claims = [claim for claim in paper_claims(params.run, outcome) if claim.is_about_policies]
+    if outcome != "judge":
+        return claims
+    return [claim for claim in claims if all(cell.reward_model and cell.round in params.judge.rounds for cell in claim.policies)]
 
 
 def read_verdicts(results: Path, params: Params, columns: Mapping[tuple[str, str], Mapping[str, np.ndarray]]) -> Verdicts:
@@ -164,10 +175,8 @@ def read_verdicts(results: Path, params: Params, columns: Mapping[tuple[str, str
     """
     evidence, confidence = Evidence(results, params, columns), params.compare.confidence
     design, num_seeds = design_of(params.claims), len(params.run.seeds)
-    first, *others = outcomes(params.has_gold)
-    families: dict[Outcome, list[Claim]] = {first: paper_claims(params.run, first)}
-    for outcome in others:
-        families[outcome] = [claim for claim in paper_claims(params.run, outcome) if claim.is_about_policies]
+    first, *others = outcomes(params)
+    families = {first: paper_claims(params.run, first)} | {outcome: _claims_of(params, outcome) for outcome in others}
     contrasts = list(dict.fromkeys(one for claims in families.values() for claim in claims for one in claim.contrasts))
     inferred = dict(zip(contrasts, _infer(evidence, contrasts, design, confidence), strict=True)) if contrasts else {}
     waits = waiting(design, num_seeds)

@@ -11,6 +11,7 @@ from apo_bench.core.layout import Arm
 from apo_bench.core.results import read_metrics
 from apo_bench.evaluation.statistics import PromptBootstrap
 from apo_bench.game.frontier import Rows, frontier
+from apo_bench.game.replicates import standing_over_replicates, with_words_of_replicates
 
 KEYS = ("matrix", "dynamics", "over_optimisation", "shift")
 
@@ -20,7 +21,7 @@ class Game:
     """The games of all arms."""
 
     arms: dict[str, dict[str, Any]]
-    """Arm -> what `game_numbers` returns."""
+    """Arm -> what `game_numbers` returns, with the words of all its replicates."""
     frontier: dict[str, dict[str, dict[str, Any]]]
     """Policy -> round -> where it stands; empty where the rates are unknown."""
     shift_against: str
@@ -47,11 +48,17 @@ def read_game(
         MissingInputError: the game of an arm is not there.
         DataError: it is not as the stage writes it.
     """
-    found = {arm.name: _read(arm.game(results)) for arm in arms}
+    found = {arm: _read(arm.game(results)) for arm in arms}
     if not found:
         return None
-    standing = frontier(policies, bootstrap, params.compare.confidence) if params.has_gold else {}
-    return Game(found, standing, shift_reference(params))
+    confidence, min_seeds = params.compare.confidence, params.claims.min_seeds
+    standing = frontier(policies, bootstrap, confidence) if params.has_gold else {}
+    said = with_words_of_replicates(found, confidence, min_seeds)
+    return Game(
+        {arm.name: numbers for arm, numbers in said.items()},
+        standing_over_replicates(standing, params.game.seeds, min_seeds),
+        shift_reference(params),
+    )
 
 
 def shift_reference(params: Params) -> str:

@@ -9,8 +9,10 @@ from apo_bench.claims.inference import CONTRADICTED, REPRODUCED
 from apo_bench.claims.results import NOT_TESTED, Family, TestedContrast, Verdicts
 
 MINUS = "−"
-PLACES = {"accuracy": 1, "squared calibration error": 4}
-"""Decimal places, of scores 2; accuracy is shown in percent points."""
+PLACES = {"accuracy": 1, "judge": 1, "squared calibration error": 4}
+"""Decimal places, of scores 2."""
+SHARES = ("accuracy", "judge")
+"""Shown in percent points."""
 STANDINGS = {REPRODUCED: "better", CONTRADICTED: "worse"}
 """Colours of the page, those of its other verdicts."""
 EXPLAINED = (
@@ -44,7 +46,7 @@ class Row:
 
 def family_title(verdicts: Verdicts, family: Family) -> str:
     """By what policies are judged, and whether that comes first."""
-    by = "gold, the true reward" if family.outcome == "gold" else family.outcome
+    by = {"gold": "gold, the true reward", "judge": "the judge, as wins over SFT"}.get(family.outcome, family.outcome)
     if family is verdicts.primary:
         return f"Policies by {by} (primary)"
     return f"Policies by {by}{', as in the paper' if family.outcome == 'RM_all' else ''}"
@@ -115,6 +117,6 @@ def _estimate(one: TestedContrast) -> tuple[str, str]:
 
 def _number(one: TestedContrast, value: float, signed: bool = False) -> str:
     measure = one.contrast.measure
-    scaled = 100 * value if measure == "accuracy" else value
+    scaled = 100 * value if measure in SHARES else value
     places = PLACES.get(measure, 2)
     return (f"{scaled:+.{places}f}" if signed else f"{scaled:.{places}f}").replace("-", MINUS)

@@ -99,7 +99,8 @@ def _dynamics_table(comparison: Comparison) -> GameTable:
     meanings = "; ".join(f"{name}: {text}" for name, text in GAMES.items())
     caption = (
         f"What the game of each retrained reward model does, in points of accuracy; the three intervals hold together at "
-        f"{comparison.confidence:.0%}. {meanings}."
+        f"{comparison.confidence:.0%}. The word is of all replicates with a ledger, and undecided with fewer than "
+        f"{comparison.verdicts.settings.min_seeds}. {meanings}."
     )
     if len(comparison.rounds) < 2:
         caption = "One round: there is nothing that a game could be compared with, so what it does is undecided."
@@ -125,7 +126,8 @@ def _over_optimisation_table(comparison: Comparison) -> GameTable:
     caption = (
         f"Over-optimised: from some round to the last {target} falls and the arm’s own reward model is pleased more; falls: {target} alone "
         f"is known to; still rises: it does in the last round. Changes are to {last}, from the round after which {target} stops rising, or "
-        f"else from the round before; all rounds’ intervals hold together at {comparison.confidence:.0%}."
+        f"else from the round before; all rounds’ intervals hold together at {comparison.confidence:.0%}. The verdict is of all replicates "
+        f"with a ledger, and undecided with fewer than {comparison.verdicts.settings.min_seeds}."
     )
     heads = ["Verdict", "Stops rising after", f"Highest {target}", "Gain by own reward model", f"Change of {target}"]
     return GameTable("game-over-optimisation", caption, heads, rows)
@@ -166,7 +168,8 @@ def _frontier_table(comparison: Comparison) -> GameTable:
             rows.append((policy_title(policy), at, [*cells, GameCell(standing), GameCell(f"{100 * found['share']:.0f}")]))
     caption = (
         "◆: no other policy or round has lower rates of both, as they are. On the frontier if that holds in at least "
-        f"{comparison.confidence:.0%} of the bootstrap’s draws, off it in at most {1 - comparison.confidence:.0%}, else undecided."
+        f"{comparison.confidence:.0%} of the bootstrap’s draws in each replicate, off it in at most {1 - comparison.confidence:.0%}, else "
+        f"undecided, as with fewer than {comparison.verdicts.settings.min_seeds} replicates."
     )
     return GameTable("game-frontier", caption, ["Round", "Refuses harmless, %", "Complies with harmful, %", "Standing", "Draws, %"], rows)
 

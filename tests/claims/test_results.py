@@ -7,7 +7,7 @@ from math import isfinite
 import numpy as np
 import pytest
 
-from apo_bench.claims.results import outcomes, read_verdicts
+from apo_bench.claims.results import _claims_of, outcomes, read_verdicts
 from apo_bench.core.files import write_jsonl
 
 SUBSETS = ["helpful", "harmless"] * 64
@@ -89,9 +89,31 @@ def test_small_effects_that_are_there_are_said_to_be_small(read, monkeypatch):
     assert (found.verdict, found.reason) == ("reproduced", "as claimed, though less than d")
 
 
-def test_outcomes():
-    assert outcomes(True) == ("gold", "RM_all", "RM_all at equal length")
-    assert outcomes(False) == ("RM_all", "RM_all at equal length")
+@pytest.fixture
+def without_gold(params):
+    """Params of two seeds on data without gold, whose judge judges the rounds and seeds given."""
+
+    def changed(rounds, seeds):
+        run = params.run.model_copy(update={"seeds": [0, 1]})
+        judge = params.judge.model_copy(update={"rounds": rounds, "seeds": seeds})
+        prepare = params.prepare.model_copy(update={"source": "hh"})
+        return params.model_copy(update={"run": run, "judge": judge, "prepare": prepare})
+
+    return changed
+
+
+def test_outcomes(params, without_gold):
+    assert outcomes(params) == ("gold", "RM_all", "RM_all at equal length")
+    assert outcomes(without_gold([], [0])) == outcomes(without_gold(["r3"], [0])) == ("RM_all", "RM_all at equal length")
+    assert outcomes(without_gold(["r3"], [0, 1])) == ("RM_all", "RM_all at equal length", "judge")
+    assert outcomes(without_gold(["r1"], [0, 1])) == ("RM_all", "RM_all at equal length")
+
+
+@pytest.mark.parametrize(("rounds", "more"), [(["r3"], []), (["r1", "r3"], ["C10"])])
+def test_a_judge_says_something_of_the_arms_that_it_judged(without_gold, rounds, more):
+    """Of SFT on golden (C12) nothing."""
+    found = [claim.name for claim in _claims_of(without_gold(rounds, [0, 1]), "judge")]
+    assert sorted(found) == sorted(["C1", "C2", "C3", *more, "C11", "APO", "AB"])
 
 
 def test_summary_says_what_verdicts_generalise_over(read):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from claimed import claimed
 from games import played
 
 from apo_bench.comparison.results import METRICS, Policy
@@ -45,6 +46,7 @@ def comparison(params, rounds, against):
         confidence=0.95,
         has_gold=has_gold,
         metric=metrics.get,
+        verdicts=claimed(params),
     )
 
 
