@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from apo_bench.claims.results import read_verdicts
+from apo_bench.comparison.differences import differences
 from apo_bench.comparison.results import (
     FIXED,
     METRICS,
@@ -29,6 +30,7 @@ from apo_bench.core.layout import SFT, TEST_REWARD_MODEL, Arm, arms, reference_e
 from apo_bench.core.layout import reward as reward_folder
 from apo_bench.core.results import read_metrics
 from apo_bench.core.sections import START_ROUND
+from apo_bench.evaluation.length import length_slope
 from apo_bench.evaluation.statistics import Estimate, PromptBootstrap, over_replicates
 from apo_bench.game.results import read_game
 from apo_bench.judge.results import read_judged
@@ -61,8 +63,11 @@ def read_comparison(results: Path, params: Params) -> Comparison:
     start = rows[reference_name(SFT, params.run.seeds[0]), START_ROUND]
     subsets = [row["subset"] for row in start]
     metrics = [metric for metric in METRICS if metric.key in keys and metric.subset in (None, *subsets)]
+    slopes = {seed: _length_slope([one for one in replicates if one.seed == seed], params, rows) for seed in params.run.seeds}
     columns = {
-        (one.name, round_id): _columns(metrics, rows[one.name, round_id], rows[reference_name(SFT, one.seed), START_ROUND])
+        (one.name, round_id): _columns(
+            metrics, rows[one.name, round_id], rows[reference_name(SFT, one.seed), START_ROUND], slopes[one.seed]
+        )
         for one in replicates
         for round_id in one.rounds(params)
     }
@@ -86,7 +91,7 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         reward_models=_means_over_seeds(params, reward_models) | reward_models,
         differences=_differences(params, numbers),
         judged=read_judged(results, params),
-        verdicts=read_verdicts(results, params, columns, numbers.bootstrap(len(subsets))),
+        verdicts=read_verdicts(results, params, columns),
         game=read_game(
             results, params, ledgers, _common_rows(params, replicates, rows, numbers.num_common), numbers.bootstrap(numbers.num_common)
         ),
@@ -147,15 +152,26 @@ def _check(file: Path, rows: Rows, start: Rows, keys: tuple[str, ...]) -> None:
             raise DataError(f"{file}:{line}: {wrong[0]} is {row[wrong[0]]!r}, expected a number")
 
 
-def _columns(metrics: list[Metric], rows: Rows, start: Rows) -> Columns:
+def _length_slope(replicates: list[_Replicate], params: Params, rows: dict[RoundKey, Rows]) -> float:
+    """What RM_all gives a token, by all last responses of a replicate."""
+    scores_AP, lengths_AP = (
+        np.array([[row[key] for row in rows[one.name, one.rounds(params)[-1]]] for one in replicates], dtype=np.float64)
+        for key in ("reward_all", "length")
+    )
+    return length_slope(scores_AP, lengths_AP)
+
+
+def _columns(metrics: list[Metric], rows: Rows, start: Rows, slope: float) -> Columns:
     """Metric -> its value on each prompt; the mean of a win-rate column is what the `win_rate` module computes."""
+    start = start[: len(rows)]
+    longer = np.array([row["length"] - first["length"] for row, first in zip(rows, start, strict=True)], dtype=np.float64)
     columns = {}
     for metric in metrics:
         values = np.array([row[metric.key] for row in rows], dtype=np.float64)
         if metric.against_sft:
-            margins = values - np.array([row[metric.key] for row in start[: len(rows)]], dtype=np.float64)
+            margins = values - np.array([row[metric.key] for row in start], dtype=np.float64)
             values = (margins > 0) + 0.5 * (margins == 0)
-        columns[metric.name] = values
+        columns[metric.name] = values - slope * longer if metric.at_equal_length else values
     return columns
 
 
@@ -197,7 +213,7 @@ class _Numbers:
             return self.over_prompts({("", ""): found[0]})["", ""]
         confidence = self.params.compare.confidence
         return {
-            metric.name: over_replicates(np.array([self._mean(metric, columns[metric.name]) for columns in found]), confidence)
+            metric.name: over_replicates(np.array([self._of_subset(metric, columns[metric.name]).mean() for columns in found]), confidence)
             for metric in self.metrics
         }
 
@@ -205,9 +221,21 @@ class _Numbers:
         """The values on the prompts that every round answered."""
         return {name: values[: self.num_common] for name, values in found.items()}
 
-    def _mean(self, metric: Metric, values_P: np.ndarray) -> float:
+    def mean(self, arm: Arm, round_id: str, metric: Metric) -> float:
+        """Of an arm's prompts."""
+        return float(self._of_subset(metric, self.columns[arm.name, round_id][metric.name]).mean())
+
+    def smallest(self, metric: Metric) -> float:
+        """The smallest difference that would matter: of a score in standard deviations of SFT's over the prompts, of a share itself."""
+        claims, seeds = self.params.claims, self.params.run.seeds
+        if metric.unit == "share":
+            return claims.smallest_accuracy_effect
+        starts = [self.columns[reference_name(SFT, seed), START_ROUND][metric.name] for seed in seeds]
+        return claims.smallest_effect * float(np.mean([self._of_subset(metric, values_P).std(ddof=1) for values_P in starts]))
+
+    def _of_subset(self, metric: Metric, values_P: np.ndarray) -> np.ndarray:
         subsets = self._subsets[: len(values_P)]
-        return float(values_P[subsets == metric.subset].mean() if metric.subset else values_P.mean())
+        return values_P[subsets == metric.subset] if metric.subset else values_P
 
 
 def _policies(params: Params, replicates: list[_Replicate], rows: dict[RoundKey, Rows], numbers: _Numbers) -> dict[str, Policy]:
@@ -255,18 +283,13 @@ def _mean_policy(group: str, members: list[Policy], numbers: _Numbers) -> Policy
 
 def _differences(params: Params, numbers: _Numbers) -> dict[str, Difference]:
     """Each reward model minus the fixed one, by method."""
-    run = params.run
-    differences = {}
-    for arm in (arm for arm in arms(run) if arm.reward_model != FIXED and arm.seed == run.seeds[0]):
-        rounds = {}
-        for round_id in run.rounds:
-            paired = []
-            for seed in run.seeds:
-                own, fixed = (numbers.columns[Arm(arm.method, kind, seed).name, round_id] for kind in (arm.reward_model, FIXED))
-                paired.append({name: own[name] - fixed[name] for name in own})
-            rounds[round_id] = numbers.over_replicates(paired)
-        differences[arm.group] = Difference(arm.group, arm.method, arm.reward_model, rounds)
-    return differences
+
+    def of_one_seed(arm: Arm, round_id: str) -> dict[str, Estimate]:
+        own, fixed = numbers.columns[arm.name, round_id], numbers.columns[arm.against(FIXED).name, round_id]
+        return numbers.over_replicates([{name: own[name] - fixed[name] for name in own}])
+
+    smallest = {metric.name: numbers.smallest(metric) for metric in numbers.metrics if metric.better}
+    return differences(params, numbers.metrics, numbers.mean, smallest, of_one_seed)
 
 
 def _common_rows(params: Params, replicates: list[_Replicate], rows: dict[RoundKey, Rows], num_prompts: int) -> dict[RoundKey, Rows]:

@@ -1,8 +1,7 @@
 """What a run measured, as the report shows it: policies with estimates, paired differences, verdicts. Counts, reads no file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any, Literal
 
 from apo_bench.budget import Budgets
@@ -35,10 +34,13 @@ class Metric:
     """The prompts it is a mean over; None for all."""
     against_sft: bool = False
     """Not the value itself, but whether it is above SFT's on the same prompt (1), equal (0.5) or below (0)."""
+    at_equal_length: bool = False
+    """Not the value itself, but what it would be at the length of SFT's response (evaluation/length.py)."""
 
 
 METRICS = (
     Metric("reward_all", "RM_all", "reward_all", "score", "higher"),
+    Metric("reward_all_equal_length", "RM_all at equal length", "reward_all", "score", "higher", at_equal_length=True),
     Metric("gold", "Gold", "gold", "score", "higher"),
     Metric("gold_helpful", "Gold, helpful", "gold", "score", "higher", subset="helpful"),
     Metric("gold_harmless", "Gold, harmless", "gold", "score", "higher", subset="harmless"),
@@ -84,17 +86,26 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Compared(Estimate):
+    """A difference; its interval is over seeds or, of one seed, over prompts."""
+
+    verdict: str | None = None
+    """`NAME better`, no difference beyond d or undecided; None where nothing is better, and for rounds before the last."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return super().as_dict() | ({"verdict": self.verdict} if self.verdict else {})
+
+
+@dataclass(frozen=True)
 class Difference:
     """An arm minus the one with the fixed reward model: same method, replicate, round and prompts; the mean over replicates."""
 
     name: str
     method: str
     reward_model: str
-    rounds: dict[str, dict[str, Estimate]]
-
-    def verdict(self, metric: Metric, round_id: str) -> str | None:
-        """See `verdict`."""
-        return verdict(self.reward_model, metric, self.rounds[round_id][metric.name])
+    rounds: dict[str, dict[str, Compared]]
+    """By round and metric (comparison/differences.py)."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +191,7 @@ class Comparison:
             "policies": {name: _policy_summary(policy) for name, policy in self.policies.items()},
             "replicates": {name: _policy_summary(policy) for name, policy in self.replicates.items()},
             "reward_models": {**self.fixed_reward_models, **self.reward_models},
-            "differences": {name: {"rounds": self._difference_summary(value)} for name, value in self.differences.items()},
+            "differences": {name: {"rounds": _round_summary(found.rounds)} for name, found in self.differences.items()},
             "claims": self.verdicts.summary(),
             **({"judge": self.judged.summary()} if self.judged else {}),
             **({"game": self.game.summary()} if self.game else {}),
@@ -188,29 +199,15 @@ class Comparison:
             **({"unlike_arms": {" | ".join(pair): faults for pair, faults in self.unlike.items()}} if self.unlike else {}),
         }
 
-    def _difference_summary(self, difference: Difference) -> dict[str, Any]:
-        summary: dict[str, Any] = {round_id: {} for round_id in difference.rounds}
-        for (round_id, values), metric in product(summary.items(), self.metrics):
-            verdict = difference.verdict(metric, round_id)
-            values[metric.name] = difference.rounds[round_id][metric.name].as_dict() | ({"verdict": verdict} if verdict else {})
-        return summary
-
 
 def _policy_summary(policy: Policy) -> dict[str, Any]:
     arm: dict[str, Any] = {"method": policy.method, "reward_model": policy.reward_model} if policy.is_arm else {}
     arm |= {"seed": policy.seed} if policy.seed is not None else {}
-    rounds = {round_id: {name: value.as_dict() for name, value in values.items()} for round_id, values in policy.rounds.items()}
-    return {"kind": "arm" if policy.is_arm else "reference", **arm, "rounds": rounds}
+    return {"kind": "arm" if policy.is_arm else "reference", **arm, "rounds": _round_summary(policy.rounds)}
 
 
-def verdict(reward_model: str, metric: Metric, difference: Estimate) -> str | None:
-    """`NAME better` if the interval of a difference from the fixed reward model lies on one side of zero, else `undecided`; None for a
-    metric without a better side."""
-    if metric.better is None:
-        return None
-    if difference.low <= 0 <= difference.high:
-        return "undecided"
-    return f"{reward_model if (difference.low > 0) == (metric.better == 'higher') else FIXED} better"
+def _round_summary(rounds: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
+    return {round_id: {name: value.as_dict() for name, value in values.items()} for round_id, values in rounds.items()}
 
 
 def reference_names(params: Params) -> list[str]:

@@ -19,6 +19,7 @@ from apo_bench.core.sections import (
     BASE,
     NO_ADVERSARIAL,
     REWARD_KINDS,
+    Claims,
     Compare,
     Evaluate,
     GameLedger,
@@ -59,6 +60,7 @@ class Params(Section):
     game: GameLedger
     judge: Judge
     compare: Compare
+    claims: Claims
 
     @property
     def has_gold(self) -> bool:

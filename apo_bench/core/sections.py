@@ -268,3 +268,24 @@ class Compare(Section):
     num_shown_prompts: Count
     may_differ: list[str]
     """Inputs, as `apo-bench diff` names them, in which arms may differ beside method and reward model; the page says where they do."""
+
+
+class Claims(Section):
+    """When a claim is decided: stated before the run, as it is what keeps errors at their level."""
+
+    smallest_effect: Annotated[float, Field(gt=0)]
+    """d: the smallest difference between policies that would matter, in standard deviations of SFT's scores over the test prompts."""
+    smallest_accuracy_effect: Annotated[float, Field(gt=0, lt=1)]
+    """The same between reward models, as a share of pairs; of calibration the error of probabilities that are all off by as much."""
+    min_seeds: Annotated[int, Field(ge=3)]
+    """With fewer everything is undecided."""
+    looks: list[Count]
+    """Numbers of seeds at which one looks, of which the last is the most there will be; []: once, at all seeds of the run."""
+
+    @model_validator(mode="after")
+    def _ascending(self) -> "Claims":
+        if self.looks != sorted(set(self.looks)):
+            raise ValueError(f"looks must ascend; found {self.looks}")
+        if self.looks and self.looks[0] < self.min_seeds:
+            raise ValueError(f"looks start at {self.looks[0]} seeds, expected min_seeds ({self.min_seeds}) or more: fewer decide nothing")
+        return self

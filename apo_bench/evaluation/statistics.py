@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -19,7 +20,7 @@ class Estimate:
     high: float
     standard_error: float
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {"value": self.value, "low": self.low, "high": self.high, "standard_error": self.standard_error}
 

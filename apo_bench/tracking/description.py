@@ -248,18 +248,20 @@ class _Describer:
         for row in rows:
             values = {row["metric"]: row["value"], f"{row['metric']}_low": row["low"], f"{row['metric']}_high": row["high"]}
             measures += measures_of(f"versus_base/{row['arm']}", values, round_number(row["round"]))
-        claims = self.summary["claims"]["claims"]
-        for name, claim in claims.items():
-            for number, contrast in enumerate(claim["contrasts"], start=1):
-                values = {f"{name}_{number}{key}": contrast[end] for key, end in (("", "value"), ("_low", "low"), ("_high", "high"))}
-                measures += measures_of("claims", values, round_number(self.rounds[-1]))
+        found = self.summary["claims"]
+        tags, tables = {"kind": "comparison"}, {"differences": rows}
+        for outcome, claims in found["families"].items():
+            group = "claims" if outcome == found["primary"] else f"claims_by_{outcome.replace(' ', '_')}"
+            tables[group] = claim_rows(claims)
+            for name, claim in claims.items():
+                tags[f"{group.replace('claims', 'claim')}.{name}"] = claim["verdict"]
+                for number, contrast in enumerate(claim["contrasts"], start=1):
+                    values = {f"{name}_{number}{key}": contrast[end] for key, end in (("", "value"), ("_low", "low"), ("_high", "high"))}
+                    measures += measures_of(group, values, round_number(self.rounds[-1]))
         names = [name for name in ("index.html", "table.md", "summary.json") if (self.report / name).is_file()]
         files = {(self.report / name).as_posix(): _md5(self.report / name) for name in names}
         paths = [self.data, *(arm.evaluation(self.results, round_id) for arm in self.arms for round_id in self.rounds)]
-        tags = {"kind": "comparison"} | {f"claim.{name}": claim["verdict"] for name, claim in claims.items()}
-        return self._run(
-            "comparison", tags, paths, measures=measures, artifacts=files, tables={"differences": rows, "claims": claim_rows(claims)}
-        )
+        return self._run("comparison", tags, paths, measures=measures, artifacts=files, tables=tables)
 
     def _start(self, seed: int) -> dict[str, Any]:
         return self.references[reference_name(SFT, seed)]["rounds"][START_ROUND]

@@ -135,6 +135,9 @@ WRONG = {
     "judge that is none": ({"judge.provider.source": "gpt"}, "judge.provider.source: found 'gpt', expected one of 'gold', 'server', "),
     "key of a judge": ({"judge.provider.nois": 0.1}, "judge.provider.nois: unknown key; did you mean noise?"),
     "human pairs that are none": ({"judge.human_pairs": ["pairs"]}, "judge.human_pairs.0: found 'pairs'; "),
+    "looks that descend": ({"claims.looks": [12, 6]}, "claims: looks must ascend; found [12, 6]"),
+    "look before a verdict": ({"claims.looks": [3, 6]}, "claims: looks start at 3 seeds, expected min_seeds (5) or more"),
+    "effect of nothing": ({"claims.smallest_effect": 0.0}, "claims.smallest_effect: found 0.0; input should be greater than 0"),
     "heads that do not divide": ({"base_model.num_heads": 3}, "base_model: hidden_size 128 must be a multiple of twice num_heads 3"),
 }  # fmt: skip
 
@@ -195,7 +198,7 @@ def test_file_that_is_not_utf8(tmp_path):
 @pytest.mark.parametrize(("text", "found"), [("", "nothing"), ("# only a comment", "nothing"), ("- run", "a list"), ("run", "a str")])
 def test_file_that_is_no_mapping(tmp_path, text, found):
     (tmp_path / "params.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=rf"params.yaml: found {found}, expected a mapping of the sections profile, .*, compare$"):
+    with pytest.raises(ConfigError, match=rf"params.yaml: found {found}, expected a mapping of the sections profile, .*, claims$"):
         load_params(tmp_path / "params.yaml")
 
 
