@@ -125,6 +125,7 @@ class Verdicts:
         return {
             "num_seeds": self.num_seeds,
             "note": self.note,
+            "looks": self.settings.looks,
             "primary": self.primary.outcome,
             "families": families,
         }

@@ -17,7 +17,8 @@ UNITS = {"score": "", "share": "%", "nats": "nats", "tokens": "tokens"}
 def policy_title(policy: Policy) -> str:
     """How a policy is called in tables."""
     seed = "" if policy.seed is None else f", seed {policy.seed}"
-    return (method_title(policy) if policy.is_arm else REFERENCES.get(policy.name, policy.name)) + seed
+    group = policy.name.removesuffix(f"-s{policy.seed}")
+    return (method_title(policy) if policy.is_arm else REFERENCES.get(group, group)) + seed
 
 
 def method_title(arm: Policy | Difference) -> str:

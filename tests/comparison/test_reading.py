@@ -223,6 +223,22 @@ def test_gains_and_losses_by_subset(results, five):
     }
 
 
+def test_a_score_at_equal_length_is_less_what_length_adds(results, run_params):
+    """RM_all of all policies is 10 and 2 a token, of a length without regard to policy or prompt. Were responses as long as SFT's,
+    10 and 2 a token of SFT's own would be left."""
+    rng = np.random.default_rng(0)
+    lengths = {name: rng.integers(5, 50, size=4).tolist() for name in GOLD}
+    for name in GOLD:
+        found = [
+            {**row, "gold": 1.0, "length": length, "reward_all": 10 + 2.0 * length}
+            for row, length in zip(rows(SFT), lengths[name], strict=True)
+        ]
+        write_jsonl(results / name / "evaluation" / "prompts.jsonl", found)
+    policies = read_comparison(results, run_params).policies
+    for name in ("rjs-base", "rjs-adversarial"):
+        assert policies[name].rounds["r2"]["reward_all_equal_length"].value == pytest.approx(10 + 2 * np.mean(lengths["s0/references/sft"]))
+
+
 def test_interval_agrees_with_scipy(results, run_params):
     """One subset of 200 skewed values against scipy's percentile bootstrap."""
     values = np.random.default_rng(1).gamma(1.0, size=200).tolist()

@@ -87,6 +87,9 @@ def test_every_kind_of_profile_is_drawn_and_said_in_its_own_words(params, rounds
 
 def test_a_heat_map_a_kind_and_measure_of_the_first_seed_alone(params):
     found = comparison(params, ROUNDS, "gold")
+    for reference in found.references:
+        found.replicates[f"{reference.name}-s1"] = replace(reference, name=f"{reference.name}-s1", seed=1)
+        found.game.frontier[f"{reference.name}-s1"] = found.game.frontier[f"{reference.name}-s0"]
     found.replicates["dpo-base-s1"] = arm_of("base", 1, ROUNDS, found.arms[0].rounds["r1"])
     found.game_arms.append(found.replicates["dpo-base-s1"])
     found.game.arms["dpo-base-s1"] = found.game.arms["dpo-base-s0"]
