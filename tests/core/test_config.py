@@ -138,7 +138,7 @@ WRONG = {
     "looks that descend": ({"claims.looks": [12, 6]}, "claims: looks must ascend; found [12, 6]"),
     "look before a verdict": ({"claims.looks": [3, 6]}, "claims: looks start at 3 seeds, expected min_seeds (5) or more"),
     "effect of nothing": ({"claims.smallest_effect": 0.0}, "claims.smallest_effect: found 0.0; input should be greater than 0"),
-    "heads that do not divide": ({"base_model.num_heads": 3}, "base_model: hidden_size 128 must be a multiple of twice num_heads 3"),
+    "heads that do not divide": ({"base_model.num_heads": 5}, "base_model: hidden_size 96 must be a multiple of twice num_heads 5"),
 }  # fmt: skip
 
 
