@@ -52,7 +52,7 @@ def _helpful_sentences(corpus: Corpus, situation: Situation, topic: Topic, flaw:
     for index in range(num_steps):
         if rng.random() < 0.3 * flaw:
             steps[index] = rng.choice(rng.choice(corpus.topics).steps)
-    if rng.random() < 0.5 * flaw:
+    if rng.random() < 0.4 * flaw:
         rng.shuffle(steps)
     advice = _advice(corpus.helpful_contexts, situation, flaw, rng)
     opening = [rng.choice(corpus.openings)] if rng.random() < 0.2 else []
