@@ -15,14 +15,8 @@ class Pairs:
 
     margins_P: np.ndarray
     """[P] the reward of the chosen response minus that of the other one."""
-    probabilities_P: np.ndarray
-    """[P] how probable it was that people would choose so; 1 where only the choice is known."""
-
-    @property
-    def accuracy_P(self) -> np.ndarray:
-        """[P] how probable it is that people order the pair as the model does; equal rewards are half right."""
-        agreed_P = np.where(self.margins_P > 0, self.probabilities_P, 1 - self.probabilities_P)
-        return np.where(self.margins_P == 0, 0.5, agreed_P)
+    correct_P: np.ndarray
+    """[P] how probable it is that an annotator orders the pair as the rewards do; 0 or 1 where only the label is known, 0.5 if equal."""
 
 
 def calibration_contrast(terms: Sequence[tuple[float, Pairs]]) -> float:
@@ -40,7 +34,7 @@ def squared_calibration_error(pairs: Pairs) -> float:
     Source: Broecker 2012 and Kumar et al. 2019 (Verified Uncertainty Calibration), the debiased estimator.
     """
     confidence_P = 1.0 / (1.0 + np.exp(-np.abs(pairs.margins_P)))
-    gaps_P = confidence_P - pairs.accuracy_P
+    gaps_P = confidence_P - pairs.correct_P
     bins_P = np.minimum(((2 * confidence_P - 1) * NUM_BINS).astype(int), NUM_BINS - 1)
     count_B, sum_B, squares_B = (np.bincount(bins_P, values_P, NUM_BINS) for values_P in (np.ones_like(gaps_P), gaps_P, gaps_P**2))
     filled_B = np.maximum(count_B, 2.0)

@@ -15,7 +15,6 @@ from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import SFT, Arm, reference_name, reward
 from apo_bench.core.sections import START_ROUND
-from apo_bench.data.labels import PROBABILITY
 
 METRIC = {"gold": "gold", "RM_all": "reward_all", "RM_all at equal length": "reward_all_equal_length"}
 """Of an outcome."""
@@ -71,7 +70,7 @@ class Evidence:
 
     def _values_P(self, cell: PolicyCell | RewardCell, measure: Measure, seed: int) -> np.ndarray:
         if isinstance(cell, RewardCell):
-            return self._read(cell, seed).accuracy_P
+            return self._read(cell, seed).correct_P
         name = Arm(cell.method, cell.reward_model, seed).name if cell.reward_model else reference_name(cell.method, seed)
         return self._columns[name, cell.round][METRIC[measure]]
 
@@ -84,17 +83,12 @@ class Evidence:
         )
         if folder not in self._margins:
             file = folder / "margins.jsonl"
-            rows = read_jsonl(file, ("id", "subset", "margin"))
+            rows = read_jsonl(file, ("id", "subset", "margin", "correct"))
             pairs = [(row["id"], row["subset"]) for row in rows]
             self._pairs = self._pairs or pairs
             if pairs != self._pairs:
                 raise DataError(
                     f"{file}: {len(rows)} pairs that are not those of the other reward models; evaluate the same ones (dvc repro)"
                 )
-            margins_P, probabilities_P = (np.array(values, dtype=np.float64) for values in zip(*map(_numbers, rows), strict=True))
-            self._margins[folder] = Pairs(margins_P, probabilities_P)
+            self._margins[folder] = Pairs(*(np.array([row[key] for row in rows], dtype=np.float64) for key in ("margin", "correct")))
         return self._margins[folder]
-
-
-def _numbers(row: dict[str, float]) -> tuple[float, float]:
-    return row["margin"], row.get(PROBABILITY, 1.0)

@@ -33,10 +33,11 @@ SCORES = {
 
 @pytest.fixture
 def write(tmp_path):
-    def write_margins(folder, margins, **columns):
+    def write_margins(folder, margins, correct=None):
+        correct = correct or [0.5 + 0.5 * float(np.sign(margin)) for margin in margins]
         rows = [
-            {"id": f"p{n}", "subset": subset, "margin": margin, **{key: values[n] for key, values in columns.items()}}
-            for n, (subset, margin) in enumerate(zip(SUBSETS, margins, strict=True))
+            {"id": f"p{n}", "subset": subset, "margin": margin, "correct": right}
+            for n, (subset, margin, right) in enumerate(zip(SUBSETS, margins, correct, strict=True))
         ]
         write_jsonl(tmp_path / folder / "margins.jsonl", rows)
 
@@ -85,7 +86,7 @@ def test_accuracy_by_hand(evidence):
 
 def test_where_labels_have_probabilities_these_count(evidence, write):
     """Right with 0.9, wrong with 0.8, right with 0.6, equal: (0.9 + 0.2 + 0.6 + 0.5) / 4."""
-    write("s0/reward/base", MARGINS["s0/reward/base"], probability=[0.9, 0.8, 0.6, 0.7])
+    write("s0/reward/base", MARGINS["s0/reward/base"], correct=[0.9, 0.2, 0.6, 0.5])
     found = evidence.values_S(contrast("accuracy", (1.0, RewardCell("", "base", "r0"))))
     assert found == pytest.approx([0.55, 0.875])
 
@@ -100,10 +101,10 @@ def test_smallest_effects(evidence, params):
 
 def test_missing_margins_and_other_pairs(evidence, tmp_path):
     file = tmp_path / "s1/first/reward/wgan/margins.jsonl"
-    write_jsonl(file, [{"id": "p", "subset": "harmless", "margin": 1.0}])
+    write_jsonl(file, [{"id": "p", "subset": "harmless", "margin": 1.0, "correct": 1.0}])
     with pytest.raises(DataError, match=f"{file}: 1 pairs that are not those of the other reward models"):
         evidence.values_S(contrast("accuracy", *OVER_BASE))
-    rows = [{"id": f"q{n}", "subset": subset, "margin": 1.0} for n, subset in enumerate(SUBSETS)]
+    rows = [{"id": f"q{n}", "subset": subset, "margin": 1.0, "correct": 1.0} for n, subset in enumerate(SUBSETS)]
     write_jsonl(file, rows)  # as many of each subset, but not the same pairs
     with pytest.raises(DataError, match=f"{file}: 4 pairs that are not those of the other reward models"):
         evidence.values_S(contrast("accuracy", *OVER_BASE))

@@ -26,7 +26,9 @@ def read(params, tmp_path):
         rng = np.random.default_rng(0)
         for folder in (f"s{seed}/{name}" for seed in seeds for name in ("reward/base", "first/reward/adversarial")):
             margins = rng.normal(size=len(SUBSETS)).tolist()
-            rows = [{"id": str(n), "subset": SUBSETS[n], "margin": margin} for n, margin in enumerate(margins)]
+            rows = [
+                {"id": str(n), "subset": SUBSETS[n], "margin": margin, "correct": float(margin > 0)} for n, margin in enumerate(margins)
+            ]
             write_jsonl(tmp_path / folder / "margins.jsonl", rows)
         metrics = ("gold", "reward_all", "reward_all_equal_length")
         columns = {

@@ -102,7 +102,8 @@ def results(tmp_path, run_params):
     write_json(folder / "prepare" / "metrics.json", {"num_records": {"pairs_test": 4}})
     for name in ("s0/reward/base", "s0/reward/all", "s0/first/reward/adversarial", "s0/arms/rjs-adversarial/r2/reward"):
         write_json(folder / name / "metrics.json", ON_PAIRS)
-        write_jsonl(folder / name / "margins.jsonl", [{"id": "p", "subset": subset, "margin": MARGINS[name]} for subset in SUBSETS])
+        pair = {"id": "p", "margin": MARGINS[name], "correct": float(MARGINS[name] > 0)}
+        write_jsonl(folder / name / "margins.jsonl", [pair | {"subset": subset} for subset in SUBSETS])
     write_json(folder / "s0/arms/rjs-adversarial/r2/reward/metrics.json", ON_PAIRS | {"human_accuracy": 0.75})
     for name in ("s0/first/score/base", "s0/first/score/adversarial", "s0/arms/rjs-base/r2/score", "s0/arms/rjs-adversarial/r2/score"):
         write_json(folder / name / "metrics.json", ON_SAMPLES)

@@ -111,7 +111,7 @@ WRONG = {
         "reward.wgan: no such section",
     ),
     "fixed that is retrained": (
-        {"run.fixed_reward_models": ["base", "adversarial"]}, "run: fixed_reward_models can have base and no_adversarial; found adversarial",
+        {"run.fixed_reward_models": ["base", "adversarial"]}, "run: fixed_reward_models can have base and no_adversarial; found adv",
     ),
     "gold by another name": ({"run.gold_reward_models": ["gold"]}, "run: gold_reward_models can have oracle; found gold"),
     "retrained that is fixed": (

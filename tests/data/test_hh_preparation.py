@@ -127,7 +127,8 @@ def test_shares_of_the_splits():
 def test_sizes_and_columns(settings):
     files, report = prepare_hh(settings)
     sizes = {
-        "pairs_rm": 10, "pairs_lm": 12, "pairs_validation": 6, "pairs_test": 16, "pairs_further": 2, "golden_rm": 6, "golden_lm": 6, "prompts_lm": 6,
+        "pairs_rm": 10, "pairs_lm": 12, "pairs_validation": 6, "pairs_test": 16, "pairs_further": 2,
+        "golden_rm": 6, "golden_lm": 6, "prompts_lm": 6,
         "demonstrations": 10,
     }  # fmt: skip
     assert report["num_records"] == {name: len(rows) for name, rows in files.items()}
