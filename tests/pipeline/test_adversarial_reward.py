@@ -1,6 +1,5 @@
 """Where a reward model of a round starts from: the base model with a fresh head, or last round's reward model."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -9,12 +8,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from apo_bench.core.results import read_curves
 from apo_bench.models.language_model import new_llama, save_model
 from pipeline.stage import run_stage
 
 ROOT = Path(__file__).parents[2]
 SIZES = {
-    "num_rm_prompts": 8, "num_lm_prompts": 4, "num_game_prompts": 4, "num_validation_prompts": 4,
+    "num_rm_prompts": 8, "num_lm_prompts": 4, "num_game_prompts": 4, "num_further_pairs": 9, "num_validation_prompts": 4,
     "num_test_pairs": 4, "num_test_prompts": 4,
     "num_pretraining_examples": 4, "num_demonstrations": 4,
 }  # fmt: skip
@@ -74,10 +74,10 @@ def test_no_adversarial_trains_as_long_on_new_pairs(train):
     """8 pairs in batches of 4, and 4 prompts of the game with 1 + 2 sequences, which are 6 pairs: 2 steps of 7 pairs."""
     train("base", 0)
     train("no_adversarial", 0)
-    base, longer = ([row for row in csv.DictReader(Path(f"results/{kind}/r0/curves.csv").open())] for kind in ("base", "no_adversarial"))
+    base, longer = (read_curves(Path(f"results/{kind}/r0")) for kind in ("base", "no_adversarial"))
     assert len(base) == len(longer) == 2
-    assert all(int(more["num_tokens"]) > int(less["num_tokens"]) for less, more in zip(base, longer, strict=True))
+    assert all(more["num_tokens"] > less["num_tokens"] for less, more in zip(base, longer, strict=True))
     metrics = json.loads(Path("results/no_adversarial/r0/metrics.json").read_text())
     files = [Path(f"labels/pairs_{name}.jsonl").read_text().splitlines() for name in ("rm", "further")]
-    assert len({json.loads(line)["id"] for lines in files for line in lines}) == 8 + 6
+    assert len({json.loads(line)["id"] for lines in files for line in lines}) == 8 + 9, "of which it takes the first 6"
     assert metrics["num_tokens_trained"] > 1.4 * json.loads(Path("results/base/r0/metrics.json").read_text())["num_tokens_trained"]
