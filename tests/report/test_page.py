@@ -128,6 +128,7 @@ def page(comparison, params):
 def replicated(comparison, params):
     """The same as the mean over five replicates, and beside the game a control or, with gold, two."""
     controls = ["no_adversarial", *(["oracle"] if comparison.has_gold else [])]
+    better = {"no_adversarial": "base", "oracle": "oracle"}
     kinds = ["base", *controls, "adversarial"]
     lists = {"fixed_reward_models": ["base", "no_adversarial"], "gold_reward_models": ["oracle"] if comparison.has_gold else []}
     policies, differences, reward_models = dict(comparison.policies), dict(comparison.differences), dict(comparison.reward_models)
@@ -137,7 +138,7 @@ def replicated(comparison, params):
             name = f"{method}-{kind}"
             policies[name] = replace(comparison.policies[f"{method}-base"], name=name, reward_model=kind)
             rounds = {
-                round_id: {name: replace(one, verdict=one.verdict and "base better") for name, one in found.items()}
+                round_id: {name: replace(one, verdict=one.verdict and f"{better[kind]} better") for name, one in found.items()}
                 for round_id, found in adversarial.rounds.items()
             }
             differences[name] = replace(adversarial, name=name, reward_model=kind, rounds=rounds)
@@ -336,6 +337,7 @@ def test_controls_are_judged_against_base_and_gold_has_no_accuracy_on_pairs(repl
     assert said["RJS no_adversarial − base"] == {"worse"} and said["RJS adversarial − base"] == {"better"}
     assert len(said) == (6 if replicated.has_gold else 4)
     if replicated.has_gold:
+        assert said["DPO oracle − base"] == {"better"}
         first = re.findall(r'<span class="what">(.*?)</span>', dict(cards)["RJS oracle − base"])[0]
         assert first == "Gold", "the primary outcome comes first"
         [row] = re.findall(r'<th scope="row">RJS oracle</th><td class="round">r1</td>((?:<td>[\d.]*</td>)+)</tr>', page)
