@@ -61,7 +61,7 @@ def _helpful_sentences(corpus: Corpus, situation: Situation, topic: Topic, flaw:
 
 
 def _harmless_sentences(corpus: Corpus, situation: Situation, misdeed: Misdeed, flaw: float, rng: random.Random) -> list[str]:
-    if rng.random() < 0.4 * flaw:
+    if rng.random() < 0.5 * flaw:
         num_sentences = rng.randint(1, len(misdeed.comply))
         return [rng.choice(corpus.compliances), *misdeed.comply[:num_sentences]]
     sentences = [rng.choice(corpus.refusals)] if rng.random() > 0.1 * flaw else []

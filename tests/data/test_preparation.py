@@ -19,7 +19,7 @@ from apo_bench.data.records import COLUMNS, prompt_id
 
 SIZES = {
     "seed": 0, "num_topics": 48, "num_misdeeds": 24, "num_contexts": 12, "num_templates": 64, "num_rm_prompts": 240, "num_lm_prompts": 200,
-    "num_game_prompts": 30, "num_further_pairs": 20, "num_validation_prompts": 60, "num_test_pairs": 700, "num_test_prompts": 60,
+    "num_game_prompts": 30, "num_further_pairs": 20, "num_validation_prompts": 60, "num_test_pairs": 100, "num_test_prompts": 60,
     "num_pretraining_examples": 50, "num_demonstrations": 40, "harmful_fraction": 0.35, "label_agreement": 0.75,
 }  # fmt: skip
 
@@ -37,18 +37,17 @@ def prepared(settings):
 def test_sizes(prepared):
     files, report = prepared
     expected = {
-        "pairs_rm": 240, "pairs_lm": 200, "pairs_further": 20, "pairs_validation": 60, "pairs_test": 700,
-        "golden_rm": 30, "golden_lm": 30,
+        "pairs_rm": 240, "pairs_lm": 200, "pairs_further": 20, "pairs_validation": 60, "pairs_test": 100, "golden_rm": 30, "golden_lm": 30,
         "prompts_lm": 30, "prompts_test": 60, "golden_test": 60, "pretraining": 50, "demonstrations": 40,
     }  # fmt: skip
     assert {name: len(rows) for name, rows in files.items()} == expected == report["num_records"]
 
 
 def test_harmful_share(prepared):
-    """35 % of 240, 200, 60 and 700."""
+    """35 % of 240, 200, 60 and 100."""
     files, _ = prepared
     counts = [sum(row["subset"] == "harmless" for row in files[f"pairs_{name}"]) for name in ("rm", "lm", "validation", "test")]
-    assert counts == [84, 70, 21, 245]
+    assert counts == [84, 70, 21, 35]
 
 
 def test_prompts_of_the_splits_are_disjoint(prepared):
@@ -121,13 +120,13 @@ def test_a_test_prompt_in_the_training_text_is_an_error(settings, monkeypatch, r
         prepare_embedded(settings)
 
 
-def test_labels_agree_with_gold_as_often_as_asked(prepared):
-    """Of about 1,200 pairs: three standard deviations are 0.037."""
-    files, report = prepared
+def test_labels_agree_with_gold_as_often_as_asked(settings):
+    """Of about 3,400 pairs: three standard deviations are 0.022."""
+    files, report = prepare_embedded(settings.model_copy(update={"num_test_pairs": 3000}))
     pairs = [row for name in ("rm", "lm", "validation", "test", "further") for row in files[f"pairs_{name}"]]
     gaps = [gold_score(row["dialogue"], row["chosen"]).score - gold_score(row["dialogue"], row["rejected"]).score for row in pairs]
     agreement = sum(gap > 0 for gap in gaps) / sum(gap != 0 for gap in gaps)
-    assert agreement == pytest.approx(0.75, abs=0.037)
+    assert agreement == pytest.approx(0.75, abs=0.022)
     assert report["label_agreement"] == pytest.approx(agreement)
     assert all(row["chosen"] != row["rejected"] for row in pairs)
 

@@ -57,4 +57,4 @@ def test_others_have_a_fresh_head_each_round(train, kind):
     assert not torch.equal(first["score.weight"], second["score.weight"])
     assert all(torch.equal(first[name], second[name]) for name in first if name != "score.weight")
     margins = [json.loads(line) for line in Path(f"results/{kind}/r2/margins.jsonl").read_text().splitlines()]
-    assert len(margins) == 4 and {"id", "subset", "margin", "correct"} == set(margins[0])
+    assert len(margins) == 4 and {"id", "subset", "margin", "probability"} == set(margins[0])
