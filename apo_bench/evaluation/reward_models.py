@@ -27,7 +27,7 @@ def evaluate_on_pairs(
         Accuracy on human labels, over all pairs and over those of each subset, calibration errors and, if gold is known, accuracy on its
         order. Where a label's probability is known, accuracy and calibration are those expected over annotators, which the draw of one
         label adds no noise to. And a row a pair with its `id`, `subset`, `margin`, the reward of the chosen response minus that of the
-        rejected one, and `probability`, how probable it was that the chosen one would be preferred (1 where only the choice is known).
+        rejected one, and `correct`, how probable it is that an annotator orders the two as the rewards do.
     """
     groups = encode_records(tokenizer, pairs, [[row["chosen"], row["rejected"]] for row in pairs], max_length, compute.max_prompt_length)
     with mixed_precision(compute):  # the model has just been trained so
@@ -42,8 +42,8 @@ def evaluate_on_pairs(
         **compute_metric("calibration_error", chosen, rejected, probabilities=probabilities.tolist(), num_bins=10),
         **(_agreement_with_gold(pairs, chosen, rejected) if has_gold else {}),
     }
-    columns = zip(pairs, (chosen - rejected).tolist(), probabilities.tolist(), strict=True)
-    return metrics, [{"id": row["id"], "subset": row["subset"], "margin": margin, PROBABILITY: known} for row, margin, known in columns]
+    columns = zip(pairs, (chosen - rejected).tolist(), correct.tolist(), strict=True)
+    return metrics, [{"id": row["id"], "subset": row["subset"], "margin": margin, "correct": right} for row, margin, right in columns]
 
 
 def score_samples(
