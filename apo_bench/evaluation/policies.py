@@ -10,9 +10,10 @@ from apo_bench.core.compute_sections import Compute
 from apo_bench.data.gold import gold_score
 from apo_bench.engines.sampling import Samples
 from apo_bench.losses.sequence import sum_by_sequence, token_kl
-from apo_bench.models.language_model import by_chunks, inference, response_states
+from apo_bench.models.language_model import by_chunks, inference, response_logits, response_states
 from apo_bench.models.reward_model import all_rewards
 from apo_bench.models.tokenizer import TokenSequence, encode_records
+from apo_bench.models.ways import vocabulary_size
 
 Rows = list[dict[str, Any]]
 
@@ -64,15 +65,14 @@ def response_kl(policy: PreTrainedModel, reference: PreTrainedModel, sequences: 
     log-ratios of the samples. On the cooler test responses it is that divergence along the texts the policy is judged by.
     """
     totals_N = torch.empty(len(sequences))
-    heads = policy.get_output_embeddings(), reference.get_output_embeddings()
 
     def divergence(states_CH: Tensor, reference_states_CH: Tensor) -> Tensor:
-        return token_kl(heads[0](states_CH), heads[1](reference_states_CH))
+        return token_kl(response_logits(policy, states_CH), response_logits(reference, reference_states_CH))
 
     for indices, batch in inference(policy, sequences, pad_token_id, "KL to SFT"):
         states_MH, _, sequences_M = response_states(policy, batch)
         reference_states_MH, _, _ = response_states(reference, batch)
-        values_M = by_chunks(divergence, policy.config.vocab_size, states_MH, reference_states_MH)
+        values_M = by_chunks(divergence, vocabulary_size(policy), states_MH, reference_states_MH)
         totals_N[indices] = sum_by_sequence(values_M, sequences_M, len(indices)).cpu()
     return totals_N
 
