@@ -26,7 +26,7 @@ class TokenTable(nn.Module):
     def __init__(self, logits_NTV: Tensor) -> None:
         super().__init__()
         self.base_model = _Positions(logits_NTV)
-        self.config, self.device = PreTrainedConfig(vocab_size=VOCABULARY), torch.device("cpu")
+        self.config, self.device = PreTrainedConfig.from_dict({"vocab_size": VOCABULARY}), torch.device("cpu")
         vars(self)[KNOWN] = Ways(head_apart=True, shared_prompts=False, batches=True)
 
     @property

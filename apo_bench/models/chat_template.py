@@ -266,7 +266,7 @@ class Chat:
             if id in self._controls:
                 name, kept = RENAMED.format(id), kept | {"normalized": False, "special": True}
             encoder.add_tokens([AddedToken(name, **kept)])
-            ids[encoder.token_to_id(name)] = id
+            ids[cast(int, encoder.token_to_id(name))] = id
         encoder.add_tokens([AddedToken(SEPARATOR, normalized=False, special=True)])
         return encoder, ids
 

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from apo_bench.core.errors import MissingInputError, ModelError
 from apo_bench.data.records import SUBSETS, parse_dialogue
 from apo_bench.models.chat_template import chat_of
+from apo_bench.models.loading import loading
 
 PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
 CHAT_TEMPLATE = (
@@ -60,7 +61,8 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
     """
     if not (Path(path) / "tokenizer.json").is_file():
         raise MissingInputError(f"{path}: no tokenizer there; run the stage that writes it (dvc repro) first")
-    tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(path))
+    with loading(path, "the tokenizer"):
+        tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(path))
     check_tokenizer(tokenizer, path)
     return tokenizer
 

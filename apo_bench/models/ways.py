@@ -72,10 +72,18 @@ def has_failed(model: PreTrainedModel, way: str) -> bool:
     return way in getattr(model.config, RECORD, ())
 
 
+class _Given(BaseModelOutputWithPast):
+    """The output of a body: hidden states, and nothing of all else that a body may give."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
 def logits_of(model: PreTrainedModel, states_CH: Tensor) -> Tensor:
     """Logits [C, V] that the model's own `forward` makes of final hidden states [C, H], whatever it does behind its head."""
     body = model.base_model
-    given = BaseModelOutputWithPast(last_hidden_state=cast(Any, states_CH[None]))
+    given = _Given(last_hidden_state=cast(Any, states_CH[None]))
     own = vars(body).get("forward")
     body.forward = lambda *args, **kwargs: given
     try:
@@ -125,6 +133,12 @@ def length_limit(config: PreTrainedConfig) -> int | None:
         if kind.get("rope_type") in LENGTH_DEPENDENT
     ]
     return min((limit for limit in limits if limit), default=None)
+
+
+def positions_of(config: PreTrainedConfig) -> int | None:
+    """The longest sequence that the model takes; None if its configuration names none."""
+    found = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return found if isinstance(found, int) and found > 0 else None
 
 
 @contextmanager
