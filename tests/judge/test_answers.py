@@ -77,7 +77,9 @@ def _judged(params, root, tmp_path, monkeypatch, body, **changes):
     monkeypatch.chdir(root)
     with running(Server()) as server:
         server.question_of = lambda request: "q"
-        server.script = lambda question, attempt: body(server.requests[-1]) if callable(body) else (200, body)
+        server.script = lambda question, attempt: (
+            body(server.requests[-1]) if callable(body) else (200, body if isinstance(body, str) else json.dumps(body))
+        )
         provider = ServerJudge(
             source="server", base_url=f"http://127.0.0.1:{server.server_port}/v1", model="m", revision="1", key_variable="SOME_KEY",
             json_schema=False, temperature=changes.get("temperature", 0.0), max_tokens=100, concurrency=2, requests_per_minute=None,
@@ -106,7 +108,7 @@ def _judged(params, root, tmp_path, monkeypatch, body, **changes):
 def test_odd_completions_are_counted_as_answers(body, read, params, root, tmp_path, monkeypatch):
     row, _ = _judged(params, root, tmp_path, monkeypatch, body)
     assert row["verdict_own_first"] == read and row["verdict_opponent_first"] == read
-    again, _ = _judged(params, root, tmp_path, monkeypatch, (500, error("must not be asked")))  # the ledger can be read again
+    again, _ = _judged(params, root, tmp_path, monkeypatch, "must not be asked")  # the ledger can be read again
     assert again == row
 
 
