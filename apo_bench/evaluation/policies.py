@@ -11,7 +11,7 @@ from apo_bench.data.gold import gold_score
 from apo_bench.engines.sampling import Samples
 from apo_bench.losses.sequence import sum_by_sequence, token_kl
 from apo_bench.models.language_model import by_chunks, inference, response_logits, response_states
-from apo_bench.models.reward_model import all_rewards
+from apo_bench.models.reward_model import all_rewards, longest_scored
 from apo_bench.models.tokenizer import TokenSequence, encode_records
 from apo_bench.models.ways import vocabulary_size
 
@@ -31,6 +31,8 @@ def evaluate_policy(
 ) -> Rows:
     """One row a test prompt with the policy's response to it.
 
+    `max_length` is that of the policies; RM_all scores the lengths that it was trained on.
+
     Returns:
         Rows with `id`, `subset`, `dialogue`, `response`, `finished`, and numbers: `reward_all` (RM_all), `length` (tokens), `kl` (see
         `response_kl`; nats a response); if gold is known also `gold`, `refused` and `complied` (0 or 1, by gold).
@@ -38,7 +40,8 @@ def evaluate_policy(
     responses, finished = [group.responses for group in samples], [group.finished for group in samples]
     groups = encode_records(tokenizer, prompts, responses, max_length, compute.max_prompt_length, finished)
     sequences = [group[0] for group in groups]
-    rewards = all_rewards(reward_all, sequences, tokenizer.pad_token_id, "RM_all").tolist()
+    scored = encode_records(tokenizer, prompts, responses, longest_scored(reward_all, max_length), compute.max_prompt_length, finished)
+    rewards = all_rewards(reward_all, [group[0] for group in scored], tokenizer.pad_token_id, "RM_all").tolist()
     divergences = response_kl(policy, sft, sequences, tokenizer.pad_token_id).tolist()
     rows = []
     for prompt, group, sequence, reward, divergence in zip(prompts, samples, sequences, rewards, divergences, strict=True):

@@ -23,6 +23,9 @@ from apo_bench.models.loading import loading
 from apo_bench.models.precision import attention, reduced_dtype
 from apo_bench.models.tokenizer import TokenSequence
 
+LENGTH = "apo_bench_max_length"
+"""Key of a reward model's config.json: the longest sequence that it was trained on."""
+
 
 def new_reward_model(base: Path, seed: int, compute: Compute, zero_head: bool, head_per_subset: bool) -> PreTrainedModel:
     """The base model's body with a fresh scalar head, to be trained; there is no language-model head to carry along.
@@ -61,6 +64,11 @@ def load_reward_model(path: Path, compute: Compute, for_training: bool = False) 
         raise ModelError(f"{path}: found a model with the labels {', '.join(labels)}, expected {expected}; is it a language model?")
     model.score.float()
     return model
+
+
+def longest_scored(model: PreTrainedModel, otherwise: int) -> int:
+    """Tokens of the longest sequence that a reward model scores: as long as those that it was trained on, if its configuration knows."""
+    return int(getattr(getattr(model, "config", None), LENGTH, otherwise))
 
 
 def rewards(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
