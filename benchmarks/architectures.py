@@ -164,7 +164,8 @@ def compare(name: str, architecture: str, folder: Path) -> Row:
         tokenizer.save_pretrained(folder)
         deviation = max(_deviations(folder, tokenizer, params))
     except ApoBenchError as error:
-        return Row(name, architecture, f"refused: {str(error).removeprefix(f'{name}: ').removeprefix(f'{architecture} ')}", None)
+        told = str(error).replace(str(folder), name).removeprefix(f"{name}: ").removeprefix(f"{architecture} ")
+        return Row(name, architecture, f"refused: {told}", None)
     verdict = f"plain: {', '.join(failed)}" if failed else "equal"
     return Row(name, architecture, verdict if deviation <= LARGEST_DEVIATION else f"WRONG, {verdict}", deviation)
 

@@ -80,6 +80,12 @@ class Chat:
         return self._reads_clock
 
     @property
+    def writes_of_itself(self) -> bool:
+        """Whether it writes more before the first message than before a later one of the same role, such as a system turn."""
+        pieces = self.frame([{"role": "user"}, {"role": "assistant"}, {"role": "user"}]).pieces
+        return len(pieces[0]) > len(pieces[2])
+
+    @property
     def leaves_thoughts_out(self) -> bool:
         """Whether the template had to be told to."""
         return bool(self._variables)
@@ -329,6 +335,29 @@ def chat_of(tokenizer: PreTrainedTokenizerFast) -> Chat:
     if known is None or known[0] != state:
         known = vars(tokenizer)[KNOWN] = (state, Chat(tokenizer))
     return cast(Chat, known[1])
+
+
+def describe(tokenizer: PreTrainedTokenizerFast) -> str:
+    """What was found of a chat template and its tokens, in words."""
+    chat = chat_of(tokenizer)
+    [first, *_] = [tokenizer.convert_ids_to_tokens(ids) for ids in chat.prompts([[{"role": "user", "content": "Hi."}]])]
+    beginning = tokenizer.convert_ids_to_tokens(chat.beginning)
+    if beginning:
+        said = [f"prompts begin with {' '.join(beginning)}, as the tokenizer writes it, once"]
+    elif tokenizer.bos_token in first[:1]:
+        said = [f"prompts begin with {first[0]}, which the template writes"]
+    else:
+        said = ["prompts have no beginning token, as neither tokenizer nor template writes one"]
+    said.append(f"answers end with {tokenizer.eos_token}, padding is {tokenizer.pad_token}")
+    frame = chat.frame([{"role": "user"}])
+    if chat.writes_of_itself:
+        said.append("it adds a turn or text of its own before the first message")
+    if frame.thought.strip() or chat.leaves_thoughts_out:
+        said.append("answers are without thoughts" + (f", behind {frame.thought.strip()!r}" if frame.thought.strip() else ""))
+    if chat.reads_clock:
+        said.append(f"it writes a date, {chat.date:%Y-%m-%d} whatever the day (base_model.chat_date)")
+    said.append("prompt and answer are what it makes of the finished dialogue, tried with one turn and with two; messages are text")
+    return "; ".join(said)
 
 
 def _split(text: str, places: Sequence[str]) -> tuple[str, ...] | None:
