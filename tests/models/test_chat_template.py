@@ -80,9 +80,7 @@ def made(template: str, writes_beginning: bool = False):
 def finished(tokenizer, dialogue: str, answer: str) -> str:
     """By transformers, on the fixed day, up to the end token."""
     turns = [*parse_dialogue(dialogue), {"role": "assistant", "content": answer}]
-    text = tokenizer.apply_chat_template(
-        turns, tokenize=False, strftime_now=lambda form: chat_of(tokenizer).date.strftime(form), **variables
-    )
+    text = tokenizer.apply_chat_template(turns, tokenize=False, strftime_now=chat_of(tokenizer).date.strftime)
     return text[: text.rindex(END) + len(END)]
 
 
