@@ -14,12 +14,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 from typing import Any
 
+from apo_bench.core.checkout import use_code_of_root
 from apo_bench.core.config import load_params
 from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.processes import die_with_parent
 from apo_bench.stages import depths, next_stages, num_side_by_side, stage_graph, stage_index
 from pipeline.server import stage_server
-from pipeline.stage import BAR_LINE_VARIABLE
+from pipeline.stage import BAR_LINE_VARIABLE, never_fail_printing
 
 LOCK_FILE = Path("dvc.lock")
 LOCK_SHARE = 0.05
@@ -33,10 +34,17 @@ Entry = dict[str, Any]
 _repo: Any = None
 _index: Any = None
 _stages: dict[str, Any] = {}
+_refusal = ""
+"""Why DVC does not open the repository."""
+WITHOUT_GIT = "clone the repository, or run `dvc config core.no_scm true` to do without git"
 
 
 def main() -> int:
     """Reproduces the profile in the current folder; returns the exit status."""
+    never_fail_printing()
+    if refusal := use_code_of_root("pipeline.repro"):
+        print(f"repro: {refusal}", file=sys.stderr)
+        return 1
     try:
         params = load_params(Path("params.yaml"))
         num_workers = num_side_by_side(params, os.cpu_count() or 1)
@@ -51,8 +59,8 @@ def main() -> int:
         for number in range(num_workers):
             numbers.put(number)
         with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_open_repo, initargs=(numbers,)) as pool:
-            order, parents = pool.submit(_graph).result()
             try:
+                order, parents = pool.submit(_graph).result()
                 num_run = _schedule(pool, num_workers, order, parents)
             except (Exception, KeyboardInterrupt) as error:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -128,20 +136,34 @@ class LockFile:
 
 def _open_repo(numbers: Any) -> None:
     """Prepares a worker: DVC loaded, progress bars of its stages on a line of their own (or rare, in a log)."""
-    global _repo, _index, _stages
+    global _repo, _index, _stages, _refusal
     die_with_parent()
+    from dvc.exceptions import DvcException
     from dvc.logger import setup
     from dvc.repo import Repo
+    from dvc.scm import SCMError
 
     setup(logging.WARNING)
     os.environ[BAR_LINE_VARIABLE] = str(numbers.get())
-    _repo = Repo(_wait_for_lock=True)  # while another worker hashes or writes dvc.lock
-    _index = stage_index(_repo)
-    _stages = {stage.addressing: stage for stage in _index.stages}
+    try:
+        _repo = Repo(_wait_for_lock=True)  # while another worker hashes or writes dvc.lock
+        _index = stage_index(_repo)
+        _stages = {stage.addressing: stage for stage in _index.stages}
+    except (DvcException, SCMError, OSError) as error:  # what ends an initializer breaks the pool and is lost
+        _refusal = " ".join(str(error).split())
+        if isinstance(error, SCMError):
+            _refusal += f"; {WITHOUT_GIT}"
 
 
 def _graph() -> tuple[list[str], dict[str, set[str]]]:
-    return stage_graph(_index)
+    from dvc.exceptions import DvcException
+
+    if _refusal:
+        raise RuntimeError(_refusal)
+    try:
+        return stage_graph(_index)
+    except (DvcException, OSError) as error:
+        raise RuntimeError(" ".join(str(error).split())) from None
 
 
 def _reproduce(name: str) -> Entry | None:

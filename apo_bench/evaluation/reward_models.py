@@ -12,7 +12,7 @@ from apo_bench.data.labels import PROBABILITY
 from apo_bench.data.records import SUBSETS
 from apo_bench.metrics import compute_metric
 from apo_bench.models.precision import mixed_precision
-from apo_bench.models.reward_model import all_rewards
+from apo_bench.models.reward_model import all_rewards, longest_scored
 from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode_records
 
 Rows = list[dict[str, Any]]
@@ -62,7 +62,7 @@ def score_samples(
         tokenizer: its tokenizer.
         samples: records of kind `samples`.
         golden: golden responses to the same prompts, in the same order.
-        max_length: longest sequence in tokens.
+        max_length: longest sequence in tokens, if the model does not know on what lengths it was trained.
         compute: longest prompt in tokens.
         has_gold: whether the true reward is known.
 
@@ -74,7 +74,7 @@ def score_samples(
     """
     responses = [[gold["response"], *row["responses"]] for gold, row in zip(golden, samples, strict=True)]
     finished = [[True, *row["finished"]] for row in samples]
-    groups = encode_records(tokenizer, samples, responses, max_length, compute.max_prompt_length, finished)
+    groups = encode_records(tokenizer, samples, responses, longest_scored(model, max_length), compute.max_prompt_length, finished)
     rewards = _group_rewards(model, tokenizer, groups, "score samples")
     scored, metrics = _scored(samples, rewards[:, 0], rewards[:, 1:], has_gold)
     return scored, {"num_reward_calls": rewards[:, 1:].size, "num_tokens_read": count_tokens(group[1:] for group in groups), **metrics}
