@@ -265,6 +265,8 @@ class Evaluate(Section):
 
     num_earlier_prompts: Count
     """Test prompts that arms answer after the rounds before the last, the first ones; after the last they answer all."""
+    num_earlier_pairs: Count
+    """Test pairs that retrained reward models are tested on between the first round and the last, the first ones; in these, all."""
 
 
 class GameLedger(Section):

@@ -8,7 +8,7 @@ import jinja2
 import numpy as np
 
 from apo_bench.claims.inference import EQUIVALENT, UNDECIDED
-from apo_bench.comparison.results import SFT, Compared, Comparison, Difference, Metric, Policy, measurable
+from apo_bench.comparison.results import SFT, Compared, Comparison, Difference, Metric, Policy, measurable, mechanism
 from apo_bench.core.sections import START_ROUND, Compare
 from apo_bench.core.seeds import derive_seed
 from apo_bench.evaluation.statistics import Estimate
@@ -74,6 +74,7 @@ def render_page(comparison: Comparison, settings: Compare, figures: list[Chart],
         sizes=_sizes(comparison),
         retrained=", ".join(dict.fromkeys(difference.reward_model for difference in comparison.differences.values())),
         findings=_findings(comparison),
+        mechanism=mechanism(comparison) if comparison.has_gold else [],
         metrics=comparison.metrics,
         units=UNITS,
         policies=[
