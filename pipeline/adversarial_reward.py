@@ -6,7 +6,7 @@ from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.results import write_training
 from apo_bench.core.sections import FIRST_ROUND, START_ROUND
-from apo_bench.core.seeds import derive_seed, use_threads
+from apo_bench.core.seeds import derive_seed, reward_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.evaluation.reward_models import evaluate_on_pairs
@@ -19,41 +19,42 @@ from apo_bench.training.reward_models import train_adversarial_reward
 def main(
     name: str,
     base: Path,
-    models: Path,
+    first: Path,
+    later: Path,
     previous: str,
     data: Path,
+    labels: Path,
     samples: Path,
     seed: int,
-    arm: str,
     round: str,
     output: Path,
     results: Path,
 ) -> tuple[str, Path]:
-    """Trains the reward model NAME against SAMPLES of the RM half; SEED, ARM and ROUND name the random draws.
+    """Trains the reward model NAME against SAMPLES of the RM half and on LABELS; SEED and ROUND name the random draws.
 
-    It starts from BASE or, if it says so and there is one, from that of the PREVIOUS round in MODELS.
+    It starts from BASE or, if it says so and there is one, from that of the PREVIOUS round: FIRST, or one of the rounds in LATER.
     """
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     settings = params.retrained_reward(name)
     tokenizer = load_tokenizer(base)
     if settings.start == "previous" and previous != START_ROUND:
-        first, later = models / "first" / f"s{seed}" / "reward" / name, models / "arms" / arm / previous / "reward"
-        model = load_reward_model(first if previous == FIRST_ROUND else later, params.compute, for_training=True)
+        folder = first if previous == FIRST_ROUND else later / previous / "reward"
+        model = load_reward_model(folder, params.compute, for_training=True)
     else:
-        head_seed = derive_seed(seed, "adversarial_reward", arm, round, "head")
-        model = new_reward_model(base, head_seed, params.compute, params.is_pretrained, settings.head_per_subset)
+        model = new_reward_model(base, reward_seed(seed, name, "head"), params.compute, params.is_pretrained, settings.head_per_subset)
     history = train_adversarial_reward(
         model,
         tokenizer,
-        read_records(data / "pairs_rm.jsonl", "pairs"),
+        read_records(labels / "pairs_rm.jsonl", "pairs"),
         read_records(data / "golden_rm.jsonl", "responses"),
         read_records(samples, "samples"),
         settings,
         params.compute,
         training_engine(params),
-        derive_seed(seed, "adversarial_reward", arm, round, "order"),
-        f"{arm} {round}: reward model",
+        reward_seed(seed, name, "order"),
+        derive_seed(seed, "adversarial_reward", round),
+        f"{name} {round}: reward model",
     )
     pairs_test = read_records(data / "pairs_test.jsonl", "pairs")
     metrics, margins = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)

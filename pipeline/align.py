@@ -13,8 +13,8 @@ from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.training.policies import align
 
 
-def main(method: str, policy: Path, scores: Path, seed: int, arm: str, round: str, output: Path, results: Path) -> tuple[str, Path]:
-    """Trains POLICY on the samples in the folder SCORES by METHOD; SEED, ARM and ROUND name the random draws."""
+def main(method: str, policy: Path, scores: Path, seed: int, round: str, output: Path, results: Path) -> tuple[str, Path]:
+    """Trains POLICY on the samples in the folder SCORES by METHOD; SEED and ROUND name the random draws, which all arms share."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     model, tokenizer = load_language_model(policy, params.compute, for_training=True), load_tokenizer(policy)
@@ -26,8 +26,8 @@ def main(method: str, policy: Path, scores: Path, seed: int, arm: str, round: st
         params.compute,
         training_engine(params),
         int(round.removeprefix("r")),
-        derive_seed(seed, "align", arm, round),
-        f"{arm} {round}: {method}",
+        derive_seed(seed, "align", round),
+        f"{round}: {method}",
     )
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder)

@@ -7,11 +7,12 @@ from pathlib import Path
 from rich.console import Console
 
 from apo_bench.budget import policy_models, read_budgets
-from apo_bench.comparability import check_comparable, read_inputs, run_arms, unlike_arms
+from apo_bench.comparability import check_comparable, read_inputs, unlike_arms
 from apo_bench.comparison.reading import read_comparison
+from apo_bench.comparison.results import reference_names
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json, write_text
-from apo_bench.core.sections import START_ROUND
+from apo_bench.core.layout import arms
 from apo_bench.report.budget import budget_markdown
 from apo_bench.report.charts import charts
 from apo_bench.report.claims import claims_markdown, claims_table
@@ -32,12 +33,11 @@ def main(results: Path, report: Path) -> tuple[str, Path]:
     params = load_params(PARAMS)
     comparison = read_comparison(results, params)
     lock, models = Lock(LOCK), results.with_name("models")
-    unlike = unlike_arms(read_inputs(lock, params, run_arms(params), models, results))
+    unlike = unlike_arms(read_inputs(lock, params, arms(params.run), models, results))
     check_comparable(unlike, params.compare.may_differ)
-    arms, references = ([policy.name for policy in policies] for policies in (comparison.arms, comparison.references))
     comparison = replace(
         comparison,
-        budgets=read_budgets(lock, policy_models(models, arms, references, comparison.rounds, START_ROUND)),
+        budgets=read_budgets(lock, policy_models(models, params.run, reference_names(params))),
         unlike={pair: [str(fault) for fault in faults] for pair, faults in unlike.items()},
     )
     figures = [*charts(comparison), pareto_chart(comparison)]

@@ -3,21 +3,23 @@
 from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
-from apo_bench.core.files import complete_directory, write_jsonl
+from apo_bench.core.sections import START_ROUND
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.engines.sampling import sample_responses
-from apo_bench.evaluation.policies import evaluate_policy
+from apo_bench.evaluation.policies import evaluate_policy, write_evaluation
 from apo_bench.models.language_model import load_language_model
 from apo_bench.models.reward_model import load_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
 
 
-def main(policy: Path, sft: Path, reward_all: Path, data: Path, name: str, results: Path) -> tuple[str, Path]:
-    """Evaluates POLICY, called NAME, on DATA/prompts_test.jsonl; writes a row a prompt to RESULTS."""
+def main(policy: Path, sft: Path, reward_all: Path, data: Path, seed: int, round: str, results: Path) -> tuple[str, Path]:
+    """Evaluates POLICY after ROUND on DATA/prompts_test.jsonl; writes a row a prompt to RESULTS. SEED names the draws, shared by all."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     tokenizer, prompts = load_tokenizer(policy), read_records(data / "prompts_test.jsonl", "prompts")
+    if round not in (START_ROUND, params.run.rounds[-1]):
+        prompts = prompts[: params.evaluate.num_earlier_prompts]
     samples = sample_responses(
         policy,
         tokenizer,
@@ -25,7 +27,7 @@ def main(policy: Path, sft: Path, reward_all: Path, data: Path, name: str, resul
         params.sampling.test,
         params.compute,
         params.engines,
-        derive_seed(params.evaluate.seed, "evaluate", name),
+        derive_seed(seed, "evaluate"),
         "test responses",
     )
     rows = evaluate_policy(
@@ -39,8 +41,4 @@ def main(policy: Path, sft: Path, reward_all: Path, data: Path, name: str, resul
         params.sft.max_length,
         params.has_gold,
     )
-    with complete_directory(results) as folder:
-        write_jsonl(folder / "prompts.jsonl", rows)
-    shown = {"gold": "gold {:.2f}", "reward_all": "RM_all {:.2f}", "length": "{:.0f} tokens"}
-    means = [text.format(sum(row[key] for row in rows) / len(rows)) for key, text in shown.items() if key in rows[0]]
-    return f"{name}: {', '.join(means)}", results
+    return write_evaluation(rows, results), results

@@ -15,25 +15,25 @@ from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.training.policies import align, fine_tune
 
 
-def main(name: str, policy: Path, data: Path, output: Path, results: Path) -> tuple[str, Path]:
-    """Trains the reference NAME from POLICY; writes it to OUTPUT and its curves to RESULTS."""
+def main(name: str, policy: Path, data: Path, labels: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:
+    """Trains the reference NAME from POLICY on DATA or LABELS; writes it to OUTPUT and its curves to RESULTS."""
     params: Params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     model, tokenizer = load_language_model(policy, params.compute, for_training=True), load_tokenizer(policy)
     settings = getattr(params.references, name)
-    engine, seed = training_engine(params), derive_seed(settings.seed, "reference", name)
+    engine, draw = training_engine(params), derive_seed(seed, "reference", name)
     if isinstance(settings, HumanPreferenceTraining):
         # A human pair is a group of two responses whose rewards say which was preferred.
         rows = [
             {**row, "responses": [row["chosen"], row["rejected"]], "finished": [True, True], "rewards": [1.0, 0.0]}
-            for row in read_records(data / "pairs_rm.jsonl", "pairs")
+            for row in read_records(labels / "pairs_rm.jsonl", "pairs")
         ]
-        shared = settings.model_dump(exclude={"seed", "learning_rate"})
+        shared = settings.model_dump(exclude={"learning_rate"})
         method = DPO(DPO.Hyperparameters(learning_rates=[settings.learning_rate], **shared))
-        history, _ = align(model, tokenizer, rows, method, params.compute, engine, 1, seed, "DPO on human pairs")
+        history, _ = align(model, tokenizer, rows, method, params.compute, engine, 1, draw, "DPO on human pairs")
     else:
         rows = read_records(data / "golden_rm.jsonl", "responses")
-        history = fine_tune(model, tokenizer, rows, settings, params.compute, engine, seed, "SFT on golden responses")
+        history = fine_tune(model, tokenizer, rows, settings, params.compute, engine, draw, "SFT on golden responses")
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder)
     return write_training(results, history, {"num_examples": len(rows)}), output

@@ -1,11 +1,18 @@
-"""Trains a fixed reward model on human pairs: RM_base on the RM half, RM_all, which only evaluates, on both halves."""
+"""Trains a reward model on human pairs alone, once a replicate.
+
+RM_base on the RM half; RM_all, which only evaluates, on both halves; `no_adversarial` (AB), to tell the game from more training, in as many
+steps as RM_base, each with as many sequences as a step of the game's reward models has: further human pairs in the place of the game's.
+"""
 
 from pathlib import Path
+from typing import Any
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.files import complete_directory
+from apo_bench.core.layout import TEST_REWARD_MODEL
 from apo_bench.core.results import write_training
-from apo_bench.core.seeds import derive_seed, use_threads
+from apo_bench.core.sections import BASE, NO_ADVERSARIAL, RewardTraining
+from apo_bench.core.seeds import reward_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.evaluation.reward_models import evaluate_on_pairs
@@ -14,22 +21,33 @@ from apo_bench.models.reward_model import new_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.training.reward_models import train_reward
 
-HALVES = {"base": ("rm",), "all": ("rm", "lm")}
+FILES = {BASE: ("rm",), TEST_REWARD_MODEL: ("rm", "lm"), NO_ADVERSARIAL: ("rm", "further")}
 
 
-def main(name: str, base: Path, data: Path, output: Path, results: Path) -> tuple[str, Path]:
-    """Trains RM_NAME from BASE; writes it to OUTPUT and its curves and metrics on the test pairs to RESULTS."""
+def main(name: str, base: Path, data: Path, labels: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:
+    """Trains RM_NAME from BASE on LABELS; writes it to OUTPUT and its curves and metrics on the test pairs of DATA to RESULTS."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
-    settings = params.fixed_reward(name)
-    pairs = [row for half in HALVES[name] for row in read_records(data / f"pairs_{half}.jsonl", "pairs")]
+    pairs = {file: read_records(labels / f"pairs_{file}.jsonl", "pairs") for file in FILES[name]}
+    settings: RewardTraining = params.retrained_reward(name) if name == NO_ADVERSARIAL else params.fixed_reward(name)
+    if name == NO_ADVERSARIAL:
+        settings, pairs["further"] = as_long_as_the_game(params, settings, pairs)
     tokenizer = load_tokenizer(base)
-    head_seed = derive_seed(settings.seed, "reward", name, "head")
+    head_seed = reward_seed(seed, name, "head")
     model = new_reward_model(base, head_seed, params.compute, params.is_pretrained, settings.head_per_subset)
-    order = derive_seed(settings.seed, "reward", name, "order")
-    history = train_reward(model, tokenizer, pairs, settings, params.compute, training_engine(params), order, f"RM_{name}")
+    order, rows = reward_seed(seed, name, "order"), [row for found in pairs.values() for row in found]
+    history = train_reward(model, tokenizer, rows, settings, params.compute, training_engine(params), order, f"RM_{name}")
     pairs_test = read_records(data / "pairs_test.jsonl", "pairs")
     metrics, margins = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder)
     return write_training(results, history, metrics, margins), output
+
+
+def as_long_as_the_game(
+    params: Params, settings: RewardTraining, pairs: dict[str, list[dict[str, Any]]]
+) -> tuple[RewardTraining, list[dict[str, Any]]]:
+    """Settings with the batch that keeps RM_base's number of steps, and further pairs with as many sequences as the game's groups have."""
+    further = pairs["further"][: params.num_further_pairs]
+    num_steps = -(-len(pairs["rm"]) // settings.batch_size)
+    return settings.model_copy(update={"batch_size": -(-(len(pairs["rm"]) + len(further)) // num_steps)}), further

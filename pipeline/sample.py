@@ -10,12 +10,12 @@ from apo_bench.engines.sampling import sample_responses
 from apo_bench.models.tokenizer import load_tokenizer
 
 
-def main(policy: Path, prompts: Path, seed: int, arm: str, round: str, output: Path, results: Path) -> tuple[str, Path]:
-    """Samples from POLICY for the PROMPTS file, writes what it took to RESULTS; SEED, ARM and ROUND name the random draws."""
+def main(policy: Path, prompts: Path, seed: int, round: str, output: Path, results: Path) -> tuple[str, Path]:
+    """Samples from POLICY for the PROMPTS file, writes what it took to RESULTS; SEED and ROUND name the draws, which all arms share."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     rows = read_records(prompts, "prompts")
-    draw = derive_seed(seed, "sample", prompts.stem, arm, round)
+    draw = derive_seed(seed, "sample", prompts.stem, round)
     groups = sample_responses(
         policy,
         load_tokenizer(policy),
@@ -24,7 +24,7 @@ def main(policy: Path, prompts: Path, seed: int, arm: str, round: str, output: P
         params.compute,
         params.engines,
         draw,
-        f"{arm} {round}: samples",
+        f"{round}: samples",
     )
     records = [
         {**{key: row[key] for key in ("id", "subset", "dialogue")}, "responses": group.responses, "finished": group.finished}

@@ -13,18 +13,14 @@ from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.training.policies import fine_tune
 
 
-def main(base: Path, data: Path, output: Path, results: Path) -> tuple[str, Path]:
+def main(base: Path, data: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:
     """Trains BASE on DATA/demonstrations.jsonl, or takes it as it is (0 epochs); writes the policy to OUTPUT and the curves to RESULTS."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     settings, compute = params.sft, params.compute
     rows = read_records(data / "demonstrations.jsonl", "responses") if settings.epochs else []
     model, tokenizer = load_language_model(base, compute, for_training=True), load_tokenizer(base)
-    history = (
-        fine_tune(model, tokenizer, rows, settings, compute, training_engine(params), derive_seed(settings.seed, "sft"), "SFT")
-        if rows
-        else []
-    )
+    history = fine_tune(model, tokenizer, rows, settings, compute, training_engine(params), derive_seed(seed, "sft"), "SFT") if rows else []
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder)
     return write_training(results, history, {"num_examples": len(rows)}), output

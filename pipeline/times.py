@@ -3,11 +3,9 @@
 from pathlib import Path
 
 from apo_bench.budget import policy_models, read_budgets
-from apo_bench.comparability import run_arms
 from apo_bench.comparison.results import reference_names
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import write_json, write_text
-from apo_bench.core.sections import START_ROUND
 from apo_bench.report.times import render_times, times_summary
 from apo_bench.tracking.lock import LOCK, Lock
 
@@ -15,10 +13,9 @@ from apo_bench.tracking.lock import LOCK, Lock
 def main(results: Path, report: Path) -> tuple[str, Path]:
     """Reads the seconds beside RESULTS; writes times.json and times.html to REPORT."""
     params = load_params(PARAMS)
-    arms = run_arms(params)
-    models = policy_models(results.with_name("models"), [arm.name for arm in arms], reference_names(params), params.run.rounds, START_ROUND)
+    models = policy_models(results.with_name("models"), params.run, reference_names(params))
     budgets = read_budgets(Lock(LOCK), models, with_seconds=True)
     write_json(report / "times.json", times_summary(budgets))
-    write_text(report / "times.html", render_times(budgets, arms, params))
+    write_text(report / "times.html", render_times(budgets, params))
     total = sum(numbers["cpu_seconds"] for numbers in budgets.stages.values())
     return f"{len(budgets.stages)} stages took {total:.0f} processor seconds", report / "times.html"

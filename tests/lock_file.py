@@ -8,11 +8,12 @@ from typing import Any
 
 import yaml
 
+from apo_bench.core.layout import Arm, first, replicate
 from apo_bench.core.results import RECORDED, TIMED
 
 PARAMS = {
     "sample": {"sampling.train": {"temperature": 1.0, "num_samples": 4}},
-    "reward": {"reward.base": {"epochs": 1, "batch_size": 16, "learning_rate": 0.001, "seed": 0}},
+    "reward": {"reward.base": {"epochs": 1, "batch_size": 16, "learning_rate": 0.001}},
     "adversarial_reward": {"reward.adversarial": {"epochs": 1, "batch_size": 16, "learning_rate": 0.001, "human_weight": 1.0}},
 }
 COUNTS = {
@@ -57,44 +58,48 @@ class LockFile:
 
     def start(self, seed: int = 0, references: tuple[str, ...] = ("golden", "human")) -> None:
         """The stages before the arms'."""
-        m, r, data = self.models, self.results, self.results.with_name("data")
+        m, r, labels = (replicate(root, seed) for root in (self.models, self.results, self.results.with_name("labels")))
+        data, base = self.results.with_name("data"), self.models / "base_model"
         self.stage("prepare", "prepare", "", [], [data])
-        self.stage("base_model", "base_model", "", [data], [r / "base_model", m / "base_model"])
-        self.stage("sft", "sft", "", [data, m / "base_model"], [r / "sft", m / "sft"])
-        for name in ("base", "all"):
-            self.stage(f"reward@{name}", "reward", f"--name {name}", [data, m / "base_model"], [r / "reward" / name, m / "reward" / name])
+        self.stage("base_model", "base_model", "", [data], [self.results / "base_model", base])
+        self.stage(f"labels@{seed}", "labels", f"--seed {seed}", [data], [r / "labels", labels])
+        self.stage(f"sft@{seed}", "sft", f"--seed {seed}", [data, base], [r / "sft", m / "sft"])
+        for name in ("base", "all", "no_adversarial"):
+            outs = [r / "reward" / name, m / "reward" / name]
+            self.stage(f"reward@{name}-{seed}", "reward", f"--name {name} --seed {seed}", [labels, base], outs)
         for name in references:
             folder = r / "references" / name / "training"
-            self.stage(f"reference@{name}", "reference", f"--name {name}", [data, m / "sft"], [folder, m / "references" / name])
-        self.sample("first", seed, "r1", m / "sft", "lm")
-        self.sample("first", seed, "r1", m / "sft", "rm")
+            outs = [folder, m / "references" / name]
+            self.stage(f"reference@{name}-{seed}", "reference", f"--name {name} --seed {seed}", [data, labels, m / "sft"], outs)
+        for half in ("lm", "rm"):
+            self.sample("first", seed, "r1", m / "sft", half)
         self.reward("first", seed, "r1")
-        for kind in ("base", "adversarial"):
-            reward = m / "reward" / kind if kind == "base" else m / "first" / f"s{seed}" / "reward" / kind
-            self.score(f"score_first@{kind}{seed or ''}", r / "first" / f"s{seed}" / "score" / kind, "first", seed, "r1", reward)
+        for kind in ("base", "no_adversarial", "adversarial", "oracle"):
+            model = first(self.models, seed) / "reward" / kind if kind == "adversarial" else m / "reward" / kind
+            self.score(f"score_first@{kind}-{seed}", first(self.results, seed) / "score" / kind, "first", seed, "r1", model)
 
     def arm(self, method: str, kind: str, seed: int = 0, rounds: tuple[str, ...] = ("r1", "r2")) -> None:
         """The stages of an arm."""
-        name, policy, m, r = f"{method}-{kind}-s{seed}", self.models / "sft", self.models, self.results
+        arm = Arm(method, kind, seed)
+        name, (m, r) = arm.name, (replicate(root, seed) for root in (self.models, self.results))
+        policy = m / "sft"
         for round_id in rounds:
-            folder = f"arms/{name}/{round_id}"
-            scores = r / "first" / f"s{seed}" / "score" / kind
+            scores = arm.score(self.results, round_id)
             if round_id != "r1":
                 self.sample(name, seed, round_id, policy, "lm")
-                reward = m / "reward" / "base"
-                if kind != "base":
+                if kind == "adversarial":
                     self.sample(name, seed, round_id, policy, "rm")
                     self.reward(name, seed, round_id)
-                    reward = m / folder / "reward"
-                scores = r / folder / "score"
+                reward = arm.reward(self.models, round_id, ("base", "no_adversarial", "oracle"))
                 self.score(f"score@{name}-{round_id}", scores, name, seed, round_id, reward)
             deps = [policy, scores, f"apo_bench/methods/{method}.py"]
-            policy = m / folder / "policy"
-            self.stage(f"align@{name}-{round_id}", "align", f"--seed {seed}", deps, [r / folder / "align", policy])
-            deps = [policy, m / "sft", m / "reward" / "all"]
-            self.stage(f"evaluate@{name}-{round_id}", "evaluate", f"--name {name}-{round_id}", deps, [r / folder / "evaluation"])
+            policy = arm.policy(self.models, round_id)
+            folder = arm.folder(self.results, round_id)
+            self.stage(f"align@{name}-{round_id}", "align", f"--seed {seed}", deps, [folder / "align", policy])
+            deps, evaluation = [policy, m / "sft", m / "reward" / "all"], arm.evaluation(self.results, round_id)
+            self.stage(f"evaluate@{name}-{round_id}", "evaluate", f"--seed {seed} --results {evaluation}", deps, [evaluation])
             opponent = r / "references" / "sft" / "evaluation"
-            self.stage(f"judge@{name}-{round_id}", "judge", "", [r / folder / "evaluation", opponent], [r / folder / "judge" / "sft"])
+            self.stage(f"judge@{name}-{round_id}", "judge", "", [evaluation, opponent], [arm.judgement(self.results, round_id, "sft")])
 
     def sample(self, name: str, seed: int, round_id: str, policy: Path, half: str) -> None:
         """Samples of a policy on a half of the prompts."""
@@ -107,15 +112,18 @@ class LockFile:
         """A retrained reward model."""
         folder = self._folder(name, seed, round_id)
         place = Path(folder, "reward", "adversarial") if name == "first" else Path(folder, "reward")
-        deps = [self.results.with_name("data"), self.models / "base_model", self.samples / folder / "rm.jsonl"]
+        labels = replicate(self.results.with_name("labels"), seed)
+        deps = [self.results.with_name("data"), labels, self.models / "base_model", self.samples / folder / "rm.jsonl"]
         outs = [self.results / place, self.models / place]
         self.stage(
             f"adversarial_reward@{name}{seed or ''}-{round_id}", "adversarial_reward", f"--name adversarial --seed {seed}", deps, outs
         )
 
     def score(self, stage: str, results: Path, name: str, seed: int, round_id: str, reward: Path) -> None:
-        """Scores of samples."""
-        self.stage(stage, "score", "", [self.samples / self._folder(name, seed, round_id) / "lm.jsonl", reward], [results])
+        """Scores of samples, by gold where the reward model is called oracle."""
+        samples = self.samples / self._folder(name, seed, round_id) / "lm.jsonl"
+        is_gold = reward.name == "oracle"
+        self.stage(stage, "score_gold" if is_gold else "score", "", [samples] if is_gold else [samples, reward], [results])
 
     def save(self) -> Path:
         """Writes everything; counts are added to metrics that are there already."""
@@ -128,7 +136,7 @@ class LockFile:
 
     @staticmethod
     def _folder(name: str, seed: int, round_id: str) -> str:
-        return f"first/s{seed}" if name == "first" else f"arms/{name}/{round_id}"
+        return f"s{seed}/first" if name == "first" else f"s{seed}/arms/{name.removesuffix(f'-s{seed}')}/{round_id}"
 
 
 def md5(path: Path | str) -> str:

@@ -9,10 +9,13 @@ from lock_file import LockFile
 from apo_bench.budget import LEFT_BY, policy_models, read_budgets
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.results import TIMED
+from apo_bench.core.sections import Run
 from apo_bench.tracking.lock import Lock
 
 ARMS = ["dpo-base-s0", "dpo-adversarial-s0"]
-MODELS = policy_models(Path("out/models"), ARMS, ["sft", "golden"], ["r1", "r2"], "r0")
+LISTS = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "retrained_reward_models": ["adversarial"]}
+RUN = Run(methods=["dpo"], **LISTS, gold_reward_models=[], later_rounds=[{"id": "r2", "previous": "r1"}], seeds=[0])
+MODELS = policy_models(Path("out/models"), RUN, ["sft", "golden", "best_of_n"])
 
 
 @pytest.fixture
@@ -39,13 +42,13 @@ def test_an_arm_costs_all_that_it_comes_from(budgets):
     assert budgets.total("dpo-base-s0", "r2").items() >= twice.items()
     retrained = {"num_samples": 32, "num_reward_calls": 16, "num_tokens_generated": 160, "num_tokens_read": 380, "num_tokens_trained": 1280}
     assert budgets.total("dpo-adversarial-s0", "r2").items() >= retrained.items()
-    assert budgets.total("golden", "r0")["num_tokens_trained"] == 1107
-    assert not {"reward@all", "prepare"} & set(budgets.stages)
+    assert budgets.total("golden-s0", "r0")["num_tokens_trained"] == 1107
+    assert not {"reward@all-0", "prepare"} & set(budgets.stages)
 
 
 def test_shared_stages_count_whole_for_each_and_are_told_apart(budgets):
-    assert set(budgets.shared) == {"base_model", "sft", "sample_lm@first-r1"}
-    assert budgets.users["sample_lm@first-r1"] == ARMS and budgets.users["sft"] == ["sft", "golden", *ARMS]
+    assert set(budgets.shared) == {"base_model", "sft@0", "sample_lm@first-r1"}
+    assert budgets.users["sample_lm@first-r1"] == ARMS and budgets.users["sft@0"] == ["sft-s0", "golden-s0", *ARMS]
     summary = budgets.summary()["dpo-adversarial-s0"]["r2"]
     assert summary["shared"]["num_tokens_trained"] == 1100 and summary["shared"]["num_samples"] == 8
 
@@ -55,11 +58,16 @@ def test_compute_is_two_a_token_read_or_generated_and_six_a_token_trained(budget
     assert budgets.flop(whole) == 10 * (2 * (40 + 170) + 6 * 1180) == budgets.summary()["dpo-base-s0"]["r1"]["flop"]
 
 
+def test_the_mean_over_replicates(budgets):
+    both = budgets.mean(ARMS, "r2")
+    assert both["num_tokens_trained"] == (1210 + 1280) / 2 and budgets.mean(ARMS[:1], "r2") == budgets.total(ARMS[0], "r2")
+
+
 def test_seconds_are_those_of_the_stages(budgets, lock_file):
     made_by = budgets.made_by["dpo-base-s0", "r1"]
     assert len(made_by) == 6  # base model, SFT, samples, RM_base, scores, alignment
     assert budgets.total("dpo-base-s0", "r1")["wall_seconds"] == 12.0
-    assert "wall_seconds" not in read_budgets(Lock(lock_file.file), MODELS).summary()["sft"]["r0"]
+    assert "wall_seconds" not in read_budgets(Lock(lock_file.file), MODELS).summary()["sft-s0"]["r0"]
 
 
 def test_all_stages_that_are_timed_count(root):
@@ -68,7 +76,7 @@ def test_all_stages_that_are_timed_count(root):
 
 def test_what_is_missing_is_named(lock_file):
     lock_file.save()
-    file = lock_file.file.parent / "out/results/first/s0/sample/lm/metrics.json"
+    file = lock_file.file.parent / "out/results/s0/first/sample/lm/metrics.json"
     file.write_text(json.dumps({"num_samples": 8}))
     with pytest.raises(
         DataError, match=r"sample/lm/metrics.json: no num_tokens_generated, num_tokens_read; run the stage sample_lm@first-r1"
@@ -77,5 +85,5 @@ def test_what_is_missing_is_named(lock_file):
     file.unlink()
     with pytest.raises(MissingInputError, match=r"sample/lm/metrics.json: no such file"):
         read_budgets(Lock(lock_file.file), MODELS)
-    with pytest.raises(MissingInputError, match=r"no stage made out/models/arms/mine-base-s0/r1/policy"):
-        read_budgets(Lock(lock_file.file), policy_models(Path("out/models"), ["mine-base-s0"], [], ["r1"], "r0"))
+    with pytest.raises(MissingInputError, match=r"no stage made out/models/s0/arms/mine-base/r1/policy"):
+        read_budgets(Lock(lock_file.file), policy_models(Path("out/models"), RUN.model_copy(update={"methods": ["mine"]}), []))

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from lock_file import LockFile
 
 from apo_bench import cli
-from apo_bench.comparability import Arm, check_comparable, compare_inputs, find_arm, recorded_inputs, run_arms, unlike_arms
+from apo_bench.comparability import check_comparable, compare_inputs, find_arm, recorded_inputs, unlike_arms
 from apo_bench.core.errors import ComparabilityError, MissingInputError
+from apo_bench.core.layout import Arm, arms
 from apo_bench.tracking.lock import Lock
 
 ROUNDS = ["r1", "r2"]
@@ -35,7 +36,7 @@ def inputs_of(lock_file, *arms):
 
 
 def arm(method, kind, seed=0):
-    return Arm(f"{method}-{kind}-s{seed}", method, kind, seed)
+    return Arm(method, kind, seed)
 
 
 def faults(lock_file, first, second):
@@ -61,6 +62,25 @@ def test_seeds_in_the_names_may_differ_others_not(lock_file):
     assert faults(lock_file, arm("dpo", "base"), arm("dpo", "base", 1)) == []
     lock_file.stages["align@rjs-base-s0-r2"]["cmd"] = "exec python -m pipeline align --seed 5"
     assert faults(lock_file, arm("dpo", "base"), arm("rjs", "base")) == [("policy", "seed")]
+
+
+def test_what_a_replicate_has_made_of_its_own_belongs_to_its_seed(lock_file):
+    """Labels, SFT and reward models differ from seed to seed; their settings must not."""
+    lock_file.start(seed=1)
+    lock_file.arm("dpo", "adversarial", seed=1)
+    inputs = inputs_of(lock_file, arm("dpo", "adversarial"), arm("dpo", "adversarial", 1))
+    assert unlike_arms(inputs) == {}
+    found = {d.name: d.belongs_to for d in compare_inputs(tuple(inputs), tuple(inputs.values()))}
+    assert found["out/labels/s*"] == found["policy at its start, the reference"] == "seed"
+    lock_file.stages["sft@1"]["params"]["params.yaml"]["compute"]["dtype"] = "bfloat16"
+    assert faults(lock_file, arm("dpo", "adversarial"), arm("dpo", "adversarial", 1)) == [("SFT", "compute.dtype")]
+
+
+@pytest.mark.parametrize("kind", ["no_adversarial", "oracle"])
+def test_controls_are_ranked_beside_the_game(lock_file, kind):
+    lock_file.arm("dpo", kind)
+    for other in ("base", "adversarial"):
+        assert faults(lock_file, arm("dpo", other), arm("dpo", kind)) == []
 
 
 def test_rates_belong_to_the_method_how_much_is_learnt_from_does_not(lock_file):
@@ -91,7 +111,7 @@ def test_samples_against_golden_are_drawn_as_the_others_are(lock_file):
 
 
 def test_refusal_names_arms_inputs_values_and_what_to_do(lock_file):
-    lock_file.left[Path("out/results/arms/dpo-base-s0/r2/align/environment.json")] = {"torch": "2.12.1", "tokenizer": "t", "device": "cpu"}
+    lock_file.left[Path("out/results/s0/arms/dpo-base/r2/align/environment.json")] = {"torch": "2.12.1", "tokenizer": "t", "device": "cpu"}
     unlike = unlike_arms(inputs_of(lock_file, *(arm(method, kind) for method in ("dpo", "rjs") for kind in ("base", "adversarial"))))
     assert len(unlike) == 3
     with pytest.raises(ComparabilityError) as caught:
@@ -109,20 +129,18 @@ def test_refusal_names_arms_inputs_values_and_what_to_do(lock_file):
 
 def test_unknown_arm_names_near_ones(params):
     with pytest.raises(ComparabilityError, match=r"no arm 'dpo-bse-s0' in the run; did you mean dpo-base-s0.*known: rjs-base-s0, "):
-        find_arm("dpo-bse-s0", run_arms(params))
+        find_arm("dpo-bse-s0", arms(params.run))
 
 
 def test_an_arm_that_has_not_run_is_named(lock_file):
-    with pytest.raises(MissingInputError, match=r"no stage made out/models/arms/kto-base-s0/r1/policy"):
+    with pytest.raises(MissingInputError, match=r"no stage made out/models/s0/arms/kto-base/r1/policy"):
         inputs_of(lock_file, arm("kto", "base"))
 
 
 def test_diff_lists_inputs_with_both_values(lock_file, root, tmp_path, monkeypatch):
-    text = (
-        (root / "params.yaml").read_text().replace("    - {id: r3, previous: r2}\n", "").replace("rounds: [r1, r2, r3]", "rounds: [r1, r2]")
-    )
+    text = (root / "params.yaml").read_text().replace("    - {id: r3, previous: r2}\n", "").replace("rounds: [r3]", "rounds: [r1, r2]")
     (tmp_path / "params.yaml").write_text(text)
-    lock_file.left[Path("out/results/arms/dpo-base-s0/r2/evaluation/environment.json")] = {"torch": "2.12.1"}
+    lock_file.left[Path("out/results/s0/arms/dpo-base/r2/evaluation/environment.json")] = {"torch": "2.12.1"}
     lock_file.save()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")

@@ -35,11 +35,21 @@ FILES = {
     "prompts_test": "prompts",
 }
 ARMS = {"dpo-base-s0": ("dpo", "base", 0), "dpo-adversarial-s0": ("dpo", "adversarial", 0)}
-PLAIN_RUNS = {"base_model", "sft", "golden", "comparison", "reward-base", "reward-all", "judge-pairs_test"}
-RUNS = {*PLAIN_RUNS, *ARMS, "reward-first-adversarial-s0-r1", "reward-dpo-adversarial-s0-r2"}
+MEANS = {name.removesuffix("-s0") for name in ARMS}
+KINDS = {"fixed_reward_models": ["base"], "retrained_reward_models": ["adversarial"], "gold_reward_models": []}
+PLAIN_RUNS = {"base_model", "sft-s0", "golden-s0", "best_of_n-s0", "comparison", "reward-base-s0", "reward-all-s0", "judge-pairs_test"}
+RUNS = {*PLAIN_RUNS, *ARMS, *MEANS, "reward-first-adversarial-s0-r1", "reward-dpo-adversarial-s0-r2"}
 
 
-CONTRAST = {"contrast": "one over the other", "measure": "RM_all", "value": 0.5, "low": -1.0, "high": 2.0, "detectable": 4.0}
+CONTRAST = {
+    "contrast": "one over the other",
+    "measure": "RM_all",
+    "value": 0.5,
+    "low": -1.0,
+    "high": 2.0,
+    "smallest": 0.1,
+    "detectable": 4.0,
+}
 CLAIM = {"claim": "One is better", "verdict": "undecided", "p": 1.0, "why": "cannot be told"}
 CLAIM |= {"contrasts": [CONTRAST, CONTRAST | {"value": 0.25, "low": -0.5, "high": 1.0}]}
 NOT_TESTED = {"claim": "Another is worse", "verdict": "not tested", "p": None, "why": "the run has no gail", "contrasts": []}
@@ -56,20 +66,23 @@ class Project:
         self.summary: dict = {}
         for name, kind in FILES.items():
             self.file(f"out/data/{name}.jsonl", json.dumps(ROWS[kind]) + "\n")
+            if name in ("pairs_rm", "pairs_lm"):
+                self.file(f"out/labels/s0/{name}.jsonl", json.dumps(ROWS[kind]) + "\n")
         self.stage("prepare", ["out/data"], {"prepare": {"num_rm_prompts": 1}})
         self.stage("base_model", self.training("out/results/base_model", "out/models/base_model"))
-        self.stage("sft", self.training("out/results/sft", "out/models/sft"), {"sft": {"epochs": 1}})
-        self.stage("evaluate_sft", ["out/results/references/sft/evaluation"], {"sampling.test": {"top_k": 5}})
-        golden = self.training("out/results/references/golden/training", "out/models/references/golden")
-        self.stage("reference@golden", [*golden, "out/results/references/golden/evaluation"], {"references.golden": {"epochs": 1}})
+        self.stage("sft", self.training("out/results/s0/sft", "out/models/s0/sft"), {"sft": {"epochs": 1}})
+        self.stage("evaluate_sft", ["out/results/s0/references/sft/evaluation"], {"sampling.test": {"top_k": 5}})
+        golden = self.training("out/results/s0/references/golden/training", "out/models/s0/references/golden")
+        self.stage("reference@golden", [*golden, "out/results/s0/references/golden/evaluation"], {"references.golden": {"epochs": 1}})
+        self.stage("best_of_n", ["out/results/s0/references/best_of_n/evaluation"], {"sampling.train": {"temperature": 1.0}})
         for name in ("base", "all"):
-            paths = self.training(f"out/results/reward/{name}", f"out/models/reward/{name}", human_accuracy=0.7)
-            self.stage(f"reward@{name}", paths, {f"reward.{name}": {"epochs": 1, "seed": 0}})
-        first = self.training("out/results/first/s0/reward/adversarial", "out/models/first/s0/reward/adversarial", human_accuracy=0.71)
+            paths = self.training(f"out/results/s0/reward/{name}", f"out/models/s0/reward/{name}", human_accuracy=0.7)
+            self.stage(f"reward@{name}", paths, {f"reward.{name}": {"epochs": 1}})
+        first = self.training("out/results/s0/first/reward/adversarial", "out/models/s0/first/reward/adversarial", human_accuracy=0.71)
         self.stage("adversarial_reward_first@adversarial-0", first, {"reward.adversarial": WEIGHTS})
-        self.stage("sample_first@0", ["out/samples/first/s0/lm.jsonl"], {"sampling.train": {"temperature": 1.0}})
+        self.stage("sample_first@0", ["out/samples/s0/first/lm.jsonl"], {"sampling.train": {"temperature": 1.0}})
         for name in ("base", "adversarial"):
-            self.score(f"score_first@{name}", f"out/results/first/s0/score/{name}", "out/samples/first/s0/lm.jsonl")
+            self.score(f"score_first@{name}", f"out/results/s0/first/score/{name}", "out/samples/s0/first/lm.jsonl")
         for name, arm in ARMS.items():
             self.arm(name, *arm)
         self.judgement("judge_human@pairs_test", "out/results/judge/pairs_test")
@@ -92,7 +105,7 @@ class Project:
 
     def arm(self, name: str, method: str, kind: str, seed: int) -> None:
         for round_id in ("r1", "r2"):
-            folder = f"arms/{name}/{round_id}"
+            folder = f"s{seed}/arms/{method}-{kind}/{round_id}"
             if round_id == "r2":
                 self.stage(f"sample@{name}", [f"out/samples/{folder}/lm.jsonl"], {"sampling.train": {"temperature": 1.0}})
                 self.score(f"score@{name}", f"out/results/{folder}/score", f"out/samples/{folder}/lm.jsonl")
@@ -102,7 +115,7 @@ class Project:
             align = self.training(f"out/results/{folder}/align", f"out/models/{folder}/policy")
             self.stage(f"align@{name}-{round_id}", align, {"methods.dpo": {"beta": 0.1, "learning_rates": [0.1, 0.2]}})
             self.stage(f"evaluate@{name}-{round_id}", [f"out/results/{folder}/evaluation"], {"sampling.test": {"top_k": 5}})
-        self.judgement(f"judge@{name}-r2", f"out/results/arms/{name}/r2/judge/sft")
+        self.judgement(f"judge@{name}-r2", f"out/results/s{seed}/arms/{method}-{kind}/r2/judge/sft")
 
     def judgement(self, stage: str, results: str) -> None:
         """The verdicts of a judge, with what it was asked."""
@@ -123,13 +136,19 @@ class Project:
 
         self.summary = {
             "profile": "tiny",
-            "policies": {
-                "sft": {"kind": "reference", "rounds": {"r0": estimates(0.0)}},
-                "golden": {"kind": "reference", "rounds": {"r0": estimates(9.0)}},
+            "run": KINDS,
+            "policies": {"sft": {"kind": "reference", "rounds": {"r0": estimates(0.0)}}},
+            "replicates": {
+                f"{name}-s0": {"kind": "reference", "seed": 0, "rounds": {"r0": estimates(value)}}
+                for name, value in (("sft", 0.0), ("golden", 9.0), ("best_of_n", 1.0))
             },
             "reward_models": {"base": {"human_accuracy": 0.7}, "all": {"human_accuracy": 0.7}},
-            "claims": {"num_seeds": 1, "claims": {"C3": CLAIM, "C6": NOT_TESTED}},
-            "differences": {"dpo-adversarial-s0": {"rounds": {"r2": {"gold": estimates(1.0)["gold"] | {"verdict": "undecided"}}}}},
+            "claims": {
+                "num_seeds": 1,
+                "primary": "gold",
+                "families": {"gold": {"C3": CLAIM, "C6": NOT_TESTED}, "RM_all": {"C3": CLAIM | {"verdict": "reproduced"}}},
+            },
+            "differences": {"dpo-adversarial": {"rounds": {"r2": {"gold": estimates(1.0)["gold"] | {"verdict": "undecided"}}}}},
         }
         judged = {"estimates": {"win_rate": estimates(0.6)["gold"], "human_kappa": estimates(0.1)["gold"]}}
         judged |= {"counts": {"num_wins": 1, "usd": 0.5}, "served_models": ["m"], "findings": ["It favours the first answer."]}
@@ -138,23 +157,26 @@ class Project:
         for bonus, (name, (method, kind, seed)) in enumerate(ARMS.items()):
             rounds = {"r1": estimates(1.0 + bonus), "r2": estimates(2.0 + bonus)}
             arm = {"kind": "arm", "method": method, "reward_model": kind, "seed": seed, "rounds": rounds}
-            self.summary["policies"][name] = arm
+            self.summary["replicates"][name] = arm
+            self.summary["policies"][name.removesuffix("-s0")] = copy.deepcopy(arm)
             accuracies = (0.7, 0.7) if kind == "base" else (0.71, 0.72)
-            self.summary["reward_models"][name] = {f"r{i}": {"human_accuracy": value} for i, value in enumerate(accuracies, start=1)}
+            for known in (name, name.removesuffix("-s0")):
+                self.summary["reward_models"][known] = {f"r{i}": {"human_accuracy": value} for i, value in enumerate(accuracies, start=1)}
 
     def save(self) -> None:
         self.file("report/summary.json", json.dumps(self.summary))
         self.file("dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": self.stages}, sort_keys=False))
 
     def set_score(self, arm: str, value: float, metric: str = "gold") -> None:
-        """The score of an arm after the last round."""
-        self.summary["policies"][arm]["rounds"]["r2"][metric]["value"] = value
+        """The score of a replicate, which here is the mean over all, after the last round."""
+        for policy in (self.summary["replicates"][arm], self.summary["policies"][arm.removesuffix("-s0")]):
+            policy["rounds"]["r2"][metric]["value"] = value
         self.save()
 
     def forget_gold(self) -> None:
         """The outputs as they are where the true reward is unknown."""
-        self.summary["differences"]["dpo-adversarial-s0"]["rounds"]["r2"].pop("gold")
-        for policy in self.summary["policies"].values():
+        self.summary["differences"]["dpo-adversarial"]["rounds"]["r2"].pop("gold")
+        for policy in (*self.summary["policies"].values(), *self.summary["replicates"].values()):
             for estimates in policy["rounds"].values():
                 del estimates["gold"]
         for file in self.folder.glob("out/results/**/score/**/metrics.json"):
@@ -163,8 +185,8 @@ class Project:
 
     def retrain(self, arm: str) -> None:
         """The arm's alignment of r2 ran again: other curves, other weights."""
-        name, folder = f"align@{arm}-r2", f"out/results/arms/{arm}/r2/align"
-        self.training(folder, f"out/models/arms/{arm}/r2/policy", loss=8.0)
+        name, folder = f"align@{arm}-r2", f"s0/arms/{arm.removesuffix('-s0')}/r2"
+        self.training(f"out/results/{folder}/align", f"out/models/{folder}/policy", loss=8.0)
         for out in self.stages[name]["outs"]:
             out["md5"] = out["md5"][::-1].replace("rid.", "") + ".dir"
         self.save()
@@ -271,9 +293,15 @@ def test_runs_and_their_tags(shown):
     runs = runs_of(client)
     assert set(runs) == RUNS
     tags = runs["dpo-adversarial-s0"].data.tags
-    expected = {"kind": "arm", "profile": "tiny", "method": "dpo", "reward_model": "adversarial", "seed": "0"}
+    expected = {"kind": "replicate", "profile": "tiny", "method": "dpo", "reward_model": "adversarial", "seed": "0"}
     assert expected.items() <= tags.items()
     assert "align" in tags["stage"]
+    mean = runs["dpo-adversarial"].data.tags
+    assert (mean["kind"], mean["seed"]) == ("arm", "0") and history(client, runs["dpo-adversarial"], "evaluation/gold") == [
+        (0, 0.0),
+        (1, 2.0),
+        (2, 3.0),
+    ]
     assert len({run.data.tags["dvc.lock_hash"] for run in runs.values()}) == len(RUNS)
     assert all(run.info.status == "FINISHED" for run in runs.values())
 
@@ -281,9 +309,10 @@ def test_runs_and_their_tags(shown):
 def test_claims_are_tags_and_metrics_of_the_comparison(shown):
     client = client_of(shown)
     run = runs_of(client)["comparison"]
-    assert {key: value for key, value in run.data.tags.items() if key.startswith("claim.")} == {
+    assert {key: value for key, value in run.data.tags.items() if key.startswith("claim")} == {
         "claim.C3": "undecided",
         "claim.C6": "not tested",
+        "claim_by_RM_all.C3": "reproduced",
     }
     assert [run.data.metrics[f"claims/C3_{key}"] for key in ("1", "1_low", "1_high", "2", "2_low", "2_high")] == [
         0.5,
@@ -312,11 +341,11 @@ def test_rounds_are_steps_under_the_same_keys_for_all_arms(shown):
     assert history(client, adversarial, "reward_model/human_accuracy") == [(1, 0.71), (2, 0.72)]
     assert history(client, adversarial, "training/r2/loss") == [(1, 2.0), (2, 1.0)]
     assert history(client, adversarial, "training/final_loss") == [(1, 1.0), (2, 1.0)]
-    assert history(client, runs["sft"], "evaluation/gold") == [(0, 0.0)]
-    assert history(client, runs["golden"], "evaluation/gold") == [(2, 9.0)], "at the last round, so that it compares with the arms"
+    assert history(client, runs["sft-s0"], "evaluation/gold") == [(0, 0.0)]
+    assert history(client, runs["golden-s0"], "evaluation/gold") == [(2, 9.0)], "at the last round, so that it compares with the arms"
     assert history(client, runs["reward-dpo-adversarial-s0-r2"], "reward_model/human_accuracy") == [(2, 0.72)]
-    assert history(client, runs["reward-base"], "training/loss") == [(1, 2.0), (2, 1.0)]
-    assert history(client, runs["comparison"], "versus_base/dpo-adversarial-s0/gold") == [(2, 1.0)]
+    assert history(client, runs["reward-base-s0"], "training/loss") == [(1, 2.0), (2, 1.0)]
+    assert history(client, runs["comparison"], "versus_base/dpo-adversarial/gold") == [(2, 1.0)]
 
 
 def test_params_are_those_that_the_stages_ran_with(shown):
@@ -327,14 +356,15 @@ def test_params_are_those_that_the_stages_ran_with(shown):
     common = arm | {"sampling.train.temperature": "1.0", "sampling.test.top_k": "5"}
     common |= {"judge.provider.source": "gold", "judge.provider.noise": "1.0"}
     assert adversarial == common | {"reward_model": "adversarial", "reward.human_weight": "1.0", "reward.adversarial_weight": "1.0"}
-    assert base == common | {"reward_model": "base", "reward.epochs": "1", "reward.seed": "0"}
+    assert base == common | {"reward_model": "base", "reward.epochs": "1"}
 
 
 def test_data_has_the_digest_that_dvc_gives_it(shown):
-    inputs = runs_of(client_of(shown))["reward-all"].inputs.dataset_inputs
+    inputs = runs_of(client_of(shown))["reward-all-s0"].inputs.dataset_inputs
     digests = {item.dataset.name: item.dataset.digest for item in inputs}
     names = ("pairs_rm", "pairs_lm", "pairs_test")
-    assert digests == {name: hashlib.md5((shown.folder / f"out/data/{name}.jsonl").read_bytes()).hexdigest() for name in names}
+    folders = {"pairs_rm": "out/labels/s0", "pairs_lm": "out/labels/s0", "pairs_test": "out/data"}
+    assert digests == {name: hashlib.md5((shown.folder / folders[name] / f"{name}.jsonl").read_bytes()).hexdigest() for name in names}
     contexts = {item.dataset.name: item.tags[0].value for item in inputs}
     assert contexts == {"pairs_rm": "training", "pairs_lm": "training", "pairs_test": "evaluation"}
     assert json.loads(inputs[0].dataset.profile)["num_rows"] == 1
@@ -344,11 +374,13 @@ def test_models_point_at_the_outputs(shown):
     client = client_of(shown)
     models = {model.name: model for model in models_of(client)}
     model = models["dpo-base-s0-r2"]
-    assert model.tags["dvc.path"] == "out/models/arms/dpo-base-s0/r2/policy"
+    assert model.tags["dvc.path"] == "out/models/s0/arms/dpo-base/r2/policy"
     assert model.tags["dvc.md5"] == hashlib.md5(model.tags["dvc.path"].encode()).hexdigest() + ".dir"
     assert {(metric.key, metric.value) for metric in model.metrics} >= {("evaluation/gold", 2.0), ("evaluation/reward_all", 2.0)}
     assert models["reward-first-adversarial-s0-r1"].model_type == "reward_model"
-    assert len(models) == len(RUNS) - len({"comparison", "judge-pairs_test", *ARMS}) + 4, "one a run, one a round for each of the two arms"
+    assert len(models) == len(RUNS) - len({"comparison", "judge-pairs_test", "best_of_n-s0", *MEANS, *ARMS}) + 4, (
+        "one a run, one a round for each of the two arms"
+    )
 
 
 def test_changed_stage_replaces_its_run(tracked):
@@ -405,12 +437,12 @@ def test_update_killed_in_the_middle_is_repaired(tracked, shown, step):
 def test_arm_that_the_run_no_longer_has_is_not_shown(tracked):
     project, client = tracked, client_of(tracked)
     run = runs_of(client)["dpo-adversarial-s0"]
-    gone = project.summary["policies"].pop("dpo-adversarial-s0")
+    gone = {key: project.summary[key].pop(name) for key, name in (("policies", "dpo-adversarial"), ("replicates", "dpo-adversarial-s0"))}
     project.save()
-    assert "3 removed runs; best dpo-base-s0" in project.track()
-    assert set(runs_of(client)) == {*PLAIN_RUNS, "dpo-base-s0"}
+    assert "4 removed runs; best dpo-base-s0" in project.track()
+    assert set(runs_of(client)) == {*PLAIN_RUNS, "dpo-base-s0", "dpo-base"}
     assert {model.source_run_id for model in models_of(client)} <= {run.info.run_id for run in runs_of(client).values()}
-    project.summary["policies"]["dpo-adversarial-s0"] = gone
+    project.summary["policies"]["dpo-adversarial"], project.summary["replicates"]["dpo-adversarial-s0"] = gone.values()
     project.save()
     project.track()
     assert runs_of(client, ViewType.ALL)["dpo-adversarial-s0"].info.run_id == run.info.run_id
@@ -476,10 +508,11 @@ def test_description_of_the_best_is_brought_up_to_date(tracked):
     assert best_of(tracked)[1] == "The arm with the highest gold after the last round"
 
 
-@pytest.mark.parametrize(("name", "file"), [("base_model", "pretraining"), ("sft", "demonstrations")])
+@pytest.mark.parametrize(("name", "file"), [("base_model", "pretraining"), ("sft-s0", "demonstrations")])
 def test_model_that_was_taken_as_it_is_read_no_data(project, name, file):
-    project.file(f"out/results/{name}/metrics.json", json.dumps({"num_steps": 0}))
-    project.file(f"out/results/{name}/curves.csv", "step\n")
+    folder = "out/results/base_model" if name == "base_model" else "out/results/s0/sft"
+    project.file(f"{folder}/metrics.json", json.dumps({"num_steps": 0}))
+    project.file(f"{folder}/curves.csv", "step\n")
     (project.folder / f"out/data/{file}.jsonl").unlink()
     project.track()
     run = runs_of(client_of(project))[name]
@@ -487,7 +520,7 @@ def test_model_that_was_taken_as_it_is_read_no_data(project, name, file):
     assert [item for item in run.inputs.dataset_inputs if item.tags[0].value == "training"] == []
 
 
-@pytest.mark.parametrize(("weight", "left"), [("human_weight", ["golden_rm"]), ("adversarial_weight", ["pairs_rm"])])
+@pytest.mark.parametrize(("weight", "left"), [("human_weight", ["golden_rm"])])
 def test_an_ablation_has_read_only_what_its_terms_are_about(tracked: Project, weight: str, left: list[str]) -> None:
     for name, entry in tracked.stages.items():
         if name.startswith("adversarial_reward"):
@@ -509,7 +542,7 @@ def test_policies_are_evaluated_on_the_test_prompts_and_reward_models_on_the_tes
     evaluated_on = {
         name: [item.dataset.name for item in run.inputs.dataset_inputs if item.tags[0].value == "evaluation"] for name, run in runs.items()
     }
-    policies = {name for name in RUNS if name in ("sft", "golden", *ARMS)}
+    policies = {name for name in RUNS if name in ("sft-s0", "golden-s0", "best_of_n-s0", *ARMS, *MEANS)}
     assert {name for name, names in evaluated_on.items() if names == ["prompts_test"]} == policies
     assert {name for name, names in evaluated_on.items() if names == ["pairs_test"]} == {
         name for name in RUNS if name.startswith(("reward-", "judge-"))
@@ -524,12 +557,12 @@ def test_comparison_holds_the_page_and_the_table(project):
     assert project.track().startswith("0 new, 1 updated")
     run = runs_of(client)["comparison"]
     assert {item.path for item in client.list_artifacts(run.info.run_id)} == {
-        *("index.html", "summary.json", "differences.json", "claims.json")
+        *("index.html", "summary.json", "differences.json", "claims.json", "claims_by_RM_all.json")
     }
     assert Path(client.download_artifacts(run.info.run_id, "index.html")).read_text(encoding="utf-8") == "<p>second</p>"
     table = json.loads(Path(client.download_artifacts(run.info.run_id, "differences.json")).read_text(encoding="utf-8"))
     row = dict(zip(table["columns"], table["data"][0], strict=True))
-    assert (row["arm"], row["verdict"]) == ("dpo-adversarial-s0", "undecided")
+    assert (row["arm"], row["verdict"]) == ("dpo-adversarial", "undecided")
     claims = table_of(client, run, "claims")
     assert [(row["name"], row["verdict"], row["value"], row["detectable"]) for row in claims] == [
         ("C3", "undecided", 0.5, 4.0),
@@ -556,7 +589,7 @@ def test_verdicts_of_the_judge_and_its_audit_stand_in_the_run_of_the_arm(shown):
     assert run.data.tags["judge.findings"] == "It favours the first answer."
     (row,) = table_of(client, run, "judge_verdicts")
     assert (row["file"], row["id"], row["reasoning_own_first"]) == (
-        "out/results/arms/dpo-base-s0/r2/judge/sft/verdicts.jsonl",
+        "out/results/s0/arms/dpo-base/r2/judge/sft/verdicts.jsonl",
         "p1",
         "A is right.",
     )
@@ -573,7 +606,7 @@ def test_the_test_of_the_judge_on_human_pairs_is_a_run(shown):
 
 def test_changed_verdicts_replace_the_run(project):
     project.track()
-    project.file("out/results/arms/dpo-base-s0/r2/judge/sft/verdicts.jsonl", json.dumps({"id": "p1", "outcome": 0.0}) + "\n")
+    project.file("out/results/s0/arms/dpo-base/r2/judge/sft/verdicts.jsonl", json.dumps({"id": "p1", "outcome": 0.0}) + "\n")
     assert project.track().startswith("0 new, 1 updated")
     client = client_of(project)
     assert table_of(client, runs_of(client)["dpo-base-s0"], "judge_verdicts")[0]["outcome"] == 0.0
@@ -591,11 +624,11 @@ def test_without_a_judge_there_is_nothing_of_it(project):
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
-        ("out/results/arms/dpo-base-s0/r2/judge/sft/verdicts.jsonl", "verdicts.jsonl: no such file"),
+        ("out/results/s0/arms/dpo-base/r2/judge/sft/verdicts.jsonl", "verdicts.jsonl: no such file"),
         ("dvc.lock", "dvc.lock: no such file"),
         ("report/summary.json", "summary.json: no such file"),
-        ("out/results/sft/curves.csv", "curves.csv: no such file"),
-        ("out/results/reward/base/metrics.json", "metrics.json: no such file"),
+        ("out/results/s0/sft/curves.csv", "curves.csv: no such file"),
+        ("out/results/s0/reward/base/metrics.json", "metrics.json: no such file"),
         ("out/data/pairs_test.jsonl", "pairs_test.jsonl: no such file"),
         ("out/data/pretraining.jsonl", "pretraining.jsonl: no such file"),
     ],
@@ -611,7 +644,7 @@ def test_missing_file_is_named_and_nothing_written(project, missing, message):
 def test_stage_that_has_not_finished_is_named(project):
     del project.stages["align@dpo-base-s0-r2"]
     project.save()
-    with pytest.raises(MissingInputError, match="no stage made out/models/arms/dpo-base-s0/r2/policy"):
+    with pytest.raises(MissingInputError, match="no stage made out/models/s0/arms/dpo-base/r2/policy"):
         project.track()
 
 
@@ -646,7 +679,7 @@ def test_budgets_are_metrics_by_round_and_seconds_change_no_hash(tracked):
     assert not [key for key in runs_of(client)["dpo-base-s0"].data.metrics if key.startswith("budget/")]
     counts = {"num_samples": 8, "flop": 1.5e9, "shared": {"num_samples": 4, "flop": 1.0e9}}
     seconds = {"cpu_seconds": 2.5, "shared": {"cpu_seconds": 1.5}}
-    names = {name: policy["rounds"] for name, policy in tracked.summary["policies"].items()}
+    names = {name: policy["rounds"] for name, policy in tracked.summary["replicates"].items()}
     tracked.summary["budget"] = {name: dict.fromkeys(rounds, counts) for name, rounds in names.items()}
     tracked.file("report/times.json", json.dumps({name: dict.fromkeys(rounds, seconds) for name, rounds in names.items()}))
     tracked.save()
@@ -655,7 +688,7 @@ def test_budgets_are_metrics_by_round_and_seconds_change_no_hash(tracked):
     assert history(client, run, "budget/num_samples") == [(1, 8.0), (2, 8.0)]
     assert history(client, run, "budget/shared_flop") == [(1, 1.0e9), (2, 1.0e9)]
     assert history(client, run, "budget/cpu_seconds") == [(1, 2.5), (2, 2.5)]
-    assert history(client, runs_of(client)["golden"], "budget/shared_cpu_seconds") == [(2, 1.5)]
+    assert history(client, runs_of(client)["golden-s0"], "budget/shared_cpu_seconds") == [(2, 1.5)]
 
     hashes = {name: run.data.tags["dvc.lock_hash"] for name, run in runs_of(client).items()}
     for number, stage in enumerate(tracked.stages.values()):

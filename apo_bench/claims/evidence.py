@@ -1,6 +1,6 @@
-"""What the run measured, as the contrasts of the claims need it: values by seed and prompt, and the same from resampled prompts.
+"""What the run measured, as the claims need it: for a contrast one number a seed.
 
-Shape suffixes: S seeds, P prompts or pairs, D bootstrap draws.
+Shape suffixes: S seeds, P prompts or pairs.
 """
 
 from collections.abc import Mapping
@@ -8,92 +8,94 @@ from pathlib import Path
 
 import numpy as np
 
-from apo_bench.claims.calibration import calibration_contrast, resampled_calibration_contrast
-from apo_bench.claims.inference import Inferred, infer
-from apo_bench.claims.paper import Contrast, PolicyCell, RewardCell
+from apo_bench.claims.calibration import Pairs, calibration_contrast
+from apo_bench.claims.paper import Contrast, Measure, PolicyCell, RewardCell
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
-from apo_bench.core.sections import FIRST_ROUND
-from apo_bench.evaluation.statistics import PromptBootstrap
+from apo_bench.core.layout import SFT, Arm, reference_name, reward
+from apo_bench.core.sections import START_ROUND
+
+METRIC = {"gold": "gold", "RM_all": "reward_all", "RM_all at equal length": "reward_all_equal_length"}
+"""Of an outcome."""
 
 
 class Evidence:
     """The scores of policies and the margins of reward models of a run."""
 
-    def __init__(
-        self, results: Path, params: Params, columns: Mapping[tuple[str, str], Mapping[str, np.ndarray]], bootstrap: PromptBootstrap
-    ) -> None:
+    def __init__(self, results: Path, params: Params, columns: Mapping[tuple[str, str], Mapping[str, np.ndarray]]) -> None:
         """Reads nothing yet.
 
         Args:
             results: the folder of all results.
             params: all of params.yaml.
-            columns: (policy, round) -> metric -> its values, one a test prompt.
-            bootstrap: resamples of these prompts.
+            columns: (replicate of a policy, round) -> metric -> its values, one a test prompt.
         """
-        self._results, self._params, self._columns, self._bootstrap = results, params, columns, bootstrap
-        self._margins: dict[Path, np.ndarray] = {}
+        self._results, self._params, self._columns = results, params, columns
+        self._margins: dict[Path, Pairs] = {}
         self._pairs: list[tuple[str, str]] = []
         """Id and subset of each."""
-        self._of_pairs: PromptBootstrap | None = None
 
-    def infer(self, contrast: Contrast) -> Inferred:
-        """A contrast with its interval.
+    def values_S(self, contrast: Contrast) -> np.ndarray:
+        """A contrast in each seed, all cells of which are that seed's: [S].
 
         Raises:
             MissingInputError: margins are not there.
             DataError: they are not of the same pairs.
         """
+        return np.array([self._value(contrast, seed) for seed in self._params.run.seeds])
+
+    def smallest(self, measure: Measure) -> float:
+        """The smallest contrast that would matter, in units of the measure."""
+        claims = self._params.claims
+        if measure in ("accuracy", "judge"):
+            return claims.smallest_accuracy_effect
+        if measure == "squared calibration error":
+            return claims.smallest_accuracy_effect**2
+        return claims.smallest_effect * self.spread(METRIC[measure])
+
+    def spread(self, metric: str) -> float:
+        """The standard deviation of SFT's values over the test prompts, the mean over seeds."""
+        starts = [self._columns[reference_name(SFT, seed), START_ROUND][metric] for seed in self._params.run.seeds]
+        return float(np.mean([values_P.std(ddof=1) for values_P in starts]))
+
+    def _value(self, contrast: Contrast, seed: int) -> float:
         if contrast.measure == "squared calibration error":
-            terms = [(weight, self._margins_SP(cell)) for weight, cell in contrast.terms if isinstance(cell, RewardCell)]
-            draws_DP = self._pair_counts()
-            values_S, draws_DS = calibration_contrast(terms), resampled_calibration_contrast(terms, draws_DP)
-        else:
-            values_SP = np.sum([weight * self._values_SP(cell) for weight, cell in contrast.terms], axis=0)
-            if contrast.measure == "wins by RM_all":
-                values_SP = 0.5 * np.sign(values_SP)
-            draws_DP = self._pair_counts() if contrast.measure == "accuracy" else self._bootstrap.counts_DP
-            values_S, draws_DS = values_SP.mean(axis=1), draws_DP @ values_SP.T / values_SP.shape[1]
-        return infer(values_S, draws_DS, draws_DP.shape[1], self._params.compare.confidence)
+            return calibration_contrast(
+                [(weight, self._read(cell, seed)) for weight, cell in contrast.terms if isinstance(cell, RewardCell)]
+            )
+        terms = [weight * self._values_P(cell, contrast.measure, seed) for weight, cell in contrast.terms]
+        num_common = min(map(len, terms))  # earlier rounds answer the first prompts alone
+        return float(np.sum([values_P[:num_common] for values_P in terms], axis=0).mean())
 
-    def _values_SP(self, cell: PolicyCell | RewardCell) -> np.ndarray:
+    def _values_P(self, cell: PolicyCell | RewardCell, measure: Measure, seed: int) -> np.ndarray:
         if isinstance(cell, RewardCell):
-            margins_SP = self._margins_SP(cell)
-            return (margins_SP > 0) + 0.5 * (margins_SP == 0)
-        arms = [f"{cell.method}-{cell.reward_model}-s{seed}" if cell.reward_model else cell.method for seed in self._params.run.seeds]
-        return np.stack([self._columns[arm, cell.round]["reward_all"] for arm in arms])
+            return self._read(cell, seed).correct_P
+        if measure == "judge":
+            return self._judged_P(Arm(cell.method, cell.reward_model, seed), cell.round)
+        name = Arm(cell.method, cell.reward_model, seed).name if cell.reward_model else reference_name(cell.method, seed)
+        return self._columns[name, cell.round][METRIC[measure]]
 
-    def _margins_SP(self, cell: RewardCell) -> np.ndarray:
-        folders = []
-        for seed in self._params.run.seeds:
-            if not cell.method:
-                folders.append(self._results / "reward" / cell.reward_model)
-            elif cell.round == FIRST_ROUND:
-                folders.append(self._results / "first" / f"s{seed}" / "reward" / cell.reward_model)
-            else:
-                folders.append(self._results / "arms" / f"{cell.method}-{cell.reward_model}-s{seed}" / cell.round / "reward")
-        return np.stack([self._read(folder) for folder in folders])
+    def _judged_P(self, arm: Arm, round_id: str) -> np.ndarray:
+        """Wins over SFT, a tie or what the judge said nothing of as half."""
+        rows = read_jsonl(arm.judgement(self._results, round_id, SFT) / "verdicts.jsonl", ("outcome",))
+        return np.array([0.5 if row["outcome"] is None else row["outcome"] for row in rows], dtype=np.float64)
 
-    def _read(self, folder: Path) -> np.ndarray:
+    def _read(self, cell: RewardCell, seed: int) -> Pairs:
+        fixed = self._params.run.fixed_reward_models
+        folder = (
+            Arm(cell.method, cell.reward_model, seed).reward(self._results, cell.round, fixed)
+            if cell.method
+            else reward(self._results, cell.reward_model, seed)
+        )
         if folder not in self._margins:
             file = folder / "margins.jsonl"
-            rows = read_jsonl(file, ("id", "subset", "margin"))
+            rows = read_jsonl(file, ("id", "subset", "margin", "correct"))
             pairs = [(row["id"], row["subset"]) for row in rows]
             self._pairs = self._pairs or pairs
             if pairs != self._pairs:
                 raise DataError(
                     f"{file}: {len(rows)} pairs that are not those of the other reward models; evaluate the same ones (dvc repro)"
                 )
-            self._margins[folder] = np.array([row["margin"] for row in rows], dtype=np.float64)
+            self._margins[folder] = Pairs(*(np.array([row[key] for row in rows], dtype=np.float64) for key in ("margin", "correct")))
         return self._margins[folder]
-
-    def _pair_counts(self) -> np.ndarray:
-        """How often each pair counts in each resample: [D, P]."""
-        if self._of_pairs is None:
-            settings = self._params.compare
-            if not self._pairs:
-                self._read(self._results / "reward" / "base")
-            subsets = [subset for _, subset in self._pairs]
-            self._of_pairs = PromptBootstrap(subsets, settings.num_bootstrap_draws, settings.confidence, settings.seed)
-        return self._of_pairs.counts_DP

@@ -1,18 +1,22 @@
-"""The twelve claims as contrasts of what a run has: sums of cells that are positive if things are as the paper says."""
+"""The twelve claims, and two of our own, as contrasts of what a run has: sums of cells that are positive if things are as claimed."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from apo_bench.core.sections import FIRST_ROUND, START_ROUND, Run
+from apo_bench.core.sections import BASE, FIRST_ROUND, NO_ADVERSARIAL, START_ROUND, Run
 
 METHODS = ("rjs", "rrhf", "dpo")
 """The paper's; others of a run are no part of its claims."""
-BASE, APO = "base", "adversarial"
+APO = "adversarial"
+KINDS = {NO_ADVERSARIAL: "AB"}
+Outcome = Literal["gold", "RM_all", "RM_all at equal length", "judge"]
+"""What says how good a policy is."""
+Measure = Literal["gold", "RM_all", "RM_all at equal length", "judge", "accuracy", "squared calibration error"]
 
 
 class PolicyCell(NamedTuple):
-    """RM_all's scores of an arm's test responses after a round, or of a reference's (method is then its name, reward_model empty)."""
+    """Scores of an arm's test responses after a round, or of a reference's (method is then its name, reward_model empty)."""
 
     method: str
     reward_model: str
@@ -35,8 +39,13 @@ class Contrast:
     """A sum of cells that the claim says is positive."""
 
     words: str
-    measure: Literal["RM_all", "wins by RM_all", "accuracy", "squared calibration error"]
+    measure: Measure
     terms: Terms
+
+    @property
+    def weight(self) -> float:
+        """The sum of its squared weights: how much it varies if all cells do alike."""
+        return sum(share**2 for share, _ in self.terms)
 
 
 @dataclass(frozen=True)
@@ -49,15 +58,28 @@ class Claim:
     missing: tuple[str, ...] = ()
     """What the run lacks to test it; there are no contrasts then."""
 
+    @property
+    def is_about_policies(self) -> bool:
+        """Whether what it says depends on the outcome."""
+        return bool(self.policies)
 
-def paper_claims(run: Run) -> list[Claim]:
-    """C1 to C12 for the methods, reward models and rounds of a run."""
+    @property
+    def policies(self) -> set[PolicyCell]:
+        """All that it is about."""
+        return {cell for contrast in self.contrasts for _, cell in contrast.terms if isinstance(cell, PolicyCell)}
+
+
+def paper_claims(run: Run, outcome: Outcome) -> list[Claim]:
+    """C1 to C12 for the methods, reward models and rounds of a run, then APO's effect over the methods: against RM_base, as C1 to C3 taken
+    together, and against the reward model that is trained as long on human pairs alone (AB)."""
     methods = [method for method in METHODS if method in run.methods]
     first, last = run.rounds[0], run.rounds[-1]
     rms = Rewards(methods, run)
-    claims = [_beats_base(number, method, last, run) for number, method in enumerate(METHODS, start=1)]
     return [
-        *claims,
+        *(
+            _beats(f"C{number}", f"APO beats the fixed reward model with {method.upper()}", [method], BASE, run, outcome)
+            for number, method in enumerate(METHODS, start=1)
+        ),
         _claim(
             "C4",
             "APO's reward model is more accurate on human pairs than RM_base, and more so with the rounds",
@@ -94,8 +116,8 @@ def paper_claims(run: Run) -> list[Claim]:
         _claim(
             "C8",
             "Without the game (AB), trained as long, the gain in accuracy is gone",
-            rms.needs(APO, "no_adversarial"),
-            lambda: (rms.contrast(f"APO's over AB's after {last}", "accuracy", (APO, last), ("no_adversarial", last)),),
+            rms.needs(APO, NO_ADVERSARIAL),
+            lambda: (rms.contrast(f"APO's over AB's after {last}", "accuracy", (APO, last), (NO_ADVERSARIAL, last)),),
         ),
         _claim(
             "C9",
@@ -105,7 +127,7 @@ def paper_claims(run: Run) -> list[Claim]:
                 rms.contrast(f"sequential over APO's after {last}", "squared calibration error", ("sequential", last), (APO, last)),
                 Contrast(
                     f"policies of APO over sequential after {last}",
-                    "RM_all",
+                    outcome,
                     tuple(
                         (sign / len(methods), PolicyCell(method, kind, last))
                         for sign, kind in ((1, APO), (-1, "sequential"))
@@ -121,7 +143,7 @@ def paper_claims(run: Run) -> list[Claim]:
             lambda: (
                 Contrast(
                     f"RJS's gap after {last} over {first}",
-                    "RM_all",
+                    outcome,
                     tuple(
                         (sign * step, PolicyCell("rjs", kind, round_id))
                         for sign, kind in ((1.0, APO), (-1.0, BASE))
@@ -137,7 +159,7 @@ def paper_claims(run: Run) -> list[Claim]:
             lambda: tuple(
                 Contrast(
                     f"{better.upper()} over {worse.upper()} with {kind}, {last}",
-                    "RM_all",
+                    outcome,
                     ((1.0, PolicyCell(better, kind, last)), (-1.0, PolicyCell(worse, kind, last))),
                 )
                 for kind in (BASE, APO)
@@ -151,12 +173,14 @@ def paper_claims(run: Run) -> list[Claim]:
             lambda: tuple(
                 Contrast(
                     f"{method.upper()} with APO after {last} over SFT on golden",
-                    "RM_all",
+                    outcome,
                     ((1.0, PolicyCell(method, APO, last)), (-1.0, PolicyCell("golden", "", START_ROUND))),
                 )
                 for method in ("rrhf", "dpo")
             ),
         ),
+        _beats("APO", "APO beats the fixed reward model over the methods", methods, BASE, run, outcome),
+        _beats("AB", "APO beats a reward model that is trained as long on human pairs alone", methods, NO_ADVERSARIAL, run, outcome),
     ]
 
 
@@ -186,19 +210,22 @@ class Rewards:
         if which is None:
             return [(1.0, RewardCell("", BASE, START_ROUND))]
         kind, round_id = which
-        if round_id == FIRST_ROUND:  # made once for all methods
+        if round_id == FIRST_ROUND or kind in self._run.fixed_reward_models:  # made once for all methods
             return [(1.0, RewardCell(self._methods[0], kind, round_id))]
         return [(1 / len(self._methods), RewardCell(method, kind, round_id)) for method in self._methods]
 
 
-def _beats_base(number: int, method: str, last: str, run: Run) -> Claim:
-    terms = ((1.0, PolicyCell(method, APO, last)), (-1.0, PolicyCell(method, BASE, last)))
-    words = f"{method.upper()} with APO over with base, {last}"
+def _beats(name: str, words: str, methods: Sequence[str], kind: str, run: Run, outcome: Outcome) -> Claim:
+    """The mean over methods of APO's policies minus those of another reward model, after the last round."""
+    last, share = run.rounds[-1], 1 / max(1, len(methods))
+    terms = tuple((sign * share, PolicyCell(method, rm, last)) for sign, rm in ((1, APO), (-1, kind)) for method in methods)
+    which = methods[0].upper() if len(methods) == 1 else "policies"
+    lacking = [] if methods else [f"method among {', '.join(METHODS)}"]
     return _claim(
-        f"C{number}",
-        f"APO beats the fixed reward model with {method.upper()}",
-        _missing(run, [method], [APO]),
-        lambda: (Contrast(words, "RM_all", terms), Contrast(words, "wins by RM_all", terms)),
+        name,
+        words,
+        [*lacking, *_missing(run, methods, [APO, kind])],
+        lambda: (Contrast(f"{which} with APO over with {KINDS.get(kind, kind)}, {last}", outcome, terms),),
     )
 
 

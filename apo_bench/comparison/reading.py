@@ -3,41 +3,42 @@
 Every file is asked for by name, from params.run: one that is missing is an error, one too many is not looked at.
 """
 
-from collections.abc import Iterator
-from itertools import product
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from apo_bench.claims.inference import infer
 from apo_bench.claims.results import read_verdicts
+from apo_bench.comparison.differences import differences
 from apo_bench.comparison.results import (
     FIXED,
     METRICS,
-    SFT,
     Comparison,
     Difference,
     Metric,
     Policy,
     Rows,
-    SeedMeans,
-    arm_name,
     measurable,
     reference_names,
 )
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
+from apo_bench.core.layout import SFT, TEST_REWARD_MODEL, Arm, arms, reference_evaluation, reference_name
+from apo_bench.core.layout import reward as reward_folder
 from apo_bench.core.results import read_metrics
-from apo_bench.core.sections import FIRST_ROUND, START_ROUND
-from apo_bench.evaluation.statistics import Estimate, PromptBootstrap
+from apo_bench.core.sections import START_ROUND
+from apo_bench.evaluation.length import length_slope
+from apo_bench.evaluation.statistics import Estimate, PromptBootstrap, over_replicates
 from apo_bench.game.results import read_game
 from apo_bench.judge.results import read_judged
 
 Columns = dict[str, np.ndarray]
+"""Metric -> its value on each prompt."""
 RoundKey = tuple[str, str]
-"""A policy and a round."""
+"""A replicate of a policy, and a round."""
 
 SUBSETS = ("helpful", "harmless")
 ROW_KEYS = ("id", "subset", "dialogue", "response")
@@ -57,52 +58,90 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         DataError: a file is broken, or two stages evaluated different prompts.
     """
     keys = measurable((metric.key for metric in METRICS), params.has_gold)
-    rows = _read_rows(results, params, keys)
-    start = rows[SFT, START_ROUND]
+    replicates = [*_references(params), *map(_Replicate.of_arm, arms(params.run))]
+    rows = _read_rows(results, params, replicates, keys)
+    start = rows[reference_name(SFT, params.run.seeds[0]), START_ROUND]
     subsets = [row["subset"] for row in start]
     metrics = [metric for metric in METRICS if metric.key in keys and metric.subset in (None, *subsets)]
-    columns = {key: _columns(metrics, values, start) for key, values in rows.items()}
-    bootstrap = PromptBootstrap(subsets, params.compare.num_bootstrap_draws, params.compare.confidence, params.compare.seed)
+    slopes = {seed: _length_slope([one for one in replicates if one.seed == seed], params, rows) for seed in params.run.seeds}
+    columns = {
+        (one.name, round_id): _columns(
+            metrics, rows[one.name, round_id], rows[reference_name(SFT, one.seed), START_ROUND], slopes[one.seed]
+        )
+        for one in replicates
+        for round_id in one.rounds(params)
+    }
+    numbers = _Numbers(params, metrics, subsets, columns)
+    policies = _policies(params, replicates, rows, numbers)
+    groups = {group: _mean_policy(group, members, numbers) for group, members in _by_group(policies.values()).items()}
+    ledgers = [arm for arm in arms(params.run) if arm.seed in params.game.seeds and arm.reward_model not in _without_ledger(params)]
+    reward_models = {arm.name: _read_reward_models(results, params, arm) for arm in arms(params.run)}
     return Comparison(
         profile=params.profile,
         confidence=params.compare.confidence,
-        rounds=params.run.rounds,
+        run=params.run,
         metrics=metrics,
         num_prompts={subset: subsets.count(subset) for subset in SUBSETS if subset in subsets},
+        num_path_prompts=numbers.num_common,
         data=params.prepare,
         sizes=_read_metrics(results / "prepare", params, ("num_records",))["num_records"],
-        policies=_policies(params, rows, _estimate(bootstrap, metrics, columns)),
-        fixed_reward_models={
-            name: _read_metrics(results / "reward" / name, params, PAIR_METRICS, OPTIONAL_PAIR_METRICS) for name in (FIXED, "all")
-        },
-        reward_models={arm_name(*arm): _read_reward_models(results, params, *arm) for arm in _arms(params)},
-        differences=_differences(params, bootstrap, metrics, columns),
-        judged=read_judged(results, params, [(arm_name(*arm), arm[1]) for arm in _arms(params)]),
-        verdicts=read_verdicts(results, params, columns, bootstrap),
-        over_seeds=_over_seeds(params, subsets, metrics, columns, bootstrap) if len(params.run.seeds) > 1 else [],
-        game=read_game(results, params, [arm_name(*arm) for arm in _arms(params)], rows, bootstrap),
+        policies=groups,
+        replicates=policies,
+        fixed_reward_models={name: _read_fixed(results, params, name) for name in (*params.run.fixed_reward_models, TEST_REWARD_MODEL)},
+        reward_models=_means_over_seeds(params, reward_models) | reward_models,
+        differences=_differences(params, numbers),
+        judged=read_judged(results, params),
+        verdicts=read_verdicts(results, params, columns),
+        game=read_game(
+            results, params, ledgers, _common_rows(params, replicates, rows, numbers.num_common), numbers.bootstrap(numbers.num_common)
+        ),
     )
 
 
-def _arms(params: Params) -> Iterator[tuple[str, str, int]]:
-    return product(params.run.methods, params.run.reward_models, params.run.seeds)
+class _Replicate:
+    """A reference or an arm in one replicate."""
+
+    def __init__(self, group: str, name: str, seed: int, arm: Arm | None) -> None:
+        self.group, self.name, self.seed, self.arm = group, name, seed, arm
+
+    @classmethod
+    def of_arm(cls, arm: Arm) -> "_Replicate":
+        return cls(arm.group, arm.name, arm.seed, arm)
+
+    def rounds(self, params: Params) -> list[str]:
+        return params.run.rounds if self.arm else [START_ROUND]
+
+    def evaluation(self, results: Path, round_id: str) -> Path:
+        folder = self.arm.evaluation(results, round_id) if self.arm else reference_evaluation(results, self.group, self.seed)
+        return folder / "prompts.jsonl"
 
 
-def _read_rows(results: Path, params: Params, keys: tuple[str, ...]) -> dict[RoundKey, Rows]:
-    """(policy, round) -> its rows, all on the same prompts in the same order; SFT's first."""
-    files = {(name, START_ROUND): results / "references" / name / "evaluation" / "prompts.jsonl" for name in reference_names(params)}
-    for arm, round_id in product(_arms(params), params.run.rounds):
-        files[arm_name(*arm), round_id] = results / "arms" / arm_name(*arm) / round_id / "evaluation" / "prompts.jsonl"
+def _references(params: Params) -> list[_Replicate]:
+    return [_Replicate(name, reference_name(name, seed), seed, None) for name in reference_names(params) for seed in params.run.seeds]
+
+
+def _without_ledger(params: Params) -> list[str]:
+    """Reward models that play no game, beside the fixed one that all are measured by."""
+    return [name for name in (*params.run.fixed_reward_models, *params.run.gold_reward_models) if name != FIXED]
+
+
+def _read_rows(results: Path, params: Params, replicates: list[_Replicate], keys: tuple[str, ...]) -> dict[RoundKey, Rows]:
+    """(replicate, round) -> its rows, all on the same prompts in the same order, or on the first of them."""
+    files = {(one.name, round_id): one.evaluation(results, round_id) for one in replicates for round_id in one.rounds(params)}
     rows = {key: read_jsonl(file, (*ROW_KEYS, *keys)) for key, file in files.items()}
-    for key, file in files.items():
-        _check(file, rows[key], rows[SFT, START_ROUND], keys)
+    start, last = rows[replicates[0].name, START_ROUND], params.run.rounds[-1]
+    for (name, round_id), file in files.items():
+        num_expected = len(start) if round_id in (START_ROUND, last) else min(len(start), params.evaluate.num_earlier_prompts)
+        _check(file, rows[name, round_id], start[:num_expected], keys)
     return rows
 
 
 def _check(file: Path, rows: Rows, start: Rows, keys: tuple[str, ...]) -> None:
     """Refuses rows that are not about SFT's prompts in SFT's order, or whose values are not numbers."""
     if len(rows) != len(start):
-        raise DataError(f"{file}: {len(rows)} prompts, SFT's evaluation has {len(start)}; evaluate the same test prompts (dvc repro)")
+        raise DataError(
+            f"{file}: {len(rows)} prompts, expected {len(start)} of SFT's evaluation; evaluate the same test prompts (dvc repro)"
+        )
     for line, (row, first) in enumerate(zip(rows, start, strict=True), start=1):
         if (row["id"], row["subset"]) != (first["id"], first["subset"]):
             raise DataError(f"{file}:{line}: prompt {row['id']}, SFT's evaluation has {first['id']}; evaluate the same test prompts")
@@ -113,90 +152,188 @@ def _check(file: Path, rows: Rows, start: Rows, keys: tuple[str, ...]) -> None:
             raise DataError(f"{file}:{line}: {wrong[0]} is {row[wrong[0]]!r}, expected a number")
 
 
-def _columns(metrics: list[Metric], rows: Rows, start: Rows) -> Columns:
+def _length_slope(replicates: list[_Replicate], params: Params, rows: dict[RoundKey, Rows]) -> float:
+    """What RM_all gives a token, by all last responses of a replicate."""
+    scores_AP, lengths_AP = (
+        np.array([[row[key] for row in rows[one.name, one.rounds(params)[-1]]] for one in replicates], dtype=np.float64)
+        for key in ("reward_all", "length")
+    )
+    return length_slope(scores_AP, lengths_AP)
+
+
+def _columns(metrics: list[Metric], rows: Rows, start: Rows, slope: float) -> Columns:
     """Metric -> its value on each prompt; the mean of a win-rate column is what the `win_rate` module computes."""
+    start = start[: len(rows)]
+    longer = np.array([row["length"] - first["length"] for row, first in zip(rows, start, strict=True)], dtype=np.float64)
     columns = {}
     for metric in metrics:
         values = np.array([row[metric.key] for row in rows], dtype=np.float64)
         if metric.against_sft:
             margins = values - np.array([row[metric.key] for row in start], dtype=np.float64)
             values = (margins > 0) + 0.5 * (margins == 0)
-        columns[metric.name] = values
+        columns[metric.name] = values - slope * longer if metric.at_equal_length else values
     return columns
 
 
-def _estimate(bootstrap: PromptBootstrap, metrics: list[Metric], columns: dict[RoundKey, Columns]) -> dict[RoundKey, dict[str, Estimate]]:
-    """Estimates of all columns, those over the same prompts in one pass."""
-    found: dict[str, Estimate] = {}
-    for subset in dict.fromkeys(metric.subset for metric in metrics):
-        names = [metric.name for metric in metrics if metric.subset == subset]
-        values = {f"{number} {name}": columns[key][name].tolist() for number, key in enumerate(columns) for name in names}
-        found |= bootstrap.means(values, subset)
-    return {key: {metric.name: found[f"{number} {metric.name}"] for metric in metrics} for number, key in enumerate(columns)}
+class _Numbers:
+    """Estimates of columns: over prompts in a replicate, over replicates where there are several."""
+
+    def __init__(self, params: Params, metrics: list[Metric], subsets: list[str], columns: dict[RoundKey, Columns]) -> None:
+        self.params, self.metrics, self.columns = params, metrics, columns
+        self._subsets = np.array(subsets)
+        self._bootstraps: dict[int, PromptBootstrap] = {}
+        self.num_common = min(len(values) for found in columns.values() for values in found.values())
+        """Prompts that every round answered."""
+
+    def bootstrap(self, num_prompts: int) -> PromptBootstrap:
+        """Of the first prompts."""
+        if num_prompts not in self._bootstraps:
+            compare = self.params.compare
+            subsets = self._subsets[:num_prompts].tolist()
+            self._bootstraps[num_prompts] = PromptBootstrap(subsets, compare.num_bootstrap_draws, compare.confidence, compare.seed)
+        return self._bootstraps[num_prompts]
+
+    def over_prompts(self, columns: dict[RoundKey, Columns]) -> dict[RoundKey, dict[str, Estimate]]:
+        """Of replicates, those over the same prompts in one pass."""
+        estimates = {}
+        for num_prompts in sorted({len(next(iter(found.values()))) for found in columns.values()}):
+            mine = {key: found for key, found in columns.items() if len(next(iter(found.values()))) == num_prompts}
+            means: dict[str, Estimate] = {}
+            for subset in dict.fromkeys(metric.subset for metric in self.metrics):
+                names = [metric.name for metric in self.metrics if metric.subset == subset]
+                values = {f"{number} {name}": found[name].tolist() for number, found in enumerate(mine.values()) for name in names}
+                means |= self.bootstrap(num_prompts).means(values, subset)
+            for number, key in enumerate(mine):
+                estimates[key] = {metric.name: means[f"{number} {metric.name}"] for metric in self.metrics}
+        return estimates
+
+    def over_replicates(self, found: list[Columns]) -> dict[str, Estimate]:
+        """The mean of all; of a single one what is known over prompts."""
+        if len(found) == 1:
+            return self.over_prompts({("", ""): found[0]})["", ""]
+        confidence = self.params.compare.confidence
+        return {
+            metric.name: over_replicates(np.array([self._of_subset(metric, columns[metric.name]).mean() for columns in found]), confidence)
+            for metric in self.metrics
+        }
+
+    def cut(self, found: Columns) -> Columns:
+        """The values on the prompts that every round answered."""
+        return {name: values[: self.num_common] for name, values in found.items()}
+
+    def mean(self, arm: Arm, round_id: str, metric: Metric) -> float:
+        """Of an arm's prompts."""
+        return float(self._of_subset(metric, self.columns[arm.name, round_id][metric.name]).mean())
+
+    def smallest(self, metric: Metric) -> float:
+        """The smallest difference that would matter: of a score in standard deviations of SFT's over the prompts, of a share itself."""
+        claims, seeds = self.params.claims, self.params.run.seeds
+        if metric.unit == "share":
+            return claims.smallest_accuracy_effect
+        starts = [self.columns[reference_name(SFT, seed), START_ROUND][metric.name] for seed in seeds]
+        return claims.smallest_effect * float(np.mean([self._of_subset(metric, values_P).std(ddof=1) for values_P in starts]))
+
+    def _of_subset(self, metric: Metric, values_P: np.ndarray) -> np.ndarray:
+        subsets = self._subsets[: len(values_P)]
+        return values_P[subsets == metric.subset] if metric.subset else values_P
 
 
-def _policies(params: Params, rows: dict[RoundKey, Rows], estimates: dict[RoundKey, dict[str, Estimate]]) -> dict[str, Policy]:
-    arms: dict[str, tuple[Any, ...]] = {arm_name(*arm): arm for arm in _arms(params)}
+def _policies(params: Params, replicates: list[_Replicate], rows: dict[RoundKey, Rows], numbers: _Numbers) -> dict[str, Policy]:
     policies = {}
-    for name in dict.fromkeys(name for name, _ in rows):
-        mine = [key for key in rows if key[0] == name]
-        policies[name] = Policy(name, {key[1]: rows[key] for key in mine}, {key[1]: estimates[key] for key in mine}, *arms.get(name, ()))
-    return policies
+    for seed in params.run.seeds:
+        keys = [(one.name, round_id) for one in replicates if one.seed == seed for round_id in one.rounds(params)]
+        mine = {key: numbers.columns[key] for key in keys}
+        whole, common = numbers.over_prompts(mine), numbers.over_prompts({key: numbers.cut(found) for key, found in mine.items()})
+        start = {START_ROUND: common[reference_name(SFT, seed), START_ROUND]}
+        for one in (one for one in replicates if one.seed == seed):
+            policies[one.name] = Policy(
+                name=one.name,
+                rows={round_id: rows[one.name, round_id] for round_id in one.rounds(params)},
+                rounds={round_id: whole[one.name, round_id] for round_id in one.rounds(params)},
+                path=(start if one.arm else {}) | {round_id: common[one.name, round_id] for round_id in one.rounds(params)},
+                members=(one.name,),
+                seed=seed,
+                **({"method": one.arm.method, "reward_model": one.arm.reward_model} if one.arm else {}),
+            )
+    return {one.name: policies[one.name] for one in replicates}
 
 
-def _differences(
-    params: Params, bootstrap: PromptBootstrap, metrics: list[Metric], columns: dict[RoundKey, Columns]
-) -> dict[str, Difference]:
-    """Each retrained reward model minus the fixed one, if the run has it, by the name of the arm."""
-    arms = {arm_name(*arm): arm for arm in _arms(params) if arm[1] != FIXED and FIXED in params.run.reward_models}
-    paired = {}
-    for (name, (method, _, seed)), round_id in product(arms.items(), params.run.rounds):
-        retrained, fixed = columns[name, round_id], columns[arm_name(method, FIXED, seed), round_id]
-        paired[name, round_id] = {metric: retrained[metric] - fixed[metric] for metric in retrained}
-    estimates = _estimate(bootstrap, metrics, paired) if paired else {}
+def _by_group(policies: Iterable[Policy]) -> dict[str, list[Policy]]:
+    found: dict[str, list[Policy]] = {}
+    for policy in policies:
+        found.setdefault(policy.name.removesuffix(f"-s{policy.seed}"), []).append(policy)
+    return found
+
+
+def _mean_policy(group: str, members: list[Policy], numbers: _Numbers) -> Policy:
+    def columns(round_id: str) -> list[Columns]:
+        if round_id == START_ROUND and members[0].is_arm:
+            return [numbers.columns[reference_name(SFT, member.seed), START_ROUND] for member in members if member.seed is not None]
+        return [numbers.columns[member.name, round_id] for member in members]
+
+    return replace(
+        members[0],
+        name=group,
+        rounds={round_id: numbers.over_replicates(columns(round_id)) for round_id in members[0].rounds},
+        path={round_id: numbers.over_replicates(list(map(numbers.cut, columns(round_id)))) for round_id in members[0].path},
+        members=tuple(member.name for member in members),
+        seed=None,
+    )
+
+
+def _differences(params: Params, numbers: _Numbers) -> dict[str, Difference]:
+    """Each reward model minus the fixed one, by method."""
+
+    def of_one_seed(arm: Arm, round_id: str) -> dict[str, Estimate]:
+        own, fixed = numbers.columns[arm.name, round_id], numbers.columns[arm.against(FIXED).name, round_id]
+        return numbers.over_replicates([{name: own[name] - fixed[name] for name in own}])
+
+    smallest = {metric.name: numbers.smallest(metric) for metric in numbers.metrics if metric.better}
+    return differences(params, numbers.metrics, numbers.mean, smallest, of_one_seed)
+
+
+def _common_rows(params: Params, replicates: list[_Replicate], rows: dict[RoundKey, Rows], num_prompts: int) -> dict[RoundKey, Rows]:
+    """Those of the replicates with a game ledger, on the prompts that every round answered."""
+    seeds = params.game.seeds
     return {
-        name: Difference(name, *arm, {round_id: estimates[name, round_id] for round_id in params.run.rounds}) for name, arm in arms.items()
+        (one.name, round_id): rows[one.name, round_id][:num_prompts]
+        for one in replicates
+        if one.seed in seeds
+        for round_id in one.rounds(params)
     }
 
 
-def _over_seeds(
-    params: Params, subsets: list[str], metrics: list[Metric], columns: dict[RoundKey, Columns], bootstrap: PromptBootstrap
-) -> list[SeedMeans]:
-    """Every arm after the last round, and its difference from the arm with the fixed reward model, if the run has it."""
-
-    def mean(values_SP: np.ndarray, members: np.ndarray) -> Estimate:
-        values_SP = values_SP[:, members]
-        draws_DS = bootstrap.counts_DP[:, members] @ values_SP.T / len(members)
-        found = infer(values_SP.mean(axis=1), draws_DS, len(members), params.compare.confidence)
-        return Estimate(found.value, found.low, found.high, found.standard_error)
-
-    def values_SP(method: str, kind: str, metric: Metric) -> np.ndarray:
-        return np.stack([columns[arm_name(method, kind, seed), params.run.rounds[-1]][metric.name] for seed in params.run.seeds])
-
-    means = []
-    for method, kind in product(params.run.methods, params.run.reward_models):
-        values, differences = {}, {}
-        for metric in metrics:
-            members = np.array([number for number, subset in enumerate(subsets) if metric.subset in (None, subset)])
-            own = values_SP(method, kind, metric)
-            values[metric.name] = mean(own, members)
-            if kind != FIXED:
-                differences[metric.name] = mean(own - values_SP(method, FIXED, metric), members)
-        means.append(SeedMeans(method, kind, values, differences))
-    return means
-
-
-def _read_reward_models(results: Path, params: Params, method: str, kind: str, seed: int) -> dict[str, dict[str, float]]:
-    """The reward model that trained an arm, round by round: on test pairs, and on the samples it had to judge (round 1 is shared)."""
+def _read_reward_models(results: Path, params: Params, arm: Arm) -> dict[str, dict[str, float]]:
+    """What trained an arm, round by round: on test pairs, unless it is gold itself, and on the samples it had to judge."""
     rounds = {}
     for round_id in params.run.rounds:
-        first, own = results / "first" / f"s{seed}", results / "arms" / arm_name(method, kind, seed) / round_id
-        is_first = round_id == FIRST_ROUND
-        trained = results / "reward" / FIXED if kind == FIXED else first / "reward" / kind if is_first else own / "reward"
-        scored = first / "score" / kind if is_first else own / "score"
-        on_samples = _read_metrics(scored, params, SAMPLE_METRICS, OPTIONAL_SAMPLE_METRICS)
-        rounds[round_id] = _read_metrics(trained, params, PAIR_METRICS, OPTIONAL_PAIR_METRICS) | on_samples
+        found = _read_metrics(arm.score(results, round_id), params, SAMPLE_METRICS, OPTIONAL_SAMPLE_METRICS)
+        if arm.reward_model not in params.run.gold_reward_models:
+            folder = arm.reward(results, round_id, params.run.fixed_reward_models)
+            found |= _read_metrics(folder, params, PAIR_METRICS, OPTIONAL_PAIR_METRICS)
+        rounds[round_id] = found
     return rounds
+
+
+def _read_fixed(results: Path, params: Params, name: str) -> dict[str, float]:
+    return _mean_metrics(
+        _read_metrics(reward_folder(results, name, seed), params, PAIR_METRICS, OPTIONAL_PAIR_METRICS) for seed in params.run.seeds
+    )
+
+
+def _means_over_seeds(params: Params, found: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Arm -> round -> metric -> mean."""
+    groups = {arm.group: [Arm(arm.method, arm.reward_model, seed).name for seed in params.run.seeds] for arm in arms(params.run)}
+    return {
+        group: {round_id: _mean_metrics(found[name][round_id] for name in names) for round_id in params.run.rounds}
+        for group, names in groups.items()
+    }
+
+
+def _mean_metrics(found: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Means of the metrics that all have."""
+    every = list(found)
+    return {name: float(np.mean([values[name] for values in every])) for name in every[0] if all(name in values for values in every)}
 
 
 def _read_metrics(folder: Path, params: Params, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -1,21 +1,22 @@
 """What a run measured, as the report shows it: policies with estimates, paired differences, verdicts. Counts, reads no file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any, Literal
 
 from apo_bench.budget import Budgets
 from apo_bench.claims.results import Verdicts
 from apo_bench.core.config import Params
 from apo_bench.core.data_sections import EmbeddedData, HHData
+from apo_bench.core.layout import BEST_OF_N, SFT
+from apo_bench.core.sections import BASE, Run
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
 from apo_bench.judge.results import Judged
 
 Rows = list[dict[str, Any]]
 
-SFT, FIXED = "sft", "base"
+FIXED = BASE
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,13 @@ class Metric:
     """The prompts it is a mean over; None for all."""
     against_sft: bool = False
     """Not the value itself, but whether it is above SFT's on the same prompt (1), equal (0.5) or below (0)."""
+    at_equal_length: bool = False
+    """Not the value itself, but what it would be at the length of SFT's response (evaluation/length.py)."""
 
 
 METRICS = (
     Metric("reward_all", "RM_all", "reward_all", "score", "higher"),
+    Metric("reward_all_equal_length", "RM_all at equal length", "reward_all", "score", "higher", at_equal_length=True),
     Metric("gold", "Gold", "gold", "score", "higher"),
     Metric("gold_helpful", "Gold, helpful", "gold", "score", "higher", subset="helpful"),
     Metric("gold_harmless", "Gold, harmless", "gold", "score", "higher", subset="harmless"),
@@ -53,16 +57,22 @@ NEEDS_GOLD = frozenset({"gold", "refused", "complied", "gold_accuracy", "best_of
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy of the table: a reference or an arm, after each of its rounds."""
+    """A policy of the table, a reference or an arm, after each of its rounds: in one replicate, or the mean over all of them."""
 
     name: str
     rows: dict[str, Rows]
-    """Round -> a row a test prompt, with its response."""
+    """Round -> a row a test prompt, with its response; of the first replicate."""
     rounds: dict[str, dict[str, Estimate]]
-    """Round -> metric -> estimate."""
+    """Round -> metric -> estimate over all prompts that were answered. Intervals of a mean over replicates are over replicates, those of a
+    single one over prompts."""
+    path: dict[str, dict[str, Estimate]]
+    """The same over the prompts that every round answered, from the start on."""
+    members: tuple[str, ...]
+    """The replicates that it is the mean over, by name; itself if it is one."""
     method: str | None = None
     reward_model: str | None = None
     seed: int | None = None
+    """None for a mean over replicates, and for references."""
 
     @property
     def is_arm(self) -> bool:
@@ -76,30 +86,26 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Compared(Estimate):
+    """A difference; its interval is over seeds or, of one seed, over prompts."""
+
+    verdict: str | None = None
+    """`NAME better`, no difference beyond d or undecided; None where nothing is better, and for rounds before the last."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return super().as_dict() | ({"verdict": self.verdict} if self.verdict else {})
+
+
+@dataclass(frozen=True)
 class Difference:
-    """A retrained reward model minus the fixed one: same method, seed, round and prompts."""
+    """An arm minus the one with the fixed reward model: same method, replicate, round and prompts; the mean over replicates."""
 
     name: str
     method: str
     reward_model: str
-    seed: int
-    rounds: dict[str, dict[str, Estimate]]
-
-    def verdict(self, metric: Metric, round_id: str) -> str | None:
-        """See `verdict`."""
-        return verdict(self.reward_model, metric, self.rounds[round_id][metric.name])
-
-
-@dataclass(frozen=True)
-class SeedMeans:
-    """The mean over seeds of an arm after the last round; intervals cover prompts and, from three seeds on, seeds."""
-
-    method: str
-    reward_model: str
-    values: dict[str, Estimate]
-    """By metric."""
-    differences: dict[str, Estimate]
-    """From the arm with the fixed reward model, paired by seed and prompt; empty for that one."""
+    rounds: dict[str, dict[str, Compared]]
+    """By round and metric (comparison/differences.py)."""
 
 
 @dataclass(frozen=True)
@@ -108,30 +114,43 @@ class Comparison:
 
     profile: str
     confidence: float
-    rounds: list[str]
+    run: Run
     metrics: list[Metric]
     """Those of METRICS that can be had: one over a subset without a prompt is left out, and what needs gold if gold is unknown."""
     num_prompts: dict[str, int]
     """Test prompts by subset."""
+    num_path_prompts: int
+    """Those that every round answered."""
     data: EmbeddedData | HHData
     """Where the records come from."""
     sizes: dict[str, int]
     """Records of each split."""
     policies: dict[str, Policy]
+    """Means over replicates: references, then arms."""
+    replicates: dict[str, Policy]
+    """The same in each replicate, by its own name."""
     fixed_reward_models: dict[str, dict[str, float]]
-    """`base` and `all` -> metric -> value."""
+    """`base`, `all` and others that are trained once a replicate -> metric -> mean over replicates."""
     reward_models: dict[str, dict[str, dict[str, float]]]
-    """Arm -> round -> metric of the reward model that trained its policy in that round -> value."""
+    """Arm, of the mean and of each replicate -> round -> metric of the reward model that trained its policy in that round -> value."""
     differences: dict[str, Difference]
     verdicts: Verdicts
     """On the paper's claims."""
-    over_seeds: list[SeedMeans]
-    """Empty if there is one seed."""
     judged: Judged | None = None
     game: Game | None = None
     budgets: Budgets | None = None
     unlike: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     """Two arms -> what they differ in beside method and reward model, if they are ranked all the same."""
+
+    @property
+    def rounds(self) -> list[str]:
+        """The names of all rounds, in order."""
+        return self.run.rounds
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of the replicates."""
+        return self.run.seeds
 
     @property
     def num_test_prompts(self) -> int:
@@ -149,6 +168,11 @@ class Comparison:
         return [policy for policy in self.policies.values() if policy.is_arm]
 
     @property
+    def game_arms(self) -> list[Policy]:
+        """The arms with a game ledger, in each replicate that has one."""
+        return [self.replicates[name] for name in self.game.arms] if self.game else []
+
+    @property
     def references(self) -> list[Policy]:
         """The others, SFT first."""
         return [policy for policy in self.policies.values() if not policy.is_arm]
@@ -163,58 +187,32 @@ class Comparison:
             "profile": self.profile,
             "num_test_prompts": self.num_test_prompts,
             "confidence": self.confidence,
+            "run": self.run.model_dump(),
             "policies": {name: _policy_summary(policy) for name, policy in self.policies.items()},
+            "replicates": {name: _policy_summary(policy) for name, policy in self.replicates.items()},
             "reward_models": {**self.fixed_reward_models, **self.reward_models},
-            "differences": {name: {"rounds": self._difference_summary(value)} for name, value in self.differences.items()},
+            "differences": {name: {"rounds": _round_summary(found.rounds)} for name, found in self.differences.items()},
             "claims": self.verdicts.summary(),
-            **({"over_seeds": self._over_seeds_summary()} if self.over_seeds else {}),
             **({"judge": self.judged.summary()} if self.judged else {}),
             **({"game": self.game.summary()} if self.game else {}),
             **({"budget": self.budgets.summary()} if self.budgets else {}),
             **({"unlike_arms": {" | ".join(pair): faults for pair, faults in self.unlike.items()}} if self.unlike else {}),
         }
 
-    def _over_seeds_summary(self) -> dict[str, Any]:
-        summary: dict[str, Any] = {}
-        for means in self.over_seeds:
-            found = {"values": means.values, "differences": means.differences}
-            summary[f"{means.method}-{means.reward_model}"] = {
-                key: {name: estimate.as_dict() for name, estimate in estimates.items()} for key, estimates in found.items()
-            }
-        return summary
-
-    def _difference_summary(self, difference: Difference) -> dict[str, Any]:
-        summary: dict[str, Any] = {round_id: {} for round_id in difference.rounds}
-        for (round_id, values), metric in product(summary.items(), self.metrics):
-            verdict = difference.verdict(metric, round_id)
-            values[metric.name] = difference.rounds[round_id][metric.name].as_dict() | ({"verdict": verdict} if verdict else {})
-        return summary
-
 
 def _policy_summary(policy: Policy) -> dict[str, Any]:
-    arm = {"method": policy.method, "reward_model": policy.reward_model, "seed": policy.seed} if policy.is_arm else {}
-    rounds = {round_id: {name: value.as_dict() for name, value in values.items()} for round_id, values in policy.rounds.items()}
-    return {"kind": "arm" if policy.is_arm else "reference", **arm, "rounds": rounds}
+    arm: dict[str, Any] = {"method": policy.method, "reward_model": policy.reward_model} if policy.is_arm else {}
+    arm |= {"seed": policy.seed} if policy.seed is not None else {}
+    return {"kind": "arm" if policy.is_arm else "reference", **arm, "rounds": _round_summary(policy.rounds)}
 
 
-def verdict(reward_model: str, metric: Metric, difference: Estimate) -> str | None:
-    """`NAME better` if the interval of a difference from the fixed reward model lies on one side of zero, else `undecided`; None for a
-    metric without a better side."""
-    if metric.better is None:
-        return None
-    if difference.low <= 0 <= difference.high:
-        return "undecided"
-    return f"{reward_model if (difference.low > 0) == (metric.better == 'higher') else FIXED} better"
-
-
-def arm_name(method: str, reward_model: str, seed: int) -> str:
-    """The name of an arm in paths and tables."""
-    return f"{method}-{reward_model}-s{seed}"
+def _round_summary(rounds: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
+    return {round_id: {name: value.as_dict() for name, value in values.items()} for round_id, values in rounds.items()}
 
 
 def reference_names(params: Params) -> list[str]:
     """The policies of the table that are no arms, SFT first."""
-    return [SFT, *type(params.references).model_fields]
+    return [SFT, *type(params.references).model_fields, BEST_OF_N]
 
 
 def measurable(names: Iterable[str], has_gold: bool) -> tuple[str, ...]:

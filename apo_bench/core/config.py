@@ -16,14 +16,18 @@ from apo_bench.core.errors import ConfigError
 from apo_bench.core.judge_sections import GoldJudge, Judge
 from apo_bench.core.packages import code_sha256
 from apo_bench.core.sections import (
+    BASE,
+    NO_ADVERSARIAL,
     REWARD_KINDS,
+    Claims,
     Compare,
     Evaluate,
-    FixedReward,
+    GameLedger,
     Name,
     PretrainedModel,
     References,
     RetrainedReward,
+    RewardTraining,
     Run,
     SamplingSettings,
     ScratchModel,
@@ -53,8 +57,10 @@ class Params(Section):
     methods: dict[Name, dict[str, Any]]
     references: References
     evaluate: Evaluate
+    game: GameLedger
     judge: Judge
     compare: Compare
+    claims: Claims
 
     @property
     def has_gold(self) -> bool:
@@ -66,19 +72,26 @@ class Params(Section):
         """Whether the base model is one."""
         return self.base_model.source == "pretrained"
 
-    def fixed_reward(self, name: str) -> FixedReward:
+    def fixed_reward(self, name: str) -> RewardTraining:
         """The section of RM_base or RM_all."""
-        return _section(FixedReward, self.reward, f"reward.{name}", name)
+        return _section(RewardTraining, self.reward, f"reward.{name}", name)
 
     def retrained_reward(self, name: str) -> RetrainedReward:
-        """The section of a reward model that the game retrains."""
+        """The section of a reward model of the game, or of the one that is trained as long without it."""
         section = _section(RetrainedReward, self.reward, f"reward.{name}", name)
         for key, expected in REWARD_KINDS.get(name, {}).items():
             if (found := getattr(section, key)) != expected:
                 raise ConfigError(
                     f"reward.{name}.{key}: {found}, expected {expected}: that is what {name} is; give another game another name"
                 )
+        if name != NO_ADVERSARIAL and section.adversarial_weight == 0:
+            raise ConfigError(f"reward.{name}.adversarial_weight: 0, expected more: without the game it is {NO_ADVERSARIAL}")
         return section
+
+    @property
+    def num_further_pairs(self) -> int:
+        """Human pairs with as many sequences as the game's reward models get beside the pairs of the RM half."""
+        return self.prepare.num_game_prompts * (self.sampling.train.num_samples + 1) // 2
 
     def method(self, name: str) -> Any:
         """The method `name` with its hyperparameters: an instance of `apo_bench.methods.base.Method`."""
@@ -172,17 +185,26 @@ def build_method(found: Any, name: str, section: dict[str, Any]) -> Any:
 
 
 def _check_rewards(params: Params) -> None:
-    for name in ("base", "all"):
+    run = params.run
+    trained = [name for name in [*run.fixed_reward_models, *run.retrained_reward_models] if name != BASE]
+    for name in (BASE, "all"):
         params.fixed_reward(name)
-    for name in params.run.retrained_reward_models:
+    for name in trained:
         params.retrained_reward(name)
-    used = ["base", "all", *params.run.retrained_reward_models]
-    for name in (name for name in params.reward if name not in used):  # a retrained reward model that the run leaves out
+    used = [BASE, "all", *trained]
+    for name in (name for name in params.reward if name not in used):  # a reward model that the run leaves out
         try:
             params.retrained_reward(name)
         except ConfigError as error:
             known = f"{near(name, used)} known: {', '.join(used)}, or one to retrain ({error})"
             raise ConfigError(f"reward.{name}: nothing uses this section;{known}") from error
+    if NO_ADVERSARIAL in run.fixed_reward_models and params.prepare.num_further_pairs < params.num_further_pairs:
+        raise ConfigError(
+            f"prepare.num_further_pairs: {params.prepare.num_further_pairs}, expected {params.num_further_pairs} or more, with as many "
+            f"sequences as {params.prepare.num_game_prompts} prompts of the game have: {NO_ADVERSARIAL} is trained on them in their place"
+        )
+    if run.gold_reward_models and not params.has_gold:
+        raise ConfigError(f"run.gold_reward_models: {run.gold_reward_models}, expected [] where gold is unknown (prepare.source)")
 
 
 def _check_heads(params: Params) -> None:
@@ -197,6 +219,9 @@ def _check_heads(params: Params) -> None:
 
 
 def _check_judge(params: Params) -> None:
+    for key, seeds in (("judge.seeds", params.judge.seeds), ("game.seeds", params.game.seeds)):
+        if strange := [seed for seed in seeds if seed not in params.run.seeds]:
+            raise ConfigError(f"{key}: no seed {strange[0]} in the run; known: {', '.join(map(str, params.run.seeds))}")
     unknown = [name for name in params.judge.rounds if name not in params.run.rounds]
     if unknown:
         raise ConfigError(f"judge.rounds: no round {unknown[0]!r} in the run; known: {', '.join(params.run.rounds)}")

@@ -17,7 +17,11 @@ class Data(Section):
     num_lm_prompts: Count
     num_game_prompts: Count
     """Prompts of each half that the game samples from; those of the RM half have a golden response."""
+    num_further_pairs: Annotated[int, Field(ge=0)]
+    """Human pairs beside those of the RM half, for the reward model that is trained as long as the game's without the game."""
     num_validation_prompts: Count
+    num_test_pairs: Count
+    """Human pairs that reward models are tested on; policies answer `num_test_prompts` of their prompts."""
     num_test_prompts: Count
 
     @model_validator(mode="after")
@@ -25,6 +29,8 @@ class Data(Section):
         smaller = min(self.num_rm_prompts, self.num_lm_prompts)
         if self.num_game_prompts > smaller:
             raise ValueError(f"num_game_prompts {self.num_game_prompts} is more than the {smaller} prompts of a half")
+        if self.num_test_prompts > self.num_test_pairs:
+            raise ValueError(f"num_test_prompts {self.num_test_prompts} is more than the {self.num_test_pairs} prompts of num_test_pairs")
         return self
 
 
@@ -32,6 +38,14 @@ class EmbeddedData(Data):
     """The embedded corpus: how many of what. Prompts of the splits are disjoint."""
 
     source: Literal["embedded"]
+    num_topics: Count
+    """Harmless requests of the corpus that the world has: the first of them. A smaller world is one that a smaller model masters."""
+    num_misdeeds: Count
+    """Requests to be declined."""
+    num_contexts: Count
+    """Circumstances of each kind of request."""
+    num_templates: Count
+    """Ways to put a question."""
     num_pretraining_examples: Count
     num_demonstrations: Count
     harmful_fraction: Fraction
@@ -68,8 +82,6 @@ class HHData(Data):
     hub: HubRevision
     """Where `apo-bench fetch` gets the folder if it is not there."""
     subsets: Annotated[list[Literal["helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base"]], Field(min_length=1)]
-    num_test_pairs: Count
-    """Pairs of the test files that reward models are tested on; policies answer `num_test_prompts` of their prompts."""
     validation_fraction: Rate
     """Share of the train files' conversations, by the hash of the first human turn; the halves share the rest equally."""
     golden: Annotated[GoldenChosen | GoldenFile | GoldenAPI, Field(discriminator="source")]

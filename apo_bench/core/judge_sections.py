@@ -58,7 +58,9 @@ class Judge(Section):
     """Pairwise verdicts on test responses, in both orders."""
 
     rounds: list[Name]
-    """Rounds whose policies are judged, against SFT and, with a retrained reward model, against the fixed one's; [] for none."""
+    """Rounds whose policies are judged, against SFT and, with another reward model than RM_base, against that one's; [] for none."""
+    seeds: list[int]
+    """Replicates whose policies are judged."""
     human_pairs: list[Literal["pairs_test", "pairs_validation"]]
     """Records of human pairs that the judge itself is tested on; [] for none."""
     num_human_pairs: Count
@@ -71,4 +73,4 @@ class Judge(Section):
     @property
     def is_used(self) -> bool:
         """Whether there is anything to judge."""
-        return bool(self.rounds or self.human_pairs)
+        return bool((self.rounds and self.seeds) or self.human_pairs)

@@ -10,7 +10,7 @@ from apo_bench.core.files import complete_directory, read_json, write_json, writ
 
 TIMED = ("base_model", "sft", "reference", "reward", "sample", "adversarial_reward", "score", "align")
 """Stages that policies are made by; dvc.yaml has their seconds among their outputs."""
-RECORDED = (*TIMED, "evaluate")
+RECORDED = (*TIMED, "evaluate", "best_of_n")
 """Stages that run models, and leave what they ran them with beside their results."""
 ENVIRONMENT = "environment.json"
 """Where they leave it."""

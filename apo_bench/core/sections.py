@@ -20,6 +20,8 @@ class Section(BaseModel):
 
 
 START_ROUND, FIRST_ROUND = "r0", "r1"
+BASE, NO_ADVERSARIAL, ORACLE = "base", "no_adversarial", "oracle"
+"""Reward models that the game does not retrain: RM_base, the same trained as long as the game's on human pairs alone, and gold."""
 
 
 class Round(Section):
@@ -30,29 +32,43 @@ class Round(Section):
 
 
 class Run(Section):
-    """What is compared: an arm is a method with a reward model and a seed."""
+    """What is compared: an arm is a method with a reward model in a replicate."""
 
     methods: Annotated[list[Name], Field(min_length=1)]
     reward_models: Annotated[list[Name], Field(min_length=1)]
-    """`base`, and any of `retrained_reward_models`."""
+    """Those of the three lists below, in the order of the tables."""
+    fixed_reward_models: list[Name]
+    """Trained once a replicate: `base`, with which the others are compared, and `no_adversarial` (AB), as long and on human pairs alone."""
     retrained_reward_models: list[Name]
-    """Reward models that are trained anew in each round, each with its section under `reward`."""
+    """Trained anew in each round, each with its section under `reward`."""
+    gold_reward_models: list[Name]
+    """`oracle`: gold itself; or none."""
     later_rounds: list[Round]
     """Rounds after r1, in order; r1 starts from the SFT policy and shares its samples and reward models among the arms."""
     seeds: Annotated[list[int], Field(min_length=1)]
+    """A whole replicate each: human labels, SFT, RM_base, RM_all, references and arms are made anew."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Run":
-        for key in ("methods", "reward_models", "retrained_reward_models", "seeds"):
+        lists = ("fixed_reward_models", "retrained_reward_models", "gold_reward_models")
+        for key in ("methods", "reward_models", *lists, "seeds"):
             values = getattr(self, key)
             if len(set(values)) != len(values):
                 raise ValueError(f"{key} names something twice: {values}")
-        if "base" not in self.reward_models:
-            raise ValueError(f"reward_models must contain base, which the others are compared with; found {self.reward_models}")
-        expected = [name for name in self.reward_models if name != "base"]
-        if self.retrained_reward_models != expected:
-            found = self.retrained_reward_models
-            raise ValueError(f"retrained_reward_models must be reward_models without base, {expected}; found {found}")
+        if BASE not in self.fixed_reward_models:
+            raise ValueError(
+                f"fixed_reward_models must contain {BASE}, which the others are compared with; found {self.fixed_reward_models}"
+            )
+        for key, known in (("fixed_reward_models", (BASE, NO_ADVERSARIAL)), ("gold_reward_models", (ORACLE,))):
+            unknown = [name for name in getattr(self, key) if name not in known]
+            if unknown:
+                raise ValueError(f"{key} can have {' and '.join(known)}; found {unknown[0]}, to be retrained each round perhaps")
+        misplaced = [name for name in self.retrained_reward_models if name in (BASE, NO_ADVERSARIAL, ORACLE)]
+        if misplaced:
+            raise ValueError(f"retrained_reward_models: {misplaced[0]} is trained once, or not at all; name it in another list")
+        expected = [name for key in lists for name in getattr(self, key)]
+        if sorted(self.reward_models) != sorted(expected):
+            raise ValueError(f"reward_models must be those of {', '.join(lists)}, {expected}; found {self.reward_models}")
         for number, later in enumerate(self.later_rounds, start=2):
             if (later.id, later.previous) != (f"r{number}", f"r{number - 1}"):
                 expected_round = f"{{id: r{number}, previous: r{number - 1}}}"
@@ -106,16 +122,12 @@ class Training(Section):
     """Tokens of prompt and response; what is longer loses its oldest tokens."""
 
 
-class SeededTraining(Training):
-    """A training run outside the game: its seed is its own."""
-
-    seed: int
-
-
-class ScratchModel(SeededTraining):
+class ScratchModel(Training):
     """A Llama trained from scratch, on the pretraining text of the embedded corpus."""
 
     source: Literal["scratch"]
+    seed: int
+    """Its own: all replicates start from this model, as they would from a pretrained one."""
     folder: str
     """The folder of that text."""
     vocab_size: Annotated[int, Field(ge=300)]
@@ -175,10 +187,6 @@ class RewardTraining(Training):
     """Two scalar heads, of which a prompt's subset (helpful, harmless) says which one its responses are scored with; false: one head."""
 
 
-class FixedReward(RewardTraining, SeededTraining):
-    """The training of RM_base or RM_all, outside the game."""
-
-
 class RetrainedReward(RewardTraining):
     """The reward-model step of the game, L_APO-RM (PAPER: Cheng et al. 2024, Eq. 9), and what is changed in it to see what it is worth."""
 
@@ -202,7 +210,7 @@ REWARD_KINDS: dict[str, dict[str, object]] = {
     "adversarial": {"adversarial_loss": "bradley_terry", "start": "base"},
     "wgan": {"adversarial_loss": "difference", "start": "base"},
     "gail": {"human_weight": 0, "adversarial_loss": "bradley_terry", "start": "base"},
-    "no_adversarial": {"adversarial_weight": 0, "start": "base"},
+    NO_ADVERSARIAL: {"adversarial_weight": 0, "start": "base"},
     "sequential": {"adversarial_loss": "bradley_terry", "start": "previous"},
 }
 """What defines APO's reward model and the ablations of Cheng et al. 2024 (Table 1), by the names that the claims know them by."""
@@ -232,14 +240,14 @@ class SamplingSettings(Section):
         return self
 
 
-class SupervisedFineTuning(SeededTraining):
+class SupervisedFineTuning(Training):
     """From the base model to the policy that every arm starts from."""
 
     epochs: Annotated[int, Field(ge=0)]
     """0: the base model is that policy, being fine-tuned already."""
 
 
-class HumanPreferenceTraining(SeededTraining):
+class HumanPreferenceTraining(Training):
     """DPO on the human pairs."""
 
     beta: Annotated[float, Field(gt=0)]
@@ -248,14 +256,22 @@ class HumanPreferenceTraining(SeededTraining):
 class References(Section):
     """Policies the arms are compared with, beside the SFT start."""
 
-    golden: SeededTraining
+    golden: Training
     human: HumanPreferenceTraining
 
 
 class Evaluate(Section):
     """Evaluation of policies."""
 
-    seed: int
+    num_earlier_prompts: Count
+    """Test prompts that arms answer after the rounds before the last, the first ones; after the last they answer all."""
+
+
+class GameLedger(Section):
+    """The game ledger: every reward model of a game on every policy of it."""
+
+    seeds: list[int]
+    """Replicates for whose arms it is kept."""
 
 
 class Compare(Section):
@@ -267,3 +283,24 @@ class Compare(Section):
     num_shown_prompts: Count
     may_differ: list[str]
     """Inputs, as `apo-bench diff` names them, in which arms may differ beside method and reward model; the page says where they do."""
+
+
+class Claims(Section):
+    """When a claim is decided: stated before the run, as it is what keeps errors at their level."""
+
+    smallest_effect: Annotated[float, Field(gt=0)]
+    """d: the smallest difference between policies that would matter, in standard deviations of SFT's scores over the test prompts."""
+    smallest_accuracy_effect: Annotated[float, Field(gt=0, lt=1)]
+    """The same between reward models, as a share of pairs; of calibration the error of probabilities that are all off by as much."""
+    min_seeds: Annotated[int, Field(ge=3)]
+    """With fewer everything is undecided."""
+    looks: list[Count]
+    """Numbers of seeds at which one looks, of which the last is the most there will be; []: once, at all seeds of the run."""
+
+    @model_validator(mode="after")
+    def _ascending(self) -> "Claims":
+        if self.looks != sorted(set(self.looks)):
+            raise ValueError(f"looks must ascend; found {self.looks}")
+        if self.looks and self.looks[0] < self.min_seeds:
+            raise ValueError(f"looks start at {self.looks[0]} seeds, expected min_seeds ({self.min_seeds}) or more: fewer decide nothing")
+        return self

@@ -15,6 +15,14 @@ def derive_seed(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+def reward_seed(seed: int, name: str, what: str) -> int:
+    """The draws of a reward model's training, `head` and `order`, which those that train policies share within a replicate.
+
+    Arms are then compared with the least noise: what differs between their reward models is what they learn from. RM_all has its own.
+    """
+    return derive_seed(seed, "reward", "all" if name == "all" else "arms", what)
+
+
 def use_threads(num_threads: int) -> None:
     """Fixes the number of threads of a stage: results depend on it, so it comes from params and not from the machine."""
     import torch

@@ -32,6 +32,10 @@ def prepare_hh(settings: HHData) -> tuple[dict[str, Rows], dict[str, Any]]:
     splits, report = _read_splits(settings)
     pairs = {name: _take(rows, SIZE_KEYS[name], f"pairs of split {name}", settings) for name, rows in splits.items()}
     assert_disjoint({name: sorted({conversation(row["dialogue"]) for row in rows}) for name, rows in pairs.items()})
+    if settings.num_further_pairs:
+        taken = {id(row) for row in pairs["rm"]}
+        further = [row for row in splits["rm"] if id(row) not in taken]
+        pairs["further"] = _take(further, "num_further_pairs", "further pairs of half rm", settings)
     unique = {name: _unique_dialogues(pairs[name]) for name in ("rm", "lm", "test")}
     game = {name: _take(unique[name], "num_game_prompts", f"different prompts of half {name}", settings) for name in ("rm", "lm")}
     files = {f"pairs_{name}": rows for name, rows in pairs.items()}
@@ -44,7 +48,9 @@ def prepare_hh(settings: HHData) -> tuple[dict[str, Rows], dict[str, Any]]:
     files["demonstrations"] = _chosen(pairs["rm"])
     report |= {
         "num_records": {name: len(rows) for name, rows in files.items()},
-        "num_beyond_size": {name: len(splits[name]) - len(rows) for name, rows in pairs.items()},
+        "num_beyond_size": {
+            name: len(rows) - len(pairs[name]) - (len(pairs.get("further", ())) if name == "rm" else 0) for name, rows in splits.items()
+        },
         "mean_characters": _mean_characters(files),
     }
     return files, report

@@ -13,9 +13,19 @@ from apo_bench.data.records import COLUMNS, format_dialogue, prompt_id
 from apo_bench.data.writer import all_prompts, write_response
 
 GOLDEN_QUALITY = (0.95, 1.0)
-DEMONSTRATION_QUALITY = (0.2, 0.9)
+DEMONSTRATION_QUALITY = (0.0, 0.7)
 """Mixed demonstrations leave alignment room above the SFT policy."""
 PAIR_QUALITY = (0.0, 1.0)
+PRETRAINING_QUALITY = (0.4, 1.0)
+
+SPLITS = {
+    "rm": "num_rm_prompts",
+    "lm": "num_lm_prompts",
+    "validation": "num_validation_prompts",
+    "test": "num_test_pairs",
+    "further": "num_further_pairs",
+}
+"""Splits with human pairs, one a prompt, and the key of their size."""
 
 Rows = list[dict[str, Any]]
 
@@ -26,9 +36,9 @@ def prepare_embedded(settings: EmbeddedData) -> tuple[dict[str, Rows], dict[str,
     Raises:
         DataError: the corpus has too few prompts for the sizes asked for, or two splits share a prompt.
     """
-    corpus = load_corpus()
+    corpus = load_corpus().first(settings.num_topics, settings.num_misdeeds, settings.num_contexts, settings.num_templates)
     splits = _split_prompts(corpus, settings)
-    pairs = {name: _draw_pairs(corpus, splits[name], settings, name) for name in ("rm", "lm", "validation", "test")}
+    pairs = {name: _draw_pairs(corpus, splits[name], settings, name) for name in SPLITS if splits[name]}
     temperature = label_temperature([pair["gold"] for rows in pairs.values() for pair in rows], settings.label_agreement)
     files: dict[str, Rows] = {}
     agreements = []
@@ -41,10 +51,10 @@ def prepare_embedded(settings: EmbeddedData) -> tuple[dict[str, Rows], dict[str,
     for name in ("rm", "lm"):
         files[f"golden_{name}"] = _responses(corpus, splits[name][:game], GOLDEN_QUALITY, settings.seed, f"golden_{name}")
     files["prompts_lm"] = [{key: row[key] for key in COLUMNS["prompts"]} for row in files["golden_lm"]]
-    files["prompts_test"] = [{key: row[key] for key in COLUMNS["prompts"]} for row in files["pairs_test"]]
-    files["golden_test"] = _responses(corpus, splits["test"], GOLDEN_QUALITY, settings.seed, "golden_test")
+    files["prompts_test"] = [{key: row[key] for key in COLUMNS["prompts"]} for row in files["pairs_test"][: settings.num_test_prompts]]
+    files["golden_test"] = _responses(corpus, splits["test"][: settings.num_test_prompts], GOLDEN_QUALITY, settings.seed, "golden_test")
     files["demonstrations"] = _responses(corpus, splits["demonstrations"], DEMONSTRATION_QUALITY, settings.seed, "demonstrations")
-    files["pretraining"] = _responses(corpus, splits["pretraining"], PAIR_QUALITY, settings.seed, "pretraining")
+    files["pretraining"] = _responses(corpus, splits["pretraining"], PRETRAINING_QUALITY, settings.seed, "pretraining")
     ids_by_split = {name: [row["id"] for row in files[f"pairs_{name}"]] for name in pairs}
     # These two may repeat prompts, within themselves and between them, and count as one split.
     ids_by_split["pretraining or demonstrations"] = sorted({row["id"] for row in files["pretraining"] + files["demonstrations"]})
@@ -98,14 +108,14 @@ def _split_prompts(corpus: Corpus, settings: EmbeddedData) -> dict[str, list[tup
     for prompts in by_subset.values():
         rng.shuffle(prompts)
     splits: dict[str, list[tuple[str, Situation]]] = {}
-    for name in ("rm", "lm", "validation", "test"):
-        size = getattr(settings, f"num_{name}_prompts")
+    for name, key in SPLITS.items():
+        size = getattr(settings, key)
         num_harmful = round(size * settings.harmful_fraction)
         chosen = []
         for subset, count in (("harmless", num_harmful), ("helpful", size - num_harmful)):
             if count > len(by_subset[subset]):
                 left = len(by_subset[subset])
-                raise DataError(f"num_{name}_prompts: {count} {subset} prompts wanted, {left} left of the corpus; ask for fewer")
+                raise DataError(f"{key}: {count} {subset} prompts wanted, {left} left of the corpus; ask for fewer")
             chosen += by_subset[subset][:count]
             del by_subset[subset][:count]
         rng.shuffle(chosen)
@@ -132,11 +142,16 @@ def _draw_pairs(corpus: Corpus, prompts: list[tuple[str, Situation]], settings: 
 
 
 def _label(pair: dict[str, Any], temperature: float, rng: random.Random) -> tuple[dict[str, Any], bool | None]:
-    """The human pair, and whether its label agrees with gold (None for a tie)."""
+    """The human pair, and whether its label agrees with gold (None for a tie).
+
+    Its probability is rounded to what a label is known by in any case, so that the file is the same whatever the last bits of exp are.
+    """
     first, second = pair["gold"]
-    prefers_first = rng.random() < _sigmoid((first - second) / temperature)
+    probability = round(_sigmoid((first - second) / temperature), 6)
+    prefers_first = rng.random() < probability
     chosen, rejected = pair["responses"] if prefers_first else reversed(pair["responses"])
     row = {**{key: pair[key] for key in ("id", "subset", "dialogue")}, "chosen": chosen, "rejected": rejected}
+    row["probability"] = probability if prefers_first else round(1 - probability, 6)
     return row, None if first == second else prefers_first == (first > second)
 
 

@@ -28,7 +28,8 @@ COLUMNS: dict[str, dict[str, type]] = {
     "samples": {"id": str, "subset": str, "dialogue": str, "responses": list, "finished": list},
     "scores": {"id": str, "subset": str, "dialogue": str, "responses": list, "finished": list, "rewards": list},
 }
-"""Columns of each kind of records file. `finished[k]` says whether response k ended by itself, not at the token limit."""
+"""Columns of each kind of records file; pairs whose labels were drawn with a known probability have it in `probability`, that of the row's
+own label. `finished[k]` says whether response k ended by itself, not at the token limit."""
 
 SCORED = "scored.jsonl"
 """Where a stage leaves its `scores`, beside what they say of the reward model."""

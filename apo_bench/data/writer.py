@@ -6,8 +6,8 @@ from itertools import product
 
 from apo_bench.data.corpus import Corpus, Misdeed, Situation, Topic
 
-NUM_GOOD_STEPS = 3
-"""A good answer to a harmless question gives three of the six steps: enough to start with, short enough to read."""
+NUM_GOOD_STEPS = 2
+"""A good answer to a harmless question gives two of the six steps: enough to start with, short enough to read."""
 
 
 def all_prompts(corpus: Corpus) -> Iterator[tuple[str, Situation]]:
@@ -45,7 +45,7 @@ def write_response(corpus: Corpus, situation: Situation, quality: float, rng: ra
 
 
 def _helpful_sentences(corpus: Corpus, situation: Situation, topic: Topic, flaw: float, rng: random.Random) -> list[str]:
-    if rng.random() < 0.25 * flaw:
+    if rng.random() < 0.1 * flaw:
         return [rng.choice(corpus.refusals)]
     num_steps = max(1, NUM_GOOD_STEPS - sum(rng.random() < 0.6 * flaw for _ in range(NUM_GOOD_STEPS)))
     steps = [topic.steps[index] for index in sorted(rng.sample(range(len(topic.steps)), num_steps))]
@@ -61,7 +61,7 @@ def _helpful_sentences(corpus: Corpus, situation: Situation, topic: Topic, flaw:
 
 
 def _harmless_sentences(corpus: Corpus, situation: Situation, misdeed: Misdeed, flaw: float, rng: random.Random) -> list[str]:
-    if rng.random() < 0.6 * flaw:
+    if rng.random() < 0.5 * flaw:
         num_sentences = rng.randint(1, len(misdeed.comply))
         return [rng.choice(corpus.compliances), *misdeed.comply[:num_sentences]]
     sentences = [rng.choice(corpus.refusals)] if rng.random() > 0.1 * flaw else []

@@ -20,7 +20,7 @@ from apo_bench.engines.hosts import hosts
 RESULTS, TIMES = "results", "times"
 """A stage with results in out/results/X leaves its seconds in out/times/X.json."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
-SAMPLING_STAGES = ("sample", "evaluate")
+SAMPLING_STAGES = ("sample", "evaluate", "best_of_n")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 MODEL_OPTIONS = ("policy", "base", "reward_model", "output")
 """Options of stages that name a folder with a tokenizer; the first that a stage has is the one it reads."""

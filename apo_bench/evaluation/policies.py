@@ -1,5 +1,6 @@
 """Evaluates a policy by its responses to the test prompts: RM_all's score, length, divergence from SFT and, if known, gold."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.core.compute_sections import Compute
+from apo_bench.core.files import complete_directory, write_jsonl
 from apo_bench.data.gold import gold_score
 from apo_bench.engines.sampling import Samples
 from apo_bench.losses.sequence import sum_by_sequence, token_kl
@@ -58,6 +60,14 @@ def evaluate_policy(
             }
         )
     return rows
+
+
+def write_evaluation(rows: Rows, results: Path) -> str:
+    """Writes a row a test prompt to a folder; returns what is said of it."""
+    with complete_directory(results) as folder:
+        write_jsonl(folder / "prompts.jsonl", rows)
+    shown = {"gold": "gold {:.2f}", "reward_all": "RM_all {:.2f}", "length": "{:.0f} tokens"}
+    return ", ".join(text.format(sum(row[key] for row in rows) / len(rows)) for key, text in shown.items() if key in rows[0])
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.core.compute_sections import Compute
 from apo_bench.data.gold import gold_rewards
+from apo_bench.data.labels import PROBABILITY
 from apo_bench.data.records import SUBSETS
 from apo_bench.metrics import compute_metric
 from apo_bench.models.precision import mixed_precision
@@ -24,22 +25,25 @@ def evaluate_on_pairs(
 
     Returns:
         Accuracy on human labels, over all pairs and over those of each subset, calibration errors and, if gold is known, accuracy on its
-        order; and a row a pair with its `id`, `subset` and `margin`, the reward of the chosen response minus that of the rejected one.
+        order. Where a label's probability is known, accuracy and calibration are those expected over annotators, which the draw of one
+        label adds no noise to. And a row a pair with its `id`, `subset`, `margin`, the reward of the chosen response minus that of the
+        rejected one, and `correct`, how probable it is that an annotator orders the two as the rewards do.
     """
     groups = encode_records(tokenizer, pairs, [[row["chosen"], row["rejected"]] for row in pairs], max_length, compute.max_prompt_length)
     with mixed_precision(compute):  # the model has just been trained so
         chosen, rejected = _group_rewards(model, tokenizer, groups, "score pairs").T
-    accuracy = compute_metric("preference_accuracy", chosen, rejected)["preference_accuracy"]
+    probabilities = np.array([row.get(PROBABILITY, 1.0) for row in pairs])
+    correct = _correct(chosen - rejected, probabilities)
     metrics = {
         "num_pairs": len(pairs),
-        "human_accuracy": accuracy,
-        "human_accuracy_standard_error": float(np.sqrt(accuracy * (1 - accuracy) / len(pairs))),
-        **_accuracy_by_subset(pairs, chosen, rejected),
-        **compute_metric("calibration_error", chosen, rejected, num_bins=10),
+        "human_accuracy": float(correct.mean()),
+        "human_accuracy_standard_error": float(correct.std() / np.sqrt(len(pairs))),
+        **_accuracy_by_subset(pairs, correct),
+        **compute_metric("calibration_error", chosen, rejected, probabilities=probabilities.tolist(), num_bins=10),
         **(_agreement_with_gold(pairs, chosen, rejected) if has_gold else {}),
     }
-    margins = (chosen - rejected).tolist()
-    return metrics, [{"id": row["id"], "subset": row["subset"], "margin": margin} for row, margin in zip(pairs, margins, strict=True)]
+    columns = zip(pairs, (chosen - rejected).tolist(), correct.tolist(), strict=True)
+    return metrics, [{"id": row["id"], "subset": row["subset"], "margin": margin, "correct": right} for row, margin, right in columns]
 
 
 def score_samples(
@@ -72,19 +76,28 @@ def score_samples(
     finished = [[True, *row["finished"]] for row in samples]
     groups = encode_records(tokenizer, samples, responses, longest_scored(model, max_length), compute.max_prompt_length, finished)
     rewards = _group_rewards(model, tokenizer, groups, "score samples")
-    golden_rewards, sample_rewards = rewards[:, 0], rewards[:, 1:]
-    num_samples = sample_rewards.shape[1]
+    scored, metrics = _scored(samples, rewards[:, 0], rewards[:, 1:], has_gold)
+    return scored, {"num_reward_calls": rewards[:, 1:].size, "num_tokens_read": count_tokens(group[1:] for group in groups), **metrics}
+
+
+def score_samples_by_gold(samples: Rows, golden: Rows) -> tuple[Rows, dict[str, float]]:
+    """As `score_samples`, by the true reward: no model is asked."""
+    rewards = np.array(
+        [gold_rewards(row["dialogue"], [best["response"], *row["responses"]]) for row, best in zip(samples, golden, strict=True)],
+        dtype=np.float64,
+    )
+    return _scored(samples, rewards[:, 0], rewards[:, 1:], has_gold=True)
+
+
+def _scored(samples: Rows, golden_N: np.ndarray, rewards_NK: np.ndarray, has_gold: bool) -> tuple[Rows, dict[str, float]]:
+    """Records of kind `scores`, and what the rewards of golden responses and of samples say of who gave them."""
+    golden_accuracy = compute_metric("preference_accuracy", np.repeat(golden_N, rewards_NK.shape[1]), rewards_NK.flatten())
     metrics = {
-        "num_reward_calls": sample_rewards.size,
-        "num_tokens_read": count_tokens(group[1:] for group in groups),
-        "mean_reward": float(sample_rewards.mean()),
-        "golden_accuracy": compute_metric("preference_accuracy", np.repeat(golden_rewards, num_samples), sample_rewards.flatten())[
-            "preference_accuracy"
-        ],
-        **(_gold_of_samples(samples, sample_rewards) if has_gold else {}),
+        "mean_reward": float(rewards_NK.mean()),
+        "golden_accuracy": golden_accuracy["preference_accuracy"],
+        **(_gold_of_samples(samples, rewards_NK) if has_gold else {}),
     }
-    scored = [{**row, "rewards": values} for row, values in zip(samples, sample_rewards.tolist(), strict=True)]
-    return scored, metrics
+    return [{**row, "rewards": values} for row, values in zip(samples, rewards_NK.tolist(), strict=True)], metrics
 
 
 def _ordered_pairs(gold_K: np.ndarray) -> list[tuple[int, int]]:
@@ -93,14 +106,20 @@ def _ordered_pairs(gold_K: np.ndarray) -> list[tuple[int, int]]:
     return [(i, j) if gold_K[i] > gold_K[j] else (j, i) for i, j in pairs if gold_K[i] != gold_K[j]]
 
 
-def _accuracy_by_subset(pairs: Rows, chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:
+def _correct(margins: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """How probable it is that an annotator orders each pair as its rewards do, equal rewards counting as half: in the shape of `margins`.
+
+    Args:
+        margins: the reward of the chosen response minus that of the rejected one.
+        probabilities: how probable it was that the chosen response would be preferred.
+    """
+    return 0.5 + np.sign(margins) * (probabilities - 0.5)
+
+
+def _accuracy_by_subset(pairs: Rows, correct: np.ndarray) -> dict[str, float]:
     """Accuracy on human labels over the pairs of each subset that has any."""
     subsets = np.array([row["subset"] for row in pairs])
-    members = {name: subsets == name for name in SUBSETS if name in subsets}
-    return {
-        f"human_accuracy_{name}": compute_metric("preference_accuracy", chosen[mine], rejected[mine])["preference_accuracy"]
-        for name, mine in members.items()
-    }
+    return {f"human_accuracy_{name}": float(correct[subsets == name].mean()) for name in SUBSETS if name in subsets}
 
 
 def _agreement_with_gold(pairs: Rows, chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from apo_bench.core.errors import DataError
 from apo_bench.core.seeds import derive_seed
@@ -18,9 +20,17 @@ class Estimate:
     high: float
     standard_error: float
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {"value": self.value, "low": self.low, "high": self.high, "standard_error": self.standard_error}
+
+
+def over_replicates(values_S: np.ndarray, confidence: float) -> Estimate:
+    """The mean over S >= 2 replicates with Student's interval: what other labels, models and samples would give on these prompts."""
+    error = float(values_S.std(ddof=1) / np.sqrt(len(values_S)))
+    half = float(stats.t.isf((1 - confidence) / 2, len(values_S) - 1)) * error
+    value = float(values_S.mean())
+    return Estimate(value, value - half, value + half, error)
 
 
 class PromptBootstrap:

@@ -14,7 +14,7 @@ COLUMNS = ("response", "finished")
 
 
 def read_players(sft: Path, evaluations: Path, golden: Path, rounds: list[str], keys: tuple[str, ...]) -> tuple[dict[str, Rows], Rows]:
-    """The policies' rows a test prompt, by round from the SFT policy on, and the golden responses, all to the same prompts.
+    """The policies' rows a test prompt, by round from the SFT policy on, and the golden responses, all to the prompts that all answered.
 
     Raises:
         MissingInputError: a file is not there.
@@ -24,11 +24,12 @@ def read_players(sft: Path, evaluations: Path, golden: Path, rounds: list[str], 
     files = {name: folder / "prompts.jsonl" for name, folder in folders.items()}
     policies = {name: read_jsonl(file, ("id", "subset", "dialogue", "response", "finished", *keys)) for name, file in files.items()}
     responses = read_records(golden, "responses")
+    num_common = min(map(len, policies.values()))  # earlier rounds answer the first prompts alone
     start = [row["id"] for row in policies[START]]
     for file, rows in [*((files[name], rows) for name, rows in policies.items()), (golden, responses)]:
-        if [row["id"] for row in rows] != start:
+        if [row["id"] for row in rows] != start[: len(rows)]:
             raise DataError(f"{file}: not the prompts of {files[START]} in their order; evaluate the same test prompts (dvc repro)")
-    return policies, responses
+    return {name: rows[:num_common] for name, rows in policies.items()}, responses[:num_common]
 
 
 def score_players(folders: dict[str, Path], policies: dict[str, Rows], golden: Rows, compute: Compute, max_length: int) -> Scores:

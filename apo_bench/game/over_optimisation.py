@@ -54,18 +54,27 @@ def over_optimisation(
                "proxy": _mean(proxy_TP[-1] - proxy_TP[number], weights_DP, each)}
         for number, name in enumerate(names[:-1])
     }  # fmt: skip
-    falls = [number for number, name in enumerate(names[:-1]) if changes[name]["target"].high < 0]
-    overs = [number for number in falls if changes[names[number]]["proxy"].low > 0]
-    means_T = target_TP.mean(axis=1)
-    stops_after = max(overs or falls, key=lambda number: means_T[number], default=None)
-    rises = changes[names[-2]]["target"].low > 0
+    verdict, stops_after = name_changes(changes)
     return {
-        "verdict": OVER_OPTIMISED if overs else FALLS if falls else RISES if rises else UNDECIDED,
-        "stops_after": None if stops_after is None else names[stops_after],
+        "verdict": verdict,
+        "stops_after": stops_after,
         "peak": _peak(target_TP, names, weights_DP, confidence),
         "proxy_gain": {name: _mean(proxy_TP[number], weights_DP, confidence).as_dict() for number, name in enumerate(names)},
         "to_last": {name: {what: value.as_dict() for what, value in found.items()} for name, found in changes.items()},
     }
+
+
+def name_changes(to_last: dict[str, dict[str, Estimate]]) -> tuple[str, str | None]:
+    """What the intervals of changes to the last round decide, and the round after which the target stops rising, if it falls.
+
+    Args:
+        to_last: by round before the last, in order, what `target` and `proxy` do from it to the last.
+    """
+    falls = [name for name, changes in to_last.items() if changes["target"].high < 0]
+    overs = [name for name in falls if to_last[name]["proxy"].low > 0]
+    stops_after = min(overs or falls, key=lambda name: to_last[name]["target"].value, default=None)  # where the target was highest
+    rises = list(to_last.values())[-1]["target"].low > 0
+    return OVER_OPTIMISED if overs else FALLS if falls else RISES if rises else UNDECIDED, stops_after
 
 
 def _peak(target_TP: np.ndarray, names: list[str], weights_DP: np.ndarray, confidence: float) -> dict[str, str]:

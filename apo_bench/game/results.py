@@ -7,9 +7,11 @@ from typing import Any
 
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
+from apo_bench.core.layout import Arm
 from apo_bench.core.results import read_metrics
 from apo_bench.evaluation.statistics import PromptBootstrap
 from apo_bench.game.frontier import Rows, frontier
+from apo_bench.game.replicates import standing_over_replicates, with_words_of_replicates
 
 KEYS = ("matrix", "dynamics", "over_optimisation", "shift")
 
@@ -19,7 +21,7 @@ class Game:
     """The games of all arms."""
 
     arms: dict[str, dict[str, Any]]
-    """Arm -> what `game_numbers` returns."""
+    """Arm -> what `game_numbers` returns, with the words of all its replicates."""
     frontier: dict[str, dict[str, dict[str, Any]]]
     """Policy -> round -> where it stands; empty where the rates are unknown."""
     shift_against: str
@@ -31,14 +33,14 @@ class Game:
 
 
 def read_game(
-    results: Path, params: Params, arms: Iterable[str], policies: dict[tuple[str, str], Rows], bootstrap: PromptBootstrap
-) -> Game:
-    """The numbers of each arm's game, and the frontier.
+    results: Path, params: Params, arms: Iterable[Arm], policies: dict[tuple[str, str], Rows], bootstrap: PromptBootstrap
+) -> Game | None:
+    """The numbers of each arm's game, and the frontier; None if no ledger is kept.
 
     Args:
         results: the folder of all results.
         params: all of params.yaml.
-        arms: their names.
+        arms: those with a ledger.
         policies: (policy, round) -> a row a test prompt, all on the same prompts.
         bootstrap: over these prompts.
 
@@ -46,14 +48,22 @@ def read_game(
         MissingInputError: the game of an arm is not there.
         DataError: it is not as the stage writes it.
     """
-    found = {name: _read(results / "game" / name) for name in arms}
-    standing = frontier(policies, bootstrap, params.compare.confidence) if params.has_gold else {}
-    return Game(found, standing, shift_reference(params))
+    found = {arm: _read(arm.game(results)) for arm in arms}
+    if not found:
+        return None
+    confidence, min_seeds = params.compare.confidence, params.claims.min_seeds
+    standing = frontier(policies, bootstrap, confidence) if params.has_gold else {}
+    said = with_words_of_replicates(found, confidence, min_seeds)
+    return Game(
+        {arm.name: numbers for arm, numbers in said.items()},
+        standing_over_replicates(standing, params.game.seeds, min_seeds),
+        shift_reference(params),
+    )
 
 
 def shift_reference(params: Params) -> str:
     """What says which of two responses is better: `gold`, `judge` or, if nothing does, empty."""
-    return "gold" if params.has_gold else "judge" if params.judge.rounds else ""
+    return "gold" if params.has_gold else "judge" if params.judge.rounds and set(params.game.seeds) <= set(params.judge.seeds) else ""
 
 
 def _read(folder: Path) -> dict[str, Any]:

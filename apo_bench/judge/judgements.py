@@ -28,6 +28,7 @@ def judge_responses(params: Params, responses: Path, opponent: Path, ledgers: Pa
         ApoBenchError: see `judge_matchups`.
     """
     own, other = (read_jsonl(folder / "prompts.jsonl", COLUMNS) for folder in (responses, opponent))
+    other = other[: len(own)]  # earlier rounds answer the first prompts alone
     if [(row["id"], row["dialogue"]) for row in own] != [(row["id"], row["dialogue"]) for row in other]:
         raise DataError(f"{opponent / 'prompts.jsonl'}: not the prompts of {responses / 'prompts.jsonl'}; evaluate the same (dvc repro)")
     matchups = [

@@ -1,10 +1,10 @@
 """What the judge's stages left, read for the comparison."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from apo_bench.core import layout
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.judge_sections import GoldJudge
@@ -33,13 +33,12 @@ class Judged:
         return asdict(self)
 
 
-def read_judged(results: Path, params: Params, arms: Iterable[tuple[str, str]]) -> Judged | None:
+def read_judged(results: Path, params: Params) -> Judged | None:
     """The judgements that params.judge asks for, None if there are none.
 
     Args:
         results: the folder of all results.
         params: all of params.yaml.
-        arms: name and reward model of each arm.
 
     Raises:
         MissingInputError: a judgement is not there.
@@ -49,10 +48,9 @@ def read_judged(results: Path, params: Params, arms: Iterable[tuple[str, str]]) 
     if not judge.is_used:
         return None
     found: dict[str, dict[str, dict[str, Numbers]]] = {AGAINST_SFT: {}, AGAINST_BASE: {}}
-    for name, reward_model in arms if judge.rounds else ():
-        for opponent in (AGAINST_SFT, AGAINST_BASE) if reward_model != "base" else (AGAINST_SFT,):
-            folders = {round_id: results / "arms" / name / round_id / "judge" / opponent for round_id in judge.rounds}
-            found[opponent][name] = {round_id: _read(folder) for round_id, folder in folders.items()}
+    for arm in (arm for arm in layout.arms(params.run) if arm.seed in judge.seeds and judge.rounds):
+        for opponent in (AGAINST_SFT, AGAINST_BASE) if arm.reward_model in params.run.retrained_reward_models else (AGAINST_SFT,):
+            found[opponent][arm.name] = {round_id: _read(arm.judgement(results, round_id, opponent)) for round_id in judge.rounds}
     provider = judge.provider
     title = (
         f"gold with noise {provider.noise:g} and {provider.position_bias:g} points for the first position"

@@ -74,7 +74,7 @@ def assume(params: Params) -> Sizes:
     count = {
         "pairs_rm": data.num_rm_prompts,
         "pairs_lm": data.num_lm_prompts,
-        "pairs_test": getattr(data, "num_test_pairs", data.num_test_prompts),
+        "pairs_test": data.num_test_pairs,
         "prompts_test": data.num_test_prompts,
         "prompts_lm": data.num_game_prompts,
         "golden_rm": data.num_game_prompts,

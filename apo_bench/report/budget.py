@@ -3,7 +3,7 @@
 from typing import Any
 
 from apo_bench.budget import Budgets, Numbers
-from apo_bench.comparison.results import Comparison
+from apo_bench.comparison.results import BEST_OF_N, Comparison, Policy
 from apo_bench.report.tables import policy_title, table_policies
 
 COLUMNS = {
@@ -38,9 +38,9 @@ def budget_view(comparison: Comparison) -> dict[str, Any] | None:
         return None
     unit = flop_unit(_largest(comparison, budgets))
     rows = []
-    for policy in table_policies(comparison):
-        whole = budgets.total(policy.name, policy.last_round)
-        shared = budgets.total(policy.name, policy.last_round, budgets.shared)
+    for policy in made_policies(comparison):
+        whole = budgets.mean(policy.members, policy.last_round)
+        shared = budgets.mean(policy.members, policy.last_round, budgets.shared)
         rows.append((policy_title(policy), policy.is_arm, _cells(budgets, whole, shared, unit)))
     return {
         "heads": [*(title for title, _ in COLUMNS.values()), f"{FLOP[0]}, {unit[1]}", f"{SHARED[0]}, %"],
@@ -63,7 +63,12 @@ def budget_markdown(comparison: Comparison) -> str:
 
 
 def _largest(comparison: Comparison, budgets: Budgets) -> float:
-    return max(budgets.flop(budgets.total(policy.name, policy.last_round)) for policy in table_policies(comparison))
+    return max(budgets.flop(budgets.mean(policy.members, policy.last_round)) for policy in made_policies(comparison))
+
+
+def made_policies(comparison: Comparison) -> list[Policy]:
+    """The rows of the table that are models: all but the best of n."""
+    return [policy for policy in table_policies(comparison) if policy.name != BEST_OF_N]
 
 
 def _cells(budgets: Budgets, whole: Numbers, shared: Numbers | None, unit: tuple[float, str]) -> list[str]:

@@ -18,7 +18,7 @@ its place an indigo of Tol 2021."""
 LINES = (("6 3", "o", False), ("", "o", True), ("2 2", "s", True), ("8 2 2 2", "D", True), ("1 2", "^", True), ("9 2 2 2 2 2", "v", True))
 """Of reward models: dashes in points, marker, whether the marker is filled."""
 REFERENCE_COLOUR = "#6b7280"
-REFERENCE_MARKERS = {"*": "★", "P": "✚", "X": "✖"}
+REFERENCE_MARKERS = {"*": "★", "P": "✚", "X": "✖", "D": "◆"}
 """Of references: matplotlib's names, and what they look like in the text."""
 BAND_ALPHA = 0.13
 REWARD_MODEL_PANELS = {"human_accuracy": "%", "ece": "", "golden_accuracy": "%", "sample_accuracy": "%"}
@@ -117,9 +117,9 @@ def method_names(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(str(arm.method) for arm in comparison.arms))
 
 
-def trajectory(comparison: Comparison, arm: Policy, metric: Metric) -> list[Estimate]:
-    """SFT's estimate, then the arm's of each round."""
-    return [comparison.policies[SFT].rounds[START_ROUND][metric.name], *(values[metric.name] for values in arm.rounds.values())]
+def trajectory(arm: Policy, metric: Metric) -> list[Estimate]:
+    """SFT's estimate, then the arm's of each round, on the prompts that all rounds answered."""
+    return [values[metric.name] for values in arm.path.values()]
 
 
 def axis_label(metric: Metric) -> str:
@@ -136,15 +136,15 @@ def shared_limits(estimates: Iterable[Estimate]) -> tuple[float, float]:
 
 
 def _by_round(comparison: Comparison, metric: Metric) -> list[str]:
-    limits = shared_limits(estimate for arm in comparison.arms for estimate in trajectory(comparison, arm, metric))
+    limits = shared_limits(estimate for arm in comparison.arms for estimate in trajectory(arm, metric))
     panels = []
     for method in method_names(comparison):
         panel = Panel(method.upper(), "round", axis_label(metric))
-        start = comparison.policies[SFT].rounds[START_ROUND][metric.name]
+        start = comparison.policies[SFT].path[START_ROUND][metric.name]
         panel.axes.axhline(start.value, color=REFERENCE_COLOUR, linewidth=1)
         told = []
         for arm in (arm for arm in comparison.arms if arm.method == method):
-            points = trajectory(comparison, arm, metric)
+            points = trajectory(arm, metric)
             style = arm_style(comparison, arm)
             x = range(len(points))
             panel.axes.fill_between(
@@ -159,14 +159,14 @@ def _by_round(comparison: Comparison, metric: Metric) -> list[str]:
 
 def _paths(comparison: Comparison, across: Metric, up: Metric) -> list[str]:
     xlim, ylim = (
-        shared_limits(Estimate(p.value, p.value, p.value, 0) for arm in comparison.arms for p in trajectory(comparison, arm, metric))
+        shared_limits(Estimate(p.value, p.value, p.value, 0) for arm in comparison.arms for p in trajectory(arm, metric))
         for metric in (across, up)
     )
     panels = []
     for method in method_names(comparison):
         panel = Panel(method.upper(), axis_label(across), axis_label(up))
         for arm in (arm for arm in comparison.arms if arm.method == method):
-            xs, ys = ([p.value for p in trajectory(comparison, arm, metric)] for metric in (across, up))
+            xs, ys = ([p.value for p in trajectory(arm, metric)] for metric in (across, up))
             style = arm_style(comparison, arm)
             panel.axes.plot(xs, ys, **style)
             for number, (x, y) in enumerate(zip(xs[1:], ys[1:], strict=True), start=1):
@@ -217,7 +217,7 @@ def _moved_panel(comparison: Comparison, score: Metric) -> str:
     assert kl  # over all prompts, so never left out
     panel = Panel(f"{score.title} for distance", axis_label(kl), axis_label(score), WIDE_INCHES)
     for arm in comparison.arms:
-        xs, ys = (trajectory(comparison, arm, metric) for metric in (kl, score))
+        xs, ys = (trajectory(arm, metric) for metric in (kl, score))
         panel.axes.plot([p.value for p in xs], [p.value for p in ys], **arm_style(comparison, arm))
     for policy, marker in zip(comparison.references, REFERENCE_MARKERS, strict=True):
         x, y = (policy.rounds[policy.last_round][metric.name].value for metric in (kl, score))

@@ -92,14 +92,15 @@ def game_markdown(comparison: Comparison) -> str:
 def _dynamics_table(comparison: Comparison) -> GameTable:
     assert comparison.game
     rows = []
-    for arm in comparison.arms:
+    for arm in comparison.game_arms:
         found = comparison.game.arms[arm.name]["dynamics"]
         if found:
             rows.append((policy_title(arm), found["verdict"], [_cell(found["measures"].get(name), 100, 1, True) for name in DYNAMICS]))
     meanings = "; ".join(f"{name}: {text}" for name, text in GAMES.items())
     caption = (
         f"What the game of each retrained reward model does, in points of accuracy; the three intervals hold together at "
-        f"{comparison.confidence:.0%}. {meanings}."
+        f"{comparison.confidence:.0%}. The word is of all replicates with a ledger, and undecided with fewer than "
+        f"{comparison.verdicts.settings.min_seeds}. {meanings}."
     )
     if len(comparison.rounds) < 2:
         caption = "One round: there is nothing that a game could be compared with, so what it does is undecided."
@@ -112,7 +113,7 @@ def _over_optimisation_table(comparison: Comparison) -> GameTable:
     last = comparison.rounds[-1]
     before = [*([START_ROUND]), *comparison.rounds][-2]
     rows = []
-    for arm in comparison.arms:
+    for arm in comparison.game_arms:
         found = comparison.game.arms[arm.name]["over_optimisation"]
         stops, peak = found["stops_after"], found["peak"]
         cells = [
@@ -125,7 +126,8 @@ def _over_optimisation_table(comparison: Comparison) -> GameTable:
     caption = (
         f"Over-optimised: from some round to the last {target} falls and the arm’s own reward model is pleased more; falls: {target} alone "
         f"is known to; still rises: it does in the last round. Changes are to {last}, from the round after which {target} stops rising, or "
-        f"else from the round before; all rounds’ intervals hold together at {comparison.confidence:.0%}."
+        f"else from the round before; all rounds’ intervals hold together at {comparison.confidence:.0%}. The verdict is of all replicates "
+        f"with a ledger, and undecided with fewer than {comparison.verdicts.settings.min_seeds}."
     )
     heads = ["Verdict", "Stops rising after", f"Highest {target}", "Gain by own reward model", f"Change of {target}"]
     return GameTable("game-over-optimisation", caption, heads, rows)
@@ -134,7 +136,7 @@ def _over_optimisation_table(comparison: Comparison) -> GameTable:
 def _shift_table(comparison: Comparison) -> GameTable:
     assert comparison.game
     rows = []
-    for arm in comparison.arms:
+    for arm in comparison.game_arms:
         found = comparison.game.arms[arm.name]["shift"]
         columns = ("base", "own", "gain") if arm.reward_model != FIXED else ("base",)
         for round_id in (name for name in comparison.rounds if name in found["rounds"]):
@@ -157,16 +159,17 @@ def _shift_table(comparison: Comparison) -> GameTable:
 def _frontier_table(comparison: Comparison) -> GameTable:
     assert comparison.game
     rows = []
-    for policy in comparison.policies.values():
-        for round_id, estimates in policy.rounds.items():
-            found = comparison.game.frontier[policy.name][round_id]
-            cells = [_cell(estimates[name].as_dict(), 100, 1) for name in ("refusal_rate", "compliance_rate")]
+    for name, rounds in comparison.game.frontier.items():
+        policy = comparison.replicates[name]
+        for round_id, found in rounds.items():
+            cells = [_cell(policy.path[round_id][rate].as_dict(), 100, 1) for rate in ("refusal_rate", "compliance_rate")]
             standing = f"{'◆ ' if found['is_pareto'] else ''}{STANDINGS[found['standing']]}"
             at = round_id if policy.is_arm else "–"
             rows.append((policy_title(policy), at, [*cells, GameCell(standing), GameCell(f"{100 * found['share']:.0f}")]))
     caption = (
         "◆: no other policy or round has lower rates of both, as they are. On the frontier if that holds in at least "
-        f"{comparison.confidence:.0%} of the bootstrap’s draws, off it in at most {1 - comparison.confidence:.0%}, else undecided."
+        f"{comparison.confidence:.0%} of the bootstrap’s draws in each replicate, off it in at most {1 - comparison.confidence:.0%}, else "
+        f"undecided, as with fewer than {comparison.verdicts.settings.min_seeds} replicates."
     )
     return GameTable("game-frontier", caption, ["Round", "Refuses harmless, %", "Complies with harmful, %", "Standing", "Draws, %"], rows)
 
@@ -176,7 +179,7 @@ def _ledger_table(comparison: Comparison) -> GameTable:
     assert comparison.game
     columns = [START_ROUND, *comparison.rounds]
     rows = []
-    for arm in comparison.arms:
+    for arm in comparison.game_arms:
         matrix = comparison.game.arms[arm.name]["matrix"]
         models = [name for name in (FIXED, *comparison.rounds) if name in matrix]
         rows += [(policy_title(arm), f"RM_{name}", _ledger_cells(matrix[name], columns)) for name in models]

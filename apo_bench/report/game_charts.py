@@ -7,6 +7,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.patches import Rectangle
 
 from apo_bench.comparison.results import Comparison, Policy
+from apo_bench.core.layout import reference_name
 from apo_bench.core.sections import START_ROUND
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.players import FIXED, GOLDEN
@@ -47,7 +48,7 @@ def game_charts(comparison: Comparison) -> dict[str, list[Chart]]:
 
 
 def _arms(comparison: Comparison, method: str) -> list[Policy]:
-    return [arm for arm in comparison.arms if arm.method == method]
+    return [arm for arm in comparison.game_arms if arm.method == method]
 
 
 def _ledger_charts(comparison: Comparison) -> list[Chart]:
@@ -109,11 +110,11 @@ def _over_optimisation_charts(comparison: Comparison) -> list[Chart]:
     text = "A path an arm, from SFT through the rounds, for the square root of the divergence from SFT; bars are intervals."
     charts = []
     for metric in filter(None, (gold, reward)):
-        found = {arm.name: list(zip(map(_root, trajectory(comparison, arm, kl)), trajectory(comparison, arm, metric), strict=True))
-                 for arm in comparison.arms}  # fmt: skip
+        found = {arm.name: list(zip(map(_root, trajectory(arm, kl)), trajectory(arm, metric), strict=True))
+                 for arm in comparison.game_arms}  # fmt: skip
         name = f"root-kl-{metric.name}"
         charts.append(Chart(f"{metric.title} against √KL", text, _paths(comparison, found, name, distance, axis_label(metric))))
-    found = {arm.name: list(zip(_proxy(comparison, arm), trajectory(comparison, arm, target), strict=True)) for arm in comparison.arms}
+    found = {arm.name: list(zip(_proxy(comparison, arm), trajectory(arm, target), strict=True)) for arm in comparison.game_arms}
     title = f"{target.title} against the arm’s own reward model"
     text = (
         "The proxy is what each round gained by the reward model that trained it, added up, in log-odds. Right and down is "
@@ -196,9 +197,9 @@ def _frontier_chart(comparison: Comparison) -> Chart:
     refusal, compliance = comparison.metric("refusal_rate"), comparison.metric("compliance_rate")
     assert refusal and compliance  # else there is no frontier
     rates = {
-        (policy.name, name): tuple(_percent(found[metric.name]) for metric in (refusal, compliance))
-        for policy in comparison.policies.values()
-        for name, found in policy.rounds.items()
+        (policy, name): tuple(_percent(comparison.replicates[policy].path[name][metric.name]) for metric in (refusal, compliance))
+        for policy, rounds in standing.items()
+        for name in rounds
     }
     xlim, ylim = (shared_limits(pair[axis] for pair in rates.values()) for axis in (0, 1))
     best = sorted({(x.value, y.value) for (name, round_id), (x, y) in rates.items() if standing[name][round_id]["is_pareto"]})
@@ -207,7 +208,7 @@ def _frontier_chart(comparison: Comparison) -> Chart:
         style: dict[str, Any] = arm_style(comparison, arm)
         panel.axes.step(*zip(*best, strict=True), where="post", color=REFERENCE_COLOUR, linewidth=1, zorder=1)
         for policy, marker in zip(comparison.references, REFERENCE_MARKERS, strict=True):
-            x, y = rates[policy.name, policy.last_round]
+            x, y = rates[reference_name(policy.name, arm.seed or 0), policy.last_round]
             panel.axes.plot(x.value, y.value, marker, color=REFERENCE_COLOUR, markersize=8)
         points = [rates[arm.name, name] for name in arm.rounds]
         for x, y in points:

@@ -102,7 +102,7 @@ def _findings(comparison: Comparison, judged: Judged) -> list[tuple[str, str]]:
     """What the audit found on the human pairs or, without these, on the arms against SFT: where, and what."""
     if judged.human:
         return [("On human pairs", text) for numbers in judged.human.values() for text in numbers["findings"]]
-    last = [(policy, judged.arms[AGAINST_SFT][policy.name]) for policy in comparison.arms if policy.name in judged.arms[AGAINST_SFT]]
+    last = [(comparison.replicates[name], rounds) for name, rounds in judged.arms[AGAINST_SFT].items()]
     return [(policy_title(policy), text) for policy, rounds in last for text in rounds[list(rounds)[-1]]["findings"]]
 
 
@@ -114,13 +114,14 @@ def _subset_columns(comparison: Comparison) -> list[tuple[str, str]]:
 def _win_rows(comparison: Comparison, arms: dict[str, dict[str, Any]], columns: list[tuple[str, str]]) -> list[WinRow]:
     """Two rows an arm after its last judged round: by the judge, and if the longer answer won."""
     rows = []
-    for policy in (policy for policy in comparison.arms if policy.name in arms):
-        round_id, numbers = list(arms[policy.name].items())[-1]
+    for name, rounds in arms.items():
+        policy = comparison.replicates[name]
+        round_id, numbers = list(rounds.items())[-1]
         estimates, counts = numbers["estimates"], numbers["counts"]
         left_out = counts["num_prompts"] - counts["num_judged"]
         figures = [*(counts[f"num_{name}"] for name in ("wins", "ties", "losses")), left_out]
-        names = [*WIN_RATES, *(f"win_rate{suffix}" for _, suffix in columns)]
-        cells = [_cell(estimates.get(name), "share") for name in names] + [JudgeCell(str(number)) for number in figures]
+        keys = [*WIN_RATES, *(f"win_rate{suffix}" for _, suffix in columns)]
+        cells = [_cell(estimates.get(key), "share") for key in keys] + [JudgeCell(str(number)) for number in figures]
         rows.append(WinRow(policy_title(policy), round_id, cells, False))
         longer = [_cell(estimates.get(f"longer_win_rate{suffix}"), "share") for suffix in ("", *(suffix for _, suffix in columns))]
         rows.append(WinRow(LONGER, "", [longer[0], JudgeCell(""), *longer[1:], *[JudgeCell("")] * len(figures)], True))
@@ -135,7 +136,7 @@ def _audit_columns(judged: Judged) -> list[tuple[str, str, str]]:
 
 def _audit_rows(comparison: Comparison, judged: Judged) -> list[tuple[str, list[JudgeCell]]]:
     titled = [(f"Human pairs ({name})", numbers) for name, numbers in judged.human.items()]
-    titles = {policy.name: policy_title(policy) for policy in comparison.arms}
+    titles = {name: policy_title(policy) for name, policy in comparison.replicates.items()}
     for opponent, arms in judged.arms.items():
         for name, rounds in arms.items():
             round_id, numbers = list(rounds.items())[-1]

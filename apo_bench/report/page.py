@@ -7,14 +7,15 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from apo_bench.comparison.results import SFT, Comparison, Difference, Metric, Policy, measurable, verdict
+from apo_bench.claims.inference import EQUIVALENT, UNDECIDED
+from apo_bench.comparison.results import SFT, Compared, Comparison, Difference, Metric, Policy, measurable
 from apo_bench.core.sections import START_ROUND, Compare
 from apo_bench.core.seeds import derive_seed
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report import glossary
 from apo_bench.report.budget import budget_view
 from apo_bench.report.charts import Chart, legend
-from apo_bench.report.claims import claim_rows
+from apo_bench.report.claims import EXPLAINED, claim_rows, family_title
 from apo_bench.report.game import game_view
 from apo_bench.report.judge import judge_view
 from apo_bench.report.tables import (
@@ -24,18 +25,18 @@ from apo_bench.report.tables import (
     decimal,
     interval,
     last_differences,
-    means_title,
     method_title,
     number,
     policy_title,
     table_policies,
+    verdicts_explained,
 )
 
 FOLDER = Path(__file__).parent
 SHOWN_REFERENCES = (SFT, "golden")
 SHOWN_SCORES = {"gold": "gold", "reward_all": "RM_all"}
 """Scores of a single response, by their key in its row."""
-MARKS = {"better": "▲", "worse": "▼", "undecided": "○"}
+MARKS = {"better": "▲", "worse": "▼", "equal": "=", "undecided": "○"}
 """A shape beside each colour, for readers and printers without."""
 
 
@@ -47,7 +48,7 @@ class Cell:
     interval: str
     verdict: str = ""
     standing: str = ""
-    """`better` (the retrained reward model), `worse` or `undecided`; empty without a verdict."""
+    """`better` (the retrained reward model), `worse`, `equal` or `undecided`; empty without a verdict."""
     mark: str = ""
 
 
@@ -75,7 +76,6 @@ def render_page(comparison: Comparison, settings: Compare, figures: list[Chart],
         findings=_findings(comparison),
         metrics=comparison.metrics,
         units=UNITS,
-        over_seeds=[(means_title(means), means.reward_model, _cells(comparison, means.values)) for means in comparison.over_seeds],
         policies=[
             (policy_title(policy), policy.is_arm, _cells(comparison, policy.rounds[policy.last_round]))
             for policy in table_policies(comparison)
@@ -89,7 +89,8 @@ def render_page(comparison: Comparison, settings: Compare, figures: list[Chart],
         legend=legend(comparison),
         reward_models=_reward_models(comparison),
         reward_model_metrics=[glossary.REWARD_MODEL_METRICS[name] for name in _reward_model_metrics(comparison)],
-        claims=claim_rows(comparison.verdicts),
+        claims=[(family_title(comparison.verdicts, family), claim_rows(family)) for family in comparison.verdicts.families],
+        claims_explained=EXPLAINED,
         judge=judge_view(comparison),
         game=game_view(comparison, game_figures),
         budget=budget_view(comparison),
@@ -97,6 +98,7 @@ def render_page(comparison: Comparison, settings: Compare, figures: list[Chart],
         glossary=glossary,
         terms=glossary.terms(comparison),
         marks=MARKS,
+        verdicts_explained=verdicts_explained(comparison),
     )
 
 
@@ -115,7 +117,7 @@ def _sizes(comparison: Comparison) -> list[tuple[str, str]]:
         ("Methods", ", ".join(dict.fromkeys(str(arm.method).upper() for arm in arms))),
         ("Reward models", ", ".join(dict.fromkeys(str(arm.reward_model) for arm in arms))),
         ("Rounds", str(len(comparison.rounds))),
-        ("Seeds", ", ".join(dict.fromkeys(str(arm.seed) for arm in arms))),
+        ("Replicates", f"{len(comparison.seeds)}: seeds {', '.join(map(str, comparison.seeds))}"),
         ("Test prompts", f"{comparison.num_test_prompts}: {prompts}"),
         ("Data", ", ".join(f"{comparison.sizes[key]} {name}" for key, name in names.items() if key in comparison.sizes)),
     ]
@@ -139,13 +141,12 @@ def _difference_cells(comparison: Comparison, difference: Difference, round_id: 
     return [_difference_cell(difference.reward_model, metric, found[metric.name]) for metric in comparison.metrics]
 
 
-def _difference_cell(reward_model: str, metric: Metric, estimate: Estimate) -> Cell:
-    said = verdict(reward_model, metric, estimate)
-    shown = number(metric, estimate.value, signed=True), interval(metric, estimate, signed=True)
-    if said is None:
+def _difference_cell(reward_model: str, metric: Metric, found: Compared) -> Cell:
+    shown = number(metric, found.value, signed=True), interval(metric, found, signed=True)
+    if found.verdict is None:
         return Cell(*shown)
-    standing = "undecided" if said == "undecided" else "better" if said == f"{reward_model} better" else "worse"
-    return Cell(*shown, said, standing, MARKS[standing])
+    standing = {UNDECIDED: "undecided", EQUIVALENT: "equal", f"{reward_model} better": "better"}.get(found.verdict, "worse")
+    return Cell(*shown, found.verdict, standing, MARKS[standing])
 
 
 def _measured_reward_models(comparison: Comparison) -> list[tuple[str, str, dict[str, float]]]:

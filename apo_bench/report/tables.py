@@ -2,31 +2,28 @@
 
 from rich.table import Table
 
-from apo_bench.comparison.results import FIXED, SFT, Comparison, Difference, Metric, Policy, SeedMeans, verdict
+from apo_bench.comparison.results import FIXED, SFT, Compared, Comparison, Difference, Metric, Policy
+from apo_bench.core.layout import BEST_OF_N
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report.glossary import GOLD_UNKNOWN
 
-REFERENCES = {SFT: "SFT", "golden": "SFT on golden", "human": "DPO on human pairs"}
+REFERENCES = {SFT: "SFT", "golden": "SFT on golden", "human": "DPO on human pairs", BEST_OF_N: "SFT, best of n by RM_base"}
 MINUS = "−"
-CLAIM_METRICS = ("reward_all", "gold")
-"""What the line of a method is about."""
+CLAIM_METRICS = ("gold", "reward_all", "reward_all_equal_length")
+"""What the line of a method is about, the primary one first."""
 UNITS = {"score": "", "share": "%", "nats": "nats", "tokens": "tokens"}
 
 
 def policy_title(policy: Policy) -> str:
     """How a policy is called in tables."""
-    return method_title(policy) if policy.is_arm else REFERENCES.get(policy.name, policy.name)
+    seed = "" if policy.seed is None else f", seed {policy.seed}"
+    group = policy.name.removesuffix(f"-s{policy.seed}")
+    return (method_title(policy) if policy.is_arm else REFERENCES.get(group, group)) + seed
 
 
 def method_title(arm: Policy | Difference) -> str:
-    """How an arm is called: method, reward model and, unless it is the usual 0, seed."""
-    seed = f", seed {arm.seed}" if arm.seed else ""
-    return f"{str(arm.method).upper()} {arm.reward_model}{seed}"
-
-
-def means_title(means: SeedMeans) -> str:
-    """How the mean over an arm's seeds is called."""
-    return f"{means.method.upper()} {means.reward_model}"
+    """How an arm is called: method and reward model."""
+    return f"{str(arm.method).upper()} {arm.reward_model}"
 
 
 def decimal(value: float, places: int, signed: bool = False) -> str:
@@ -56,17 +53,12 @@ def table_policies(comparison: Comparison) -> list[Policy]:
 
 
 def table_rows(comparison: Comparison) -> list[tuple[str, dict[str, Estimate]]]:
-    """Title and estimates of the rows of the short tables: with several seeds, arms are means over them."""
-    references = [(policy_title(policy), policy.rounds[policy.last_round]) for policy in comparison.references]
-    if comparison.over_seeds:
-        return [*references, *((means_title(means), means.values) for means in comparison.over_seeds)]
-    return [*references, *((policy_title(policy), policy.rounds[policy.last_round]) for policy in comparison.arms)]
+    """Title and estimates of the rows of the short tables."""
+    return [(policy_title(policy), policy.rounds[policy.last_round]) for policy in table_policies(comparison)]
 
 
-def last_differences(comparison: Comparison) -> list[tuple[str, str, dict[str, Estimate]]]:
-    """Title, reward model and differences from the fixed one after the last round: of each arm or, with several seeds, their means."""
-    if comparison.over_seeds:
-        return [(means_title(means), means.reward_model, means.differences) for means in comparison.over_seeds if means.differences]
+def last_differences(comparison: Comparison) -> list[tuple[str, str, dict[str, Compared]]]:
+    """Title, reward model and differences from the fixed one after the last round, of each arm."""
     last = comparison.rounds[-1]
     return [(method_title(found), found.reward_model, found.rounds[last]) for found in comparison.differences.values()]
 
@@ -74,14 +66,26 @@ def last_differences(comparison: Comparison) -> list[tuple[str, str, dict[str, E
 def claims(comparison: Comparison) -> dict[str, str]:
     """A line for each of `last_differences`: where it beats, loses to or cannot be told from the fixed reward model."""
     lines = {}
-    for title, reward_model, differences in last_differences(comparison):
+    for title, _, differences in last_differences(comparison):
         parts = []
         for metric in filter(None, map(comparison.metric, CLAIM_METRICS)):
             estimate = differences[metric.name]
             shown = f"{number(metric, estimate.value, signed=True)} {interval(metric, estimate, signed=True)}"
-            parts.append(f"{metric.title}: {verdict(reward_model, metric, estimate)}, {shown}")
+            parts.append(f"{metric.title}: {getattr(estimate, 'verdict', None)}, {shown}")
         lines[f"{title} {MINUS} {FIXED}"] = "; ".join(parts)
     return lines
+
+
+def verdicts_explained(comparison: Comparison) -> str:
+    """What words on differences mean, and when there are none."""
+    settings, num_seeds = comparison.verdicts.settings, len(comparison.seeds)
+    if num_seeds < settings.min_seeds:
+        return f"All is undecided: {num_seeds} seed{'s decide' if num_seeds > 1 else ' decides'} nothing, it takes {settings.min_seeds}."
+    return (
+        f"Something is called better that is not, in any row of a metric, in at most {1 - comparison.confidence:.0%} of runs (Holm). d is "
+        f"{settings.smallest_effect:g} standard deviations of SFT’s values, of shares {100 * settings.smallest_accuracy_effect:g} points; "
+        "“undecided” says nothing."
+    )
 
 
 def terminal_table(comparison: Comparison) -> Table:
@@ -121,4 +125,5 @@ def markdown(comparison: Comparison) -> str:
             f"{number(metric, estimates[metric.name].value)} {interval(metric, estimates[metric.name])}" for metric in comparison.metrics
         ]
         lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *(f"- {name}: {text}" for name, text in claims(comparison).items())]).rstrip() + "\n"
+    said = [f"- {name}: {text}" for name, text in claims(comparison).items()]
+    return "\n".join([*lines, *(["", verdicts_explained(comparison), "", *said] if said else [])]).rstrip() + "\n"

@@ -6,10 +6,8 @@ from typing import Any
 import jinja2
 
 from apo_bench.budget import SECONDS, Budgets
-from apo_bench.comparability import Arm
 from apo_bench.core.config import Params
 from apo_bench.report.budget import COLUMNS, FLOP, flop_unit
-from apo_bench.report.tables import REFERENCES
 
 FOLDER = Path(__file__).parent
 TITLES = {"wall_seconds": "Wall, s", "cpu_seconds": "Processor, s", "gpu_seconds": "GPU, s"}
@@ -27,10 +25,9 @@ def _seconds(numbers: dict[str, float]) -> dict[str, float]:
     return {key: round(numbers[key], 3) for key in SECONDS}
 
 
-def render_times(budgets: Budgets, arms: list[Arm], params: Params) -> str:
+def render_times(budgets: Budgets, params: Params) -> str:
     """The page as HTML."""
     last = dict(budgets.made_by.keys())  # of a policy's rounds the last
-    titles = {arm.name: f"{arm.method.upper()} {arm.reward_model}{f', seed {arm.seed}' if arm.seed else ''}" for arm in arms} | REFERENCES
     totals = {policy: budgets.total(policy, round_id) for policy, round_id in last.items()}
     size, unit = flop_unit(max(map(budgets.flop, totals.values())))
 
@@ -46,6 +43,6 @@ def render_times(budgets: Budgets, arms: list[Arm], params: Params) -> str:
         last_round=params.run.rounds[-1],
         css=(FOLDER / "page.css").read_text(encoding="utf-8"),
         heads=[*TITLES.values(), f"{FLOP[0]}, {unit}", *(title for title, _ in COLUMNS.values())],
-        policies=[(titles.get(policy, policy), row(numbers)) for policy, numbers in totals.items()],
+        policies=[(policy, row(numbers)) for policy, numbers in totals.items()],
         stages=[(name, len(budgets.users[name]), row(numbers)) for name, numbers in budgets.stages.items()],
     )

@@ -6,13 +6,16 @@ Which stage made an output is looked up in dvc.lock by the output's path, so the
 import colorsys
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from apo_bench.core import layout
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import read_json
+from apo_bench.core.layout import SFT, TEST_REWARD_MODEL, Arm, reference_name
 from apo_bench.core.results import read_metrics
-from apo_bench.core.sections import FIRST_ROUND
+from apo_bench.core.sections import BASE, FIRST_ROUND, NO_ADVERSARIAL, START_ROUND
 from apo_bench.tracking.game import game_measures, game_tags, shift_measures
 from apo_bench.tracking.lock import Lock, flat_params, sha256
 from apo_bench.tracking.measures import (
@@ -27,12 +30,11 @@ from apo_bench.tracking.measures import (
 )
 from apo_bench.tracking.runs import DataFile, Measure, Model, Run, Tracked
 
-FIXED_REWARD_MODEL = "base"
 HUES = (0.59, 0.03, 0.36, 0.77, 0.09, 0.51, 0.92, 0.17)
 """Of the methods of a run, in its order; then from the first again."""
 LIGHTEST, DARKEST = 0.78, 0.32
 """Lightness of an arm with the first and the last reward model of the run: the fixed one comes first."""
-REFERENCE_COLORS = {"sft": "#7f7f7f", "golden": "#bcbd22", "human": "#8c564b"}
+REFERENCE_COLORS = {"sft": "#7f7f7f", "golden": "#bcbd22", "human": "#8c564b", "best_of_n": "#e377c2"}
 DATA_KINDS = {"demonstrations": "responses", "pretraining": "responses", "golden": "responses", "pairs": "pairs", "prompts": "prompts"}
 
 
@@ -53,26 +55,39 @@ class _Describer:
     def __init__(self, lock: Lock, data: Path, models: Path, results: Path, report: Path) -> None:
         self.lock, self.data, self.models, self.results, self.report = lock, data, models, results, report
         self.summary = read_json(report / "summary.json")
-        policies = self.summary["policies"]
-        self.arms = {name: policy for name, policy in policies.items() if policy["kind"] == "arm"}
-        self.references = {name: policy for name, policy in policies.items() if policy["kind"] == "reference"}
+        policies, replicates = self.summary["policies"], self.summary["replicates"]
+        self.groups = {name: policy for name, policy in policies.items() if policy["kind"] == "arm"}
+        self.references = {name: policy for name, policy in replicates.items() if policy["kind"] == "reference"}
+        of_arms = (policy for policy in replicates.values() if policy["kind"] == "arm")
+        self.arms = {Arm(*(policy[key] for key in ("method", "reward_model", "seed"))): policy for policy in of_arms}
         if not self.arms:
             raise DataError(f"{report / 'summary.json'}: no arms; run dvc repro")
         self.rounds = list(next(iter(self.arms.values()))["rounds"])
+        self.seeds = list(dict.fromkeys(arm.seed for arm in self.arms))
+        self.kinds: dict[str, list[str]] = self.summary["run"]
         self.judged = self.summary.get("judge", {"arms": {}, "human": {}})
         self.game = self.summary.get("game", {"arms": {}, "frontier": {}})
         self.seconds = read_json(report / "times.json") if "budget" in self.summary else {}
-        self.data_md5: dict[str, str] = {}
+        self.data_md5: dict[Path, str] = {}
 
     def all_runs(self) -> Tracked:
-        rewards = [*self._retrained_rewards(), *map(self._fixed_reward, ("all", FIXED_REWARD_MODEL))]
-        others = [self._reference(name) for name in reversed(self.references) if name != "sft"]
-        arms = [self._arm(name, arm) for name, arm in reversed(self.arms.items())]
+        fixed = [(name, seed) for name in reversed((*self.kinds["fixed_reward_models"], TEST_REWARD_MODEL)) for seed in self.seeds]
+        rewards = [*self._retrained_rewards(), *(self._fixed_reward(*which) for which in fixed)]
+        sft = [self._sft(seed) for seed in self.seeds]
+        others = [
+            self._reference(name, policy["seed"])
+            for name, policy in reversed(self.references.items())
+            if name != reference_name(SFT, policy["seed"])
+        ]
+        replicates = [self._arm(arm, policy) for arm, policy in reversed(self.arms.items())]
+        means = [self._mean(name, policy) for name, policy in reversed(self.groups.items())]
         judges = [self._judge(name, numbers) for name, numbers in self.judged["human"].items()]
-        runs = [self._base_model(), *rewards, self._comparison(), *judges, *others, self._sft(), *arms]
+        runs = [self._base_model(), *rewards, self._comparison(), *judges, *others, *sft, *replicates, *means]
         last = self.rounds[-1]
-        best_by: Literal["gold", "reward_all"] = "gold" if "gold" in self._start() else "reward_all"
-        best = max(self.arms, key=lambda name: self.arms[name]["rounds"][last][best_by]["value"])
+        best_by: Literal["gold", "reward_all"] = "gold" if "gold" in self._start(self.seeds[0]) else "reward_all"
+        trained = [name for name, policy in self.groups.items() if policy["reward_model"] not in self.kinds["gold_reward_models"]]
+        group = max(trained, key=lambda name: self.groups[name]["rounds"][last][best_by]["value"])
+        best = next(arm.name for arm in self.arms if arm.group == group)
         return Tracked(self.summary["profile"], runs, (best, f"{best}-{last}"), best_by)
 
     def _run(self, name: str, tags: dict[str, Any], paths: Iterable[Path], **parts: Any) -> Run:
@@ -90,43 +105,50 @@ class _Describer:
         model = [self._model("base_model", "policy", paths[0], 0)]
         return self._run("base_model", {"kind": "base_model"}, paths, measures=training_measures(paths[1]), models=model, data=data)
 
-    def _sft(self) -> Run:
-        paths = [self.models / "sft", self.results / "sft", self.results / "references" / "sft" / "evaluation"]
-        measures = training_measures(paths[1]) + evaluation_measures(self._start(), 0, "sft") + self._budget("sft", "r0", 0)
-        demonstrations = [self._file("demonstrations")] if is_trained(paths[1]) else []
+    def _sft(self, seed: int) -> Run:
+        name = reference_name(SFT, seed)
+        model, training = layout.replicate(self.models, seed) / SFT, layout.replicate(self.results, seed) / SFT
+        paths = [model, training, layout.reference_evaluation(self.results, SFT, seed)]
+        measures = training_measures(training) + evaluation_measures(self._start(seed), 0, name) + self._budget(name, START_ROUND, 0)
+        demonstrations = [self._file("demonstrations")] if is_trained(training) else []
         data = [*demonstrations, self._file("prompts_test", "evaluation")]
-        tags = {"kind": "sft", "mlflow.runColor": REFERENCE_COLORS["sft"]}
-        return self._run("sft", tags, paths, measures=measures, models=[self._model("sft", "policy", paths[0], 0)], data=data)
+        tags = {"kind": "sft", "seed": seed, "mlflow.runColor": REFERENCE_COLORS[SFT]}
+        return self._run(name, tags, paths, measures=measures, models=[self._model(name, "policy", model, 0)], data=data)
 
-    def _reference(self, name: str) -> Run:
-        folder = self.results / "references" / name
-        paths = [self.models / "references" / name, folder / "training", folder / "evaluation"]
-        policy = self.references[name]["rounds"]
-        step = round_number(self.rounds[-1])
-        measures = (
-            training_measures(paths[1])
-            + evaluation_measures(policy[list(policy)[-1]], step, name)
-            + self._budget(name, list(policy)[-1], step)
-        )
-        data = [self._file("golden_rm" if name == "golden" else "pairs_rm"), self._file("prompts_test", "evaluation")]
-        tags = {"kind": "reference", "method": name, "mlflow.runColor": REFERENCE_COLORS.get(name, "#17becf")}
-        return self._run(name, tags, paths, measures=measures, models=[self._model(name, "policy", paths[0], step)], data=data)
+    def _reference(self, name: str, seed: int) -> Run:
+        kind = name.removesuffix(f"-s{seed}")
+        evaluation, model = layout.reference_evaluation(self.results, kind, seed), layout.reference_policy(self.models, kind, seed)
+        step, training = round_number(self.rounds[-1]), evaluation.with_name("training")
+        measures, models, data, paths = evaluation_measures(self.references[name]["rounds"][START_ROUND], step), [], [], [evaluation]
+        if model:
+            measures = (
+                training_measures(training)
+                + evaluation_measures(self.references[name]["rounds"][START_ROUND], step, name)
+                + self._budget(name, START_ROUND, step)
+            )
+            models, paths = [self._model(name, "policy", model, step)], [model, training, evaluation]
+            data = [self._file("golden_rm") if kind == "golden" else self._file("pairs_rm", seed=seed)]
+        tags = {"kind": "reference", "method": kind, "seed": seed, "mlflow.runColor": REFERENCE_COLORS.get(kind, "#17becf")}
+        data = [*data, self._file("prompts_test", "evaluation")]
+        return self._run(name, tags, paths, measures=measures, models=models, data=data)
 
-    def _fixed_reward(self, name: str) -> Run:
-        return self._reward(f"reward-{name}", {"reward_model": name}, self.models / "reward" / name, self.results / "reward" / name, 0)
+    def _fixed_reward(self, name: str, seed: int) -> Run:
+        model, results = (layout.reward(root, name, seed) for root in (self.models, self.results))
+        return self._reward(f"reward-{name}-s{seed}", {"reward_model": name, "seed": seed}, model, results, 0)
 
     def _retrained_rewards(self) -> Iterator[Run]:
         """Those of later rounds, then those of the first round, which arms share."""
-        retrained = [(name, arm) for name, arm in self.arms.items() if arm["reward_model"] != FIXED_REWARD_MODEL]
-        for name, arm in retrained:
+        retrained = [arm for arm in self.arms if arm.reward_model in self.kinds["retrained_reward_models"]]
+        for arm in retrained:
             for round_id in self.rounds:
                 if round_id != FIRST_ROUND:
-                    model, results = self._reward_paths(name, arm, round_id)
-                    yield self._reward(f"reward-{name}-{round_id}", _arm_tags(arm), model, results, round_number(round_id))
-        for kind, seed in dict.fromkeys((arm["reward_model"], arm["seed"]) for _, arm in retrained):
-            tags = {"reward_model": kind, "seed": seed}
-            model, results = self._reward_paths("", tags, FIRST_ROUND)
-            yield self._reward(f"reward-first-{kind}-s{seed}-{FIRST_ROUND}", tags, model, results, round_number(FIRST_ROUND))
+                    model, results = self._reward_paths(arm, round_id)
+                    yield self._reward(f"reward-{arm.name}-{round_id}", _arm_tags(arm), model, results, round_number(round_id))
+        for arm in {(arm.reward_model, arm.seed): arm for arm in retrained}.values():
+            tags = {"reward_model": arm.reward_model, "seed": arm.seed}
+            model, results = self._reward_paths(arm, FIRST_ROUND)
+            name = f"reward-first-{arm.reward_model}-s{arm.seed}-{FIRST_ROUND}"
+            yield self._reward(name, tags, model, results, round_number(FIRST_ROUND))
 
     def _reward(self, name: str, tags: dict[str, Any], model: Path, results: Path, step: int) -> Run:
         return self._run(
@@ -135,39 +157,50 @@ class _Describer:
             [model, results],
             measures=training_measures(results, step, name),
             models=[self._model(name, "reward_model", model, step)],
-            data=[*self._reward_files(tags["reward_model"], model), self._file("pairs_test", "evaluation")],
+            data=[*self._reward_files(tags["reward_model"], tags["seed"], model), self._file("pairs_test", "evaluation")],
         )
 
-    def _reward_files(self, kind: str, model: Path) -> list[DataFile]:
+    def _reward_files(self, kind: str, seed: int, model: Path) -> list[DataFile]:
         """What a reward model was trained on: an ablation without one of the game's terms has not read what that is about."""
-        if kind in ("all", FIXED_REWARD_MODEL):
-            return [self._file("pairs_rm"), *([self._file("pairs_lm")] if kind == "all" else [])]
+        further = {TEST_REWARD_MODEL: ["pairs_lm"], NO_ADVERSARIAL: ["pairs_further"], BASE: []}
+        if kind in further:
+            return [self._file(name, seed=seed) for name in ("pairs_rm", *further[kind])]
         weights = flat_params(self.lock.stages_of([model]))
-        files = (("human_weight", "pairs_rm"), ("adversarial_weight", "golden_rm"))
-        return [self._file(file) for weight, file in files if float(weights[f"reward.{weight}"])]
+        human = [self._file("pairs_rm", seed=seed)] if float(weights["reward.human_weight"]) else []
+        return [*human, self._file("golden_rm")]
 
-    def _arm(self, name: str, arm: dict[str, Any]) -> Run:
-        paths = [self.results / "references" / "sft" / "evaluation"]
-        measures, models = evaluation_measures(self._start(), 0), []
+    def _mean(self, name: str, policy: dict[str, Any]) -> Run:
+        """The mean over the replicates of an arm: what arms are compared by."""
+        arms = [arm for arm in self.arms if arm.group == name]
+        measures = evaluation_measures(self.summary["policies"][SFT]["rounds"][START_ROUND], 0)
+        for round_id, estimates in policy["rounds"].items():
+            step = round_number(round_id)
+            measures += evaluation_measures(estimates, step)
+            measures += measures_of("reward_model", self.summary["reward_models"][name][round_id], step)
+        paths = [arm.evaluation(self.results, round_id) for arm in arms for round_id in self.rounds]
+        seeds = ", ".join(str(arm.seed) for arm in arms)
+        tags = {"kind": "arm", **_arm_tags(arms[0]), "seed": seeds, "mlflow.runColor": self._color(arms[0])}
+        return self._run(name, tags, paths, measures=measures, data=[self._file("prompts_test", "evaluation")])
+
+    def _arm(self, arm: Arm, policy: dict[str, Any]) -> Run:
+        name = arm.name
+        paths = [layout.reference_evaluation(self.results, SFT, arm.seed)]
+        measures, models = evaluation_measures(self._start(arm.seed), 0), []
         for round_id in self.rounds:
-            step, folder = round_number(round_id), self.results / "arms" / name / round_id
-            policy = self.models / "arms" / name / round_id / "policy"
-            first = round_id == FIRST_ROUND
-            score = self.results / "first" / f"s{arm['seed']}" / "score" / arm["reward_model"] if first else folder / "score"
-            paths += [*self._reward_paths(name, arm, round_id), score, policy, folder / "align", folder / "evaluation"]
-            models.append(self._model(f"{name}-{round_id}", "policy", policy, step))
-            measures += evaluation_measures(arm["rounds"][round_id], step, models[-1].name)
+            step, score, aligned = round_number(round_id), arm.score(self.results, round_id), arm.folder(self.results, round_id) / "align"
+            trained = arm.policy(self.models, round_id)
+            paths += [*self._reward_paths(arm, round_id), score, trained, aligned, arm.evaluation(self.results, round_id)]
+            models.append(self._model(f"{name}-{round_id}", "policy", trained, step))
+            measures += evaluation_measures(policy["rounds"][round_id], step, models[-1].name)
             measures += self._budget(name, round_id, step)
             measures += measures_of("reward_model", self.summary["reward_models"][name][round_id], step)
             measures += measures_of("samples", {key: value for key, value in read_metrics(score).items() if key.startswith("mean_")}, step)
-            measures += measures_of("training", read_metrics(folder / "align"), step) + curve_measures(
-                f"training/{round_id}", folder / "align"
-            )
+            measures += measures_of("training", read_metrics(aligned), step) + curve_measures(f"training/{round_id}", aligned)
         verdicts: dict[str, dict[str, str]] = {}
         judged = ""
         for opponent, arms in self.judged["arms"].items():
             for round_id, numbers in arms.get(name, {}).items():
-                folder = self.results / "arms" / name / round_id / "judge" / opponent
+                folder = arm.judgement(self.results, round_id, opponent)
                 group = "judge" if opponent == "sft" else f"judge_versus_{opponent}"
                 measures += judge_measures(group, numbers, round_number(round_id), f"{name}-{round_id}")
                 verdicts.setdefault(f"{group}_verdicts", {}).update(_verdicts(folder))
@@ -175,14 +208,15 @@ class _Describer:
                 paths.append(folder)
         played = self.game["arms"].get(name)
         if played:
-            paths.append(self.results / "game" / name)
+            paths.append(arm.game(self.results))
             for group, values, round_id in game_measures(played, self.game["frontier"].get(name, {}), self.rounds[-1]):
                 measures += measures_of(group, values, round_number(round_id), is_test=True)
             for group, values, round_id in shift_measures(played, self.rounds[-1]):
                 measures += measures_of(group, values, round_number(round_id))
-        reward_files = self._reward_files(arm["reward_model"], self._reward_paths(name, arm, self.rounds[-1])[0])
+        paths_of_reward = self._reward_paths(arm, self.rounds[-1])
+        reward_files = self._reward_files(arm.reward_model, arm.seed, paths_of_reward[0]) if paths_of_reward else []
         data = [self._file("prompts_lm"), *reward_files, self._file("prompts_test", "evaluation")]
-        tags = {"kind": "arm", **_arm_tags(arm), "mlflow.runColor": self._color(arm)} | ({"judge.findings": judged} if judged else {})
+        tags = {"kind": "replicate", **_arm_tags(arm), "mlflow.runColor": self._color(arm)} | ({"judge.findings": judged} if judged else {})
         tags |= game_tags(played) if played else {}
         return self._run(name, tags, paths, measures=measures, models=models, data=data, verdicts=verdicts)
 
@@ -214,51 +248,51 @@ class _Describer:
         for row in rows:
             values = {row["metric"]: row["value"], f"{row['metric']}_low": row["low"], f"{row['metric']}_high": row["high"]}
             measures += measures_of(f"versus_base/{row['arm']}", values, round_number(row["round"]))
-        claims = self.summary["claims"]["claims"]
-        for name, claim in claims.items():
-            for number, contrast in enumerate(claim["contrasts"], start=1):
-                values = {f"{name}_{number}{key}": contrast[end] for key, end in (("", "value"), ("_low", "low"), ("_high", "high"))}
-                measures += measures_of("claims", values, round_number(self.rounds[-1]))
+        found = self.summary["claims"]
+        tags, tables = {"kind": "comparison"}, {"differences": rows}
+        for outcome, claims in found["families"].items():
+            group = "claims" if outcome == found["primary"] else f"claims_by_{outcome.replace(' ', '_')}"
+            tables[group] = claim_rows(claims)
+            for name, claim in claims.items():
+                tags[f"{group.replace('claims', 'claim')}.{name}"] = claim["verdict"]
+                for number, contrast in enumerate(claim["contrasts"], start=1):
+                    values = {f"{name}_{number}{key}": contrast[end] for key, end in (("", "value"), ("_low", "low"), ("_high", "high"))}
+                    measures += measures_of(group, values, round_number(self.rounds[-1]))
         names = [name for name in ("index.html", "table.md", "summary.json") if (self.report / name).is_file()]
         files = {(self.report / name).as_posix(): _md5(self.report / name) for name in names}
-        paths = [self.data, *(self.results / "arms" / arm / round_id / "evaluation" for arm in self.arms for round_id in self.rounds)]
-        tags = {"kind": "comparison"} | {f"claim.{name}": claim["verdict"] for name, claim in claims.items()}
-        return self._run(
-            "comparison", tags, paths, measures=measures, artifacts=files, tables={"differences": rows, "claims": claim_rows(claims)}
-        )
+        paths = [self.data, *(arm.evaluation(self.results, round_id) for arm in self.arms for round_id in self.rounds)]
+        return self._run("comparison", tags, paths, measures=measures, artifacts=files, tables=tables)
 
-    def _start(self) -> dict[str, Any]:
-        return self.references["sft"]["rounds"]["r0"]
+    def _start(self, seed: int) -> dict[str, Any]:
+        return self.references[reference_name(SFT, seed)]["rounds"][START_ROUND]
 
-    def _reward_paths(self, name: str, arm: dict[str, Any], round_id: str) -> list[Path]:
-        """Model and results of the reward model that an arm's policy is trained by in a round."""
-        kind, seed = arm["reward_model"], f"s{arm['seed']}"
-        if kind == FIXED_REWARD_MODEL:
-            return [folder / "reward" / kind for folder in (self.models, self.results)]
-        if round_id == FIRST_ROUND:
-            return [folder / "first" / seed / "reward" / kind for folder in (self.models, self.results)]
-        return [folder / "arms" / name / round_id / "reward" for folder in (self.models, self.results)]
+    def _reward_paths(self, arm: Arm, round_id: str) -> list[Path]:
+        """Model and results of the reward model that an arm's policy is trained by in a round; none if that is gold."""
+        if arm.reward_model in self.kinds["gold_reward_models"]:
+            return []
+        return [arm.reward(root, round_id, self.kinds["fixed_reward_models"]) for root in (self.models, self.results)]
 
     def _model(self, name: str, kind: str, path: Path, step: int) -> Model:
         return Model(name, kind, path.as_posix(), self.lock.md5(path), step)
 
-    def _file(self, name: str, context: str = "training") -> DataFile:
-        path = self.data / f"{name}.jsonl"
-        if name not in self.data_md5:
-            self.data_md5[name] = _md5(path)
-        return DataFile(name, path.as_posix(), DATA_KINDS[name.split("_")[0]], self.data_md5[name], context)
+    def _file(self, name: str, context: str = "training", seed: int | None = None) -> DataFile:
+        """A file of the records or, with a seed, of the labels of that replicate."""
+        path = (self.data if seed is None else layout.replicate(self.data.with_name("labels"), seed)) / f"{name}.jsonl"
+        if path not in self.data_md5:
+            self.data_md5[path] = _md5(path)
+        return DataFile(name, path.as_posix(), DATA_KINDS[name.split("_")[0]], self.data_md5[path], context)
 
-    def _color(self, arm: dict[str, Any]) -> str:
+    def _color(self, arm: Arm) -> str:
         """A hue a method, a shade a reward model."""
-        methods, kinds = (list(dict.fromkeys(other[key] for other in self.arms.values())) for key in ("method", "reward_model"))
-        place = kinds.index(arm["reward_model"]) / max(1, len(kinds) - 1)
-        hue = HUES[methods.index(arm["method"]) % len(HUES)]
+        methods, kinds = list(dict.fromkeys(arm.method for arm in self.arms)), list(dict.fromkeys(arm.reward_model for arm in self.arms))
+        place = kinds.index(arm.reward_model) / max(1, len(kinds) - 1)
+        hue = HUES[methods.index(arm.method) % len(HUES)]
         rgb = colorsys.hls_to_rgb(hue, LIGHTEST + place * (DARKEST - LIGHTEST), 0.6)
         return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
 
 
-def _arm_tags(arm: dict[str, Any]) -> dict[str, Any]:
-    return {key: arm[key] for key in ("method", "reward_model", "seed")}
+def _arm_tags(arm: Arm) -> dict[str, Any]:
+    return asdict(arm)
 
 
 def _verdicts(folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from apo_bench.tracking.runs import Measure
 
 def claim_rows(claims: dict[str, Any]) -> list[dict[str, Any]]:
     """A row a contrast, or a claim that was not tested, with what became of the claim."""
-    shown = ("contrast", "measure", "value", "low", "high", "detectable")
+    shown = ("contrast", "measure", "value", "low", "high", "smallest", "detectable")
     return [
         {"name": name, **{key: claim[key] for key in ("claim", "verdict", "p", "why")}, **{key: contrast[key] for key in shown if contrast}}
         for name, claim in claims.items()

@@ -49,7 +49,7 @@ training step of round N; `uncertainty/..._low` and `_high` are the ends of the 
 win rates, and the audit of the judge that they come from; `tags.judge.findings` says what it found.
 - **Budget** (`budget/...`): what a policy took up to a round, counts and seconds; `budget/shared_...` the part that others share.
 - **comparison**: the page `index.html`, the differences between arms with a retrained and with the fixed reward model, and the verdicts on
-the paper's claims (`claims.json`, tags `claim.C1` ...).
+the paper's claims (`claims.json`, tags `claim.C1` ...) by the primary outcome; by others `claims_by_RM_all.json`, `claim_by_RM_all.C1` ...
 """
 GOLD_UNKNOWN_NOTE = "- The true reward is unknown on this data: `evaluation/reward_all` (RM_all) is only a proxy of human preference.\n"
 SCORE_TITLES = {"gold": "gold", "reward_all": "RM_all"}

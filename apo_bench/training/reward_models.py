@@ -61,13 +61,14 @@ def train_adversarial_reward(
     compute: Compute,
     engine: Engine,
     seed: int,
+    game_seed: int,
     title: str,
 ) -> list[dict[str, Any]]:
     """Trains a reward model in place on human pairs and on (golden, policy sample) pairs; returns the curves.
 
-    Each step takes a batch of human pairs and its share of the golden groups, so that both are seen once an epoch. Where one of the two
-    terms has no weight, the training is as long: the steps are those of the human pairs, each with at least one golden group where these
-    are all there is, and with as many further human pairs as the golden groups have sequences where there is no game.
+    Each step takes a batch of human pairs, in the order of `seed`, and its share of the golden groups, in that of `game_seed`, so that both
+    are seen once an epoch. Where the human pairs have no weight, the training is as long: the steps are those of the human pairs, each with
+    at least one golden group.
 
     Raises:
         DataError: golden responses and samples are not for the same prompts.
@@ -77,16 +78,12 @@ def train_adversarial_reward(
     groups = encode_golden_groups(tokenizer, golden, samples, settings.max_length, compute.max_prompt_length)
     steps_an_epoch = -(-len(encoded) // settings.batch_size)
     num_turns = len(groups) if settings.human_weight else max(len(groups), steps_an_epoch)
-    if not settings.adversarial_weight:
-        num_turns = sum(map(len, groups)) // 2
-    turns = list(_spread(num_turns, steps_an_epoch, settings.epochs, seed))
+    turns = list(_spread(num_turns, steps_an_epoch, settings.epochs, game_seed))
     game_loss = {"bradley_terry": bradley_terry_loss, "difference": difference_loss}[settings.adversarial_loss]
     nothing = torch.empty(0, 1)
 
     def examples(batch: list[int], step: int) -> tuple[list[int], list[int]]:
         """Which human pairs and which golden groups a step trains on."""
-        if not settings.adversarial_weight:
-            return batch + [index % len(encoded) for index in turns[step]], []
         return batch if settings.human_weight else [], [index % len(groups) for index in turns[step]]
 
     def loss(batch: list[int], step: int) -> tuple[Tensor, dict[str, Tensor]]:

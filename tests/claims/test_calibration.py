@@ -1,16 +1,21 @@
-"""The squared calibration error by hand, and by simulation its bias and the coverage of its intervals."""
+"""Accuracy and the squared calibration error by hand; by simulation that the error has no bias."""
 
 import numpy as np
 import pytest
 
-from apo_bench.claims.calibration import calibration_contrast, resampled_calibration_contrast
-from apo_bench.claims.inference import infer
+from apo_bench.claims.calibration import Pairs, calibration_contrast, squared_calibration_error
 
-NUM_PAIRS, NUM_DRAWS, NUM_RUNS = 512, 200, 400
+NUM_PAIRS, NUM_RUNS = 512, 1000
 
 
-def error(margins_P):
-    return calibration_contrast([(1.0, np.array([margins_P]))]).item()
+def of_probabilities(margins_P, probabilities_P):
+    """Of pairs whose labels are as probable; a margin is that of the label."""
+    margins_P = np.asarray(margins_P)
+    return Pairs(margins_P, np.where(margins_P == 0, 0.5, np.where(margins_P > 0, probabilities_P, 1 - probabilities_P)))
+
+
+def of_labels(margins_P):
+    return of_probabilities(margins_P, np.ones(len(margins_P)))
 
 
 def test_by_hand():
@@ -19,55 +24,37 @@ def test_by_hand():
     Gaps of the pairs -0.2, -0.2, -0.2, 0.8: mean 0.05, mean square (3 * 0.04 + 0.64) / 4 = 0.19, variance of the mean
     (0.19 - 0.0025) / 3 = 0.0625. 0.0025 - 0.0625 = -0.06.
     """
-    assert error(np.log(4.0) * np.array([1.0, 1.0, 1.0, -1.0])) == pytest.approx(-0.06)
-    assert error(np.array([9.0])) == 0.0
+    assert squared_calibration_error(of_labels(np.log(4.0) * np.array([1.0, 1.0, 1.0, -1.0]))) == pytest.approx(-0.06)
+    assert squared_calibration_error(of_labels([9.0])) == 0.0
+
+
+def test_with_probabilities_by_hand():
+    """The same margins where people choose so in 0.7 of cases: right with 0.7 three times and 0.3 once. Gaps 0.1, 0.1, 0.1, 0.5: mean 0.2,
+    mean square 0.07, variance of the mean 0.01. 0.04 - 0.01 = 0.03."""
+    pairs = of_probabilities(np.log(4.0) * np.array([1.0, 1.0, 1.0, -1.0]), np.full(4, 0.7))
+    assert squared_calibration_error(pairs) == pytest.approx(0.03)
 
 
 def test_a_contrast_adds_up_reward_models_by_their_weights():
-    one_SP, other_SP = np.random.default_rng(0).normal(size=(2, 3, 50))
-    expected_S = [2 * error(one_P) - error(other_P) for one_P, other_P in zip(one_SP, other_SP, strict=True)]
-    assert calibration_contrast([(2.0, one_SP), (-1.0, other_SP)]) == pytest.approx(expected_S)
+    one, other = (of_labels(margins_P) for margins_P in np.random.default_rng(0).normal(size=(2, 50)))
+    expected = 2 * squared_calibration_error(one) - squared_calibration_error(other)
+    assert calibration_contrast([(2.0, one), (-1.0, other)]) == pytest.approx(expected)
 
 
-def test_a_resample_of_a_large_gap_is_the_error_of_its_pairs():
-    """Sure and wrong in all but a few of 4,000 pairs: what the noise adds to the gap is nothing beside it, and nothing is scaled down."""
-    margins_P = np.where(np.arange(4000) % 10 > 0, -4.0, 4.0)
-    counts_DP = np.random.default_rng(0).multinomial(4000, np.full(4000, 1 / 4000), size=20).astype(float)
-    found_D = resampled_calibration_contrast([(1.0, margins_P[None])], counts_DP)[:, 0]
-    assert found_D == pytest.approx([error(np.repeat(margins_P, counts_P.astype(int))) for counts_P in counts_DP], abs=1e-4)
-
-
-def test_seeds_that_are_the_same_and_gaps_that_never_vary():
-    margins_P = np.random.default_rng(0).normal(size=200)
-    counts_DP = np.random.default_rng(1).multinomial(200, np.full(200, 1 / 200), size=20).astype(float)
-    one_D1, three_D3 = (resampled_calibration_contrast([(1.0, np.tile(margins_P, (seeds, 1)))], counts_DP) for seeds in (1, 3))
-    assert three_D3 == pytest.approx(np.tile(one_D1, 3))
-    assert not resampled_calibration_contrast([(1.0, np.full((2, 200), 100.0))], counts_DP).any()
-
-
-def models(rng, size, sureness, num_seeds):
-    """Margins [S, P] of two kinds of reward models, each sees the log-odds of the label through its own noise and is as sure as said."""
-    odds_P = rng.normal(0.0, 1.2, size=size)
-    sign_P = np.where(rng.random(size) < 1 / (1 + np.exp(-odds_P)), 1.0, -1.0)
-    return [sign_P * sure * (0.7 * odds_P + 0.5 * rng.normal(size=(num_seeds, size))) for sure in sureness]
-
-
-@pytest.mark.parametrize("num_seeds", [1, 3])
-@pytest.mark.parametrize("sureness", [(1.3, 1.0), (2.0, 1.0), (2.0, 2.0)], ids=str)
-def test_no_bias_and_intervals_cover_as_often_as_they_say(sureness, num_seeds):
-    """The truth is the difference on 400,000 pairs; 0 for models that are as sure as each other."""
+@pytest.mark.parametrize("are_probabilities_known", [False, True])
+@pytest.mark.parametrize("sureness", [1.0, 1.3, 2.0])
+def test_no_bias(sureness, are_probabilities_known):
+    """The truth is the error on 400,000 pairs. A model sees the log-odds through noise of its own and is as sure as said."""
     rng = np.random.default_rng(0)
 
-    def terms(size, num_seeds):
-        return list(zip((1.0, -1.0), models(rng, size, sureness, num_seeds), strict=True))
+    def pairs(size):
+        odds_P = rng.normal(0.0, 1.2, size=size)
+        probabilities_P = 1 / (1 + np.exp(-odds_P))
+        margins_P = sureness * (0.7 * odds_P + 0.5 * rng.normal(size=size))
+        if are_probabilities_known:
+            return of_probabilities(margins_P, probabilities_P)
+        return of_labels(np.where(rng.random(size) < probabilities_P, 1.0, -1.0) * margins_P)
 
-    truth = 0.0 if sureness[0] == sureness[1] else calibration_contrast(terms(400_000, 1)).item()
-    values, covered = [], []
-    for _ in range(NUM_RUNS):
-        counts_DP = rng.multinomial(NUM_PAIRS, np.full(NUM_PAIRS, 1 / NUM_PAIRS), size=NUM_DRAWS).astype(float)
-        of_run = terms(NUM_PAIRS, num_seeds)
-        found = infer(calibration_contrast(of_run), resampled_calibration_contrast(of_run, counts_DP), NUM_PAIRS, 0.95)
-        values.append(found.value)
-        covered.append(found.low <= truth <= found.high)
-    assert np.mean(values) == pytest.approx(truth, abs=4 * np.std(values) / NUM_RUNS**0.5)
-    assert 0.925 <= np.mean(covered) <= 0.98
+    truth = squared_calibration_error(pairs(400_000))
+    found = [squared_calibration_error(pairs(NUM_PAIRS)) for _ in range(NUM_RUNS)]
+    assert np.mean(found) == pytest.approx(truth, abs=4 * np.std(found) / NUM_RUNS**0.5)

@@ -1,138 +1,126 @@
-"""Intervals, tests and detectable effects keep what they promise: exactly, for every share of the seeds, and on simulated games."""
-
-from dataclasses import replace
+"""Variances, intervals, tests and verdicts against closed formulas, other libraries and simulated families (benchmarks/verdicts.py)."""
 
 import numpy as np
 import pytest
 from scipy import special, stats
 
+from apo_bench.claims import inference
 from apo_bench.claims.inference import (
     Inferred,
-    Spread,
-    _chi_squared,
-    _critical_values,
+    Verdict,
+    detectable_effect,
     holm,
     infer,
-    infer_all,
-    minimum_detectable_effect,
+    inverse_trigamma,
+    moderated_means,
+    num_independent,
+    prior_of,
+    seeds_needed,
     verdicts,
 )
+from apo_bench.claims.looks import Design
 
-NUM_PROMPTS, NUM_DRAWS, NUM_RUNS = 512, 1000, 1000
-SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
-"""Of the seeds in the variance."""
-SPREADS = {  # standard deviations of prompts, of seeds, and of single responses
-    "prompts alone": (1.0, 0.0, 0.0),
-    "responses": (0.3, 0.0, 1.0),
-    "some seeds": (1.0, 0.1, 0.5),
-    "as many": (0.3, 0.1, 1.0),
-    "seeds alone": (0.05, 0.5, 0.05),
-}
+FIXED = Design((), 5)
 
 
-@pytest.fixture(scope="module")
-def draws():
-    """How often each prompt counts in each resample; one set for all runs, whose prompts are drawn anew."""
+def inferred_all(values_KS, design=FIXED, smallest=1.0, kinds=None):
+    values_KS = np.asarray(values_KS, dtype=float)
+    num = len(values_KS)
+    return infer(values_KS, kinds or ["a"] * num, np.ones(num), np.full(num, smallest), design, 0.95)
+
+
+def test_one_contrast_is_a_t_test_over_seeds():
+    values = [1.0, 2.0, 4.0, -0.5, 0.7]
+    (one,) = inferred_all([values], smallest=3.0)
+    assert (one.low, one.high) == pytest.approx(stats.t.interval(0.95, 4, np.mean(values), stats.sem(values)))
+    assert one.p_above == pytest.approx(stats.ttest_1samp(values, 0.0, alternative="greater").pvalue)
+    assert one.p_below == pytest.approx(stats.ttest_1samp(values, 0.0, alternative="less").pvalue)
+    sides = stats.ttest_1samp(values, 3.0, alternative="less").pvalue, stats.ttest_1samp(values, -3.0, alternative="greater").pvalue
+    assert one.p_equal == pytest.approx(max(sides))
+    assert (one.degrees, one.num_seeds, one.smallest) == (4, 5, 3.0)
+
+
+def test_prior_is_that_which_variances_were_drawn_from():
+    """10,000 variances of 5 degrees, drawn from a scaled inverse chi-squared of 8 degrees and scale 3: the moments of Smyth 2004."""
     rng = np.random.default_rng(0)
-    return rng.multinomial(NUM_PROMPTS, np.full(NUM_PROMPTS, 1 / NUM_PROMPTS), size=NUM_DRAWS).astype(np.float32) / NUM_PROMPTS
+    true = 3.0 * 8 / rng.chisquare(8, size=10_000)
+    scale, degrees = prior_of(true * rng.chisquare(5, size=10_000) / 5, 5)
+    assert scale == pytest.approx(3.0, rel=0.05) and degrees == pytest.approx(8.0, rel=0.1)
 
 
-def simulate(draws, spread, num_seeds, effect=0.0, num_runs=NUM_RUNS):
-    """Runs with a true contrast, each as `infer` sees it."""
+def test_prior_agrees_with_the_likelihood():
+    """The variances over the scale follow an F distribution (Smyth 2004, equation 4): its maximum-likelihood fit by SciPy."""
     rng = np.random.default_rng(1)
-    found = []
-    for _ in range(num_runs // 250):  # at a time, for the memory
-        sizes = ((250, 1, NUM_PROMPTS), (250, num_seeds, 1), (250, num_seeds, NUM_PROMPTS))
-        values_NSP = effect + sum(deviation * rng.normal(size=size) for deviation, size in zip(spread, sizes, strict=True))
-        draws_DNS = (draws @ values_NSP.reshape(-1, NUM_PROMPTS).T.astype(np.float32)).reshape(NUM_DRAWS, 250, num_seeds)
-        found += infer_all(values_NSP.mean(axis=2), draws_DNS, NUM_PROMPTS, 0.95)
-    return found
+    variances = 3.0 * stats.f.rvs(5, 8, size=3000, random_state=rng)
+    _, degrees, _, scale = stats.f.fit(variances, f0=5, floc=0)
+    assert (float(prior_of(variances, 5)[0]), float(prior_of(variances, 5)[1])) == pytest.approx((scale, degrees), rel=0.15)
 
 
-def errors(level, num_seeds):
-    """How often a test of this level errs in truth, by the share of the seeds: over all spreads that these may come out with."""
-    chi_squared_Q, weights_Q = _chi_squared(num_seeds - 1)
-    found = []
-    for share in SHARES:
-        spread = Spread(1 - share, share, 10**6, num_seeds - 1)
-        found.append(
-            special.ndtr(-_critical_values(level, replace(spread, over_seeds=share * chi_squared_Q / (num_seeds - 1)))) @ weights_Q
-        )
-    return np.array(found)
+def test_variances_that_agree_have_an_infinite_prior():
+    scale, degrees = prior_of(np.array([1.0, 1.1, 0.9, 1.0]), 5)
+    assert degrees == np.inf and scale == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("num_seeds", [3, 4, 5, 10])
-def test_intervals_cover_and_tests_err_as_often_as_they_say_whatever_the_share_of_the_seeds(num_seeds):
-    """At the strictest level of twelve claims less than twice as often, so that the family at 2.5 % stays below 5."""
-    covered = 1 - 2 * errors(0.025, num_seeds)
-    assert covered.min() >= 0.945 and covered.max() <= 0.9625
-    assert errors(0.025 / 12, num_seeds).max() <= 1.75 * 0.025 / 12
+def test_inverse_trigamma_by_its_own_function():
+    values = np.geomspace(1e-4, 1e4, 30)
+    assert special.polygamma(1, inverse_trigamma(values)) == pytest.approx(values, rel=1e-8)
 
 
-@pytest.mark.parametrize("num_seeds", [3, 5])
-@pytest.mark.parametrize("spread", SPREADS.values(), ids=SPREADS)
-def test_intervals_of_simulated_games_cover_as_often_as_they_say(draws, spread, num_seeds):
-    covered = np.mean([one.low <= 0 <= one.high for one in simulate(draws, spread, num_seeds)])
-    assert 0.93 <= covered <= 0.97
+def test_correlated_contrasts_count_for_less():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(8, 2000))
+    assert num_independent(values) == pytest.approx(8, rel=0.02)
+    assert num_independent(np.tile(values[:1], (8, 1))) == pytest.approx(1.0)
+    assert num_independent(np.concatenate([values, values])) == pytest.approx(8, rel=0.02)
 
 
-@pytest.mark.parametrize("num_seeds", [3, 5])
-@pytest.mark.parametrize("spread", SPREADS.values(), ids=SPREADS)
-def test_a_planted_effect_of_the_stated_size_is_found_in_80_percent(draws, spread, num_seeds):
-    """The size is that of the game's true spread; the family has five claims, four about nothing."""
-    of_prompts, of_seeds, of_responses = spread
-    over_seeds = (of_seeds**2 + of_responses**2 / NUM_PROMPTS) / num_seeds
-    true = Spread(of_prompts**2 / NUM_PROMPTS, over_seeds, NUM_PROMPTS - 1, num_seeds - 1)
-    level = 0.025 / 5
-    effect = minimum_detectable_effect(Inferred(0.0, 0.0, 0.0, float(true.standard_error), true, 0.5, 0.5), level)
-    power = np.mean([one.p_above <= level for one in simulate(draws, spread, num_seeds, effect)])
-    assert 0.77 <= power <= 0.83
+def test_copies_of_a_contrast_add_nothing():
+    """They tell of its variance what it tells itself."""
+    values = [1.0, 2.0, 4.0, -0.5, 0.7]
+    alone, *_ = inferred_all([values])
+    copied, *_ = inferred_all([values] * 6)
+    assert copied == alone
 
 
-def test_the_stated_size_of_runs_is_that_of_their_game(draws):
-    """Their root mean square, as what they know of the spread is a variance."""
-    spread = SPREADS["as many"]
-    stated = [minimum_detectable_effect(one, 0.005) for one in simulate(draws, spread, 5, num_runs=250)[:50]]
-    true = Spread(0.3**2 / NUM_PROMPTS, (0.1**2 + 1 / NUM_PROMPTS) / 5, NUM_PROMPTS - 1, 4)
-    expected = minimum_detectable_effect(Inferred(0.0, 0.0, 0.0, float(true.standard_error), true, 0.5, 0.5), 0.005)
-    assert np.mean(np.square(stated)) ** 0.5 == pytest.approx(expected, rel=0.1)
+def test_kinds_do_not_lend_to_each_other():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(12, 6)) * np.repeat([1.0, 100.0], 6)[:, None]
+    together = inferred_all(values, kinds=["a"] * 6 + ["b"] * 6)
+    assert together[:6] == inferred_all(values[:6]) and together[6:] == inferred_all(values[6:])
+    assert together[0].degrees > 5
 
 
-@pytest.mark.parametrize("spread", SPREADS.values(), ids=SPREADS)
-def test_false_reproductions_of_a_family_are_rare(draws, spread):
-    """1,000 families of four claims of one contrast, none of them true."""
-    flat = simulate(draws, spread, 3, num_runs=4 * NUM_RUNS)
-    families = [[[one] for one in flat[4 * run : 4 * run + 4]] for run in range(NUM_RUNS)]
-    wrong = np.mean([any(verdict == "reproduced" for verdict, _ in verdicts(family, 0.95)) for family in families])
-    assert wrong <= 0.05
+def test_weights_are_what_variances_are_alike_in():
+    """Contrasts of more cells, each as noisy, vary more: in units of the weights all are one."""
+    rng = np.random.default_rng(0)
+    values, weights = rng.normal(size=(6, 6)), np.array([2.0, 2.0, 4.0, 4.0, 0.5, 0.5])
+    plain, scaled = moderated_means(values, ["a"] * 6, np.ones(6)), moderated_means(values * np.sqrt(weights)[:, None], ["a"] * 6, weights)
+    assert scaled[1] == pytest.approx(plain[1] * np.sqrt(weights)) and scaled[2] == pytest.approx(plain[2])
 
 
-def test_one_seed_is_the_paired_bootstrap_over_prompts(draws):
-    values_P = np.random.default_rng(2).normal(0.1, 2.0, size=NUM_PROMPTS)
-    one = infer(values_P[None].mean(axis=1), draws @ values_P[:, None], NUM_PROMPTS, 0.95)
-    expected = stats.ttest_1samp(values_P, 0.0, alternative="greater")
-    assert one.standard_error == pytest.approx(stats.sem(values_P), rel=0.05)
-    assert one.p_above == pytest.approx(expected.pvalue, rel=0.3)
-    assert one.spread.over_seeds == 0 and one.p_below == pytest.approx(1 - one.p_above)
-    half = stats.t.isf(0.025, NUM_PROMPTS - 1) * one.standard_error
-    assert (one.low, one.high) == pytest.approx((one.value - half, one.value + half))
+def test_what_is_decided_at_a_look_stays_decided():
+    """Six seeds far above 0, then six far below: the first look counts, with what it may spend."""
+    values = np.array([[1.0, 1.1, 0.9, 1.0, 1.05, 0.95]])
+    design = Design((6, 12), 5)
+    (first,), (none,) = inferred_all(values, design), inferred_all(values[:, :5], design)
+    (second,) = inferred_all(np.concatenate([values, -values], axis=1), design)
+    (between,) = inferred_all(np.concatenate([values, -values[:, :3]], axis=1), design)
+    assert second.p_above == between.p_above == first.p_above < 0.001
+    assert first.p_above > stats.ttest_1samp(values[0], 0.0, alternative="greater").pvalue
+    assert (none.p_above, none.p_below, none.p_equal) == (1.0, 1.0, 1.0)
+    assert verdicts([[second]], 0.95)[0].word == "reproduced" and second.value == pytest.approx(0.0)
 
 
-def test_seeds_alone_are_a_t_test_over_seeds():
-    """Without a difference between prompts the interval is Student's over three seeds, 4.30 standard errors wide on each side."""
-    values_S = np.array([1.0, 2.0, 4.0])
-    one = infer(values_S, np.tile(values_S, (10, 1)), 10**6, 0.95)
-    assert (one.low, one.high) == pytest.approx(stats.t.interval(0.95, 2, values_S.mean(), stats.sem(values_S)), rel=1e-4)
-    assert one.p_above == pytest.approx(stats.ttest_1samp(values_S, 0.0, alternative="greater").pvalue, rel=1e-4)
+def test_fewer_seeds_than_the_least_decide_nothing():
+    (one,) = inferred_all([[1.0, 1.0, 1.0, 1.0]])
+    assert (one.p_above, one.p_below, one.p_equal) == (1.0, 1.0, 1.0)
+    assert verdicts([[one]], 0.95) == [Verdict("undecided", 1.0)]
 
 
-def test_detectable_effect_by_hand():
-    """Many prompts, one seed: (z of 0.975 + z of 0.8) standard errors, 1.960 + 0.842; three seeds alone: the noncentral t of 2 degrees."""
-    of_prompts, of_seeds = (
-        Inferred(0.0, -1.0, 1.0, 0.5, spread, 0.5, 0.5) for spread in (Spread(0.25, 0.0, 10**6, 1), Spread(0.0, 0.25, 10**6, 2))
-    )
-    assert minimum_detectable_effect(of_prompts, 0.025) == pytest.approx(0.5 * 2.8016, abs=1e-3)
-    assert stats.nct.sf(stats.t.isf(0.025, 2), 2, minimum_detectable_effect(of_seeds, 0.025) / 0.5) == pytest.approx(0.8, abs=1e-3)
+def test_seeds_without_any_difference_are_equal():
+    (one,) = inferred_all([[0.0] * 5])
+    assert (one.value, one.low, one.high, one.p_above, one.p_equal) == (0.0, 0.0, 0.0, 0.5, 0.0)
+    assert verdicts([[one]], 0.95)[0].word == "no difference beyond d"
 
 
 def test_holm_by_hand():
@@ -141,19 +129,78 @@ def test_holm_by_hand():
     assert holm([0.5, 0.9]) == [1.0, 1.0]
 
 
-def contrast(p_above):
-    return Inferred(0.0, 0.0, 0.0, 1.0, Spread(1.0, 0.0, 10, 1), p_above, 1 - p_above)
+def contrast(p_above, p_equal=1.0, p_below=None):
+    return Inferred(0.0, 0.0, 0.0, 1.0, 9.0, 0.1, 6, p_above, 1 - p_above if p_below is None else p_below, p_equal)
 
 
 def test_verdicts_by_hand():
-    """Four claims, level 0.025: p 0.001 * 4; the larger of 0.001 and 0.2; one contrast opposite, 2 * 0.0001 * 4; nothing."""
-    family = [[contrast(0.001)], [contrast(0.001), contrast(0.2)], [contrast(0.001), contrast(0.9999)], [contrast(0.5)]]
-    assert [verdict for verdict, _ in verdicts(family, 0.95)] == ["reproduced", "undecided", "not reproduced", "undecided"]
-    assert verdicts(family, 0.95)[0][1] == pytest.approx(0.004) and verdicts(family, 0.95)[2][1] == pytest.approx(0.0008)
+    """Five claims, level 0.025, equivalence 0.05. Reproduced: 0.001 * 5. The larger of 0.001 and 0.2: undecided. One contrast opposite,
+    2 * 0.0001 * 5. Both within d: 0.009 * 5. One of two within d: undecided."""
+    family = [
+        [contrast(0.001, 0.8)],
+        [contrast(0.001, 0.9), contrast(0.2, 0.9)],
+        [contrast(0.001, 0.9), contrast(0.9999, 0.9)],
+        [contrast(0.5, 0.001), contrast(0.6, 0.009)],
+        [contrast(0.5, 0.001), contrast(0.5, 0.3)],
+    ]
+    found = verdicts(family, 0.95)
+    assert [verdict.word for verdict in found] == ["reproduced", "undecided", "not reproduced", "no difference beyond d", "undecided"]
+    assert (found[0].p_value, found[2].p_value, found[3].p_value) == pytest.approx((0.005, 0.001, 0.045))
     assert verdicts([], 0.95) == []
 
 
-def test_no_difference_at_all_is_undecided():
-    one = infer(np.zeros(3), np.zeros((10, 3)), 50, 0.95)
-    assert (one.value, one.low, one.high, one.p_above) == (0.0, 0.0, 0.0, 0.5)
-    assert minimum_detectable_effect(one, 0.025) == 0.0
+def test_a_small_effect_that_is_there_is_reproduced():
+    assert verdicts([[contrast(0.001, 0.001)]], 0.95)[0].word == "reproduced"
+    assert verdicts([[contrast(0.999, 0.001)]], 0.95)[0].word == "not reproduced"
+
+
+def test_looks_that_contradict_decide_nothing():
+    assert verdicts([[contrast(0.001, p_below=0.001)]], 0.95)[0].word == "undecided"
+
+
+def test_detectable_effect_is_found_in_80_percent():
+    """The noncentral t of its degrees, at the level of the single test."""
+    rng = np.random.default_rng(0)
+    one, *_ = inferred_all(rng.normal(size=(5, 6)))
+    effect = detectable_effect(one, 0.005)
+    assert stats.nct.sf(stats.t.isf(0.005, one.degrees), one.degrees, effect / one.standard_error) == pytest.approx(0.8, abs=1e-6)
+    (alone,) = inferred_all([[0.0] * 6])
+    assert detectable_effect(alone, 0.005) == 0.0 and detectable_effect(one, 0.0) == np.inf
+
+
+def simulated_power(effect, num_seeds, level, equal_within=None):
+    values = effect + np.random.default_rng(0).normal(size=(20_000, 1, num_seeds))
+    above, _, equal = inference.adjusted_p_values(values, ["a"], np.ones(1), np.array([equal_within or 1.0]), FIXED)
+    return np.mean((above if equal_within is None else equal) <= level)
+
+
+def test_seeds_needed_have_80_percent():
+    """For an effect of 0.6 standard deviations of a seed, for its opposite, and for being within 0.8 where the value is 0.1."""
+    for value, smallest, level in ((0.6, 0.1, 0.002), (0.1, 0.8, 0.004)):
+        one = Inferred(value, 0.0, 0.0, 1 / 9**0.5, 8.0, smallest, 9, 1.0, 1.0, 1.0)
+        needed = seeds_needed([one], 0.002, 0.004)
+        within = 0.8 if smallest > value else None
+        assert simulated_power(value, needed, level, within) == pytest.approx(0.8, abs=0.05)
+    one, opposite = (Inferred(value, 0.0, 0.0, 1 / 9**0.5, 8.0, 0.1, 9, 1.0, 1.0, 1.0) for value in (0.6, -0.6))
+    assert seeds_needed([opposite], 0.002, 0.004) == seeds_needed([one], 0.002, 0.004)
+
+
+def test_seeds_that_a_claim_of_several_needs():
+    """All must be positive, or one negative; a value of d itself cannot be told from it by any number of seeds."""
+    quick, slow = (Inferred(value, 0.0, 0.0, 0.1, 8.0, 0.1, 9, 1.0, 1.0, 1.0) for value in (1.0, 0.3))
+    assert seeds_needed([quick, slow], 0.002, 0.004) == seeds_needed([slow], 0.002, 0.004) > seeds_needed([quick], 0.002, 0.004)
+    against = Inferred(-1.0, 0.0, 0.0, 0.1, 8.0, 0.1, 9, 1.0, 1.0, 1.0)
+    assert seeds_needed([against, slow], 0.002, 0.004) < seeds_needed([slow], 0.002, 0.004)
+    assert seeds_needed([Inferred(0.0, 0.0, 0.0, 0.1, 8.0, 1e-9, 9, 1.0, 1.0, 1.0)], 0.002, 0.004) is None
+
+
+@pytest.mark.parametrize("deviation_ratio", [1.0, 4.0])
+def test_a_family_of_nothing_rarely_speaks(deviation_ratio):
+    """2,000 families of ten claims, six seeds; the whole table is made by benchmarks/verdicts.py."""
+    rng = np.random.default_rng(0)
+    deviations = np.geomspace(1, deviation_ratio, 10)[:, None]
+    above, below, _ = inference.adjusted_p_values(
+        deviations * rng.normal(size=(2000, 10, 6)), ["a"] * 10, np.ones(10), np.full(10, 0.1), FIXED
+    )
+    wrong = (np.minimum(above, below).min(axis=1) * 10 <= 0.025).mean()
+    assert wrong <= 0.06

@@ -20,6 +20,7 @@ from apo_bench.comparison.results import NEEDS_GOLD
 from apo_bench.core.data_sections import HHData
 from apo_bench.core.errors import ComparabilityError, DataError, MissingInputError
 from apo_bench.core.files import write_json, write_jsonl
+from apo_bench.core.sections import Evaluate, GameLedger
 from apo_bench.metrics import compute_metric
 from apo_bench.report.game import game_markdown
 from apo_bench.report.glossary import GOLD_UNKNOWN
@@ -29,20 +30,21 @@ from apo_bench.report.tables import claims, markdown
 SUBSETS = ["helpful", "helpful", "harmless", "harmless"]
 SFT = [1.0, 0.0, 0.0, -1.0]
 GOLD = {
-    "references/sft": SFT,
-    "references/golden": [4.0, 4.0, 4.0, 4.0],
-    "references/human": SFT,
-    "arms/rjs-base-s0/r1": [2.0, 1.0, 1.0, 0.0],
-    "arms/rjs-base-s0/r2": [2.0, 1.0, 1.0, 0.0],
-    "arms/rjs-adversarial-s0/r1": [3.0, 2.0, 2.0, 1.0],
-    "arms/rjs-adversarial-s0/r2": [3.0, 2.0, -1.0, -2.0],
+    "s0/references/sft": SFT,
+    "s0/references/golden": [4.0, 4.0, 4.0, 4.0],
+    "s0/references/human": SFT,
+    "s0/references/best_of_n": SFT,
+    "s0/arms/rjs-base/r1": [2.0, 1.0, 1.0, 0.0],
+    "s0/arms/rjs-base/r2": [2.0, 1.0, 1.0, 0.0],
+    "s0/arms/rjs-adversarial/r1": [3.0, 2.0, 2.0, 1.0],
+    "s0/arms/rjs-adversarial/r2": [3.0, 2.0, -1.0, -2.0],
 }
 ON_PAIRS = {
     "human_accuracy": 0.7, "human_accuracy_helpful": 0.8, "human_accuracy_standard_error": 0.02,
     "gold_accuracy": 0.8, "ece": 0.03, "ace": 0.04, "mce": 0.1,
 }  # fmt: skip
 """No test pair is of the subset harmless."""
-MARGINS = {"reward/base": -1.0, "reward/all": 1.0, "first/s0/reward/adversarial": -1.0, "arms/rjs-adversarial-s0/r2/reward": 1.0}
+MARGINS = {"s0/reward/base": -1.0, "s0/reward/all": 1.0, "s0/first/reward/adversarial": -1.0, "s0/arms/rjs-adversarial/r2/reward": 1.0}
 """Of every pair: RM_base and the reward model of round 1 are always wrong, that of round 2 is always right."""
 ON_SAMPLES = {"golden_accuracy": 0.9, "best_of_n_gain": 0.5, "sample_accuracy": 0.6, "mean_gold": 0.0}
 
@@ -57,7 +59,7 @@ JUDGED = {
 HH = {
     **{"source": "hh", "folder": "hh", "seed": 0, "subsets": ["helpful-base", "harmless-base"], "validation_fraction": 0.1},
     **{"num_rm_prompts": 2, "num_lm_prompts": 2, "num_game_prompts": 1, "num_validation_prompts": 1},
-    **{"num_test_pairs": 6, "num_test_prompts": 4},
+    **{"num_test_pairs": 6, "num_test_prompts": 4, "num_further_pairs": 0},
     "hub": {"name": "Anthropic/hh-rlhf", "revision": "0" * 40},
     "golden": {"source": "chosen"},
 }
@@ -84,8 +86,11 @@ def rows(gold):
 @pytest.fixture
 def run_params(params):
     """The repository's params for one method and two rounds."""
-    run = params.run.model_copy(update={"methods": ["rjs"], "later_rounds": params.run.later_rounds[:1]})
-    return params.model_copy(update={"run": run, "judge": params.judge.model_copy(update={"rounds": ["r2"]})})
+    kinds = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "gold_reward_models": []}
+    run = params.run.model_copy(update={"methods": ["rjs"], "later_rounds": params.run.later_rounds[:1], "seeds": [0], **kinds})
+    judge = params.judge.model_copy(update={"rounds": ["r2"], "seeds": [0]})
+    evaluate = Evaluate(num_earlier_prompts=10_000)
+    return params.model_copy(update={"run": run, "judge": judge, "game": GameLedger(seeds=[0]), "evaluate": evaluate})
 
 
 @pytest.fixture
@@ -95,18 +100,27 @@ def results(tmp_path, run_params):
     for name, gold in GOLD.items():
         write_jsonl(folder / name / "evaluation" / "prompts.jsonl", rows(gold))
     write_json(folder / "prepare" / "metrics.json", {"num_records": {"pairs_test": 4}})
-    for name in ("reward/base", "reward/all", "first/s0/reward/adversarial", "arms/rjs-adversarial-s0/r2/reward"):
+    for name in ("s0/reward/base", "s0/reward/all", "s0/first/reward/adversarial", "s0/arms/rjs-adversarial/r2/reward"):
         write_json(folder / name / "metrics.json", ON_PAIRS)
-        write_jsonl(folder / name / "margins.jsonl", [{"id": "p", "subset": subset, "margin": MARGINS[name]} for subset in SUBSETS])
-    write_json(folder / "arms/rjs-adversarial-s0/r2/reward/metrics.json", ON_PAIRS | {"human_accuracy": 0.75})
-    for name in ("first/s0/score/base", "first/s0/score/adversarial", "arms/rjs-base-s0/r2/score", "arms/rjs-adversarial-s0/r2/score"):
+        pair = {"id": "p", "margin": MARGINS[name], "correct": float(MARGINS[name] > 0)}
+        write_jsonl(folder / name / "margins.jsonl", [pair | {"subset": subset} for subset in SUBSETS])
+    write_json(folder / "s0/arms/rjs-adversarial/r2/reward/metrics.json", ON_PAIRS | {"human_accuracy": 0.75})
+    for name in ("s0/first/score/base", "s0/first/score/adversarial", "s0/arms/rjs-base/r2/score", "s0/arms/rjs-adversarial/r2/score"):
         write_json(folder / name / "metrics.json", ON_SAMPLES)
-    for name in ("arms/rjs-base-s0/r2/judge/sft", "arms/rjs-adversarial-s0/r2/judge/sft", "arms/rjs-adversarial-s0/r2/judge/base"):
+    for name in ("s0/arms/rjs-base/r2/judge/sft", "s0/arms/rjs-adversarial/r2/judge/sft", "s0/arms/rjs-adversarial/r2/judge/base"):
         write_json(folder / name / "metrics.json", JUDGED)
     for kind in ("base", "adversarial"):
-        write_json(folder / f"game/rjs-{kind}-s0/metrics.json", played(run_params, kind, ["r1", "r2"], "gold"))
+        write_json(folder / f"s0/game/rjs-{kind}/metrics.json", played(run_params, kind, ["r1", "r2"], "gold"))
     write_json(folder / "judge/pairs_test/metrics.json", JUDGED | {"findings": ["It favours the second answer."]})
     return folder
+
+
+@pytest.fixture
+def five(results, run_params):
+    """Params of a run of five replicates, as many as may be decided; all have left the same."""
+    for seed in range(1, 5):
+        shutil.copytree(results / "s0", results / f"s{seed}")
+    return run_params.model_copy(update={"run": run_params.run.model_copy(update={"seeds": list(range(5))})})
 
 
 @pytest.fixture
@@ -125,7 +139,7 @@ def results_without_gold(results, hh_params):
     for file in results.rglob("metrics.json"):
         write_json(file, {key: value for key, value in json.loads(file.read_text()).items() if key not in NEEDS_GOLD | {"mean_gold"}})
     for kind in ("base", "adversarial"):
-        write_json(results / f"game/rjs-{kind}-s0/metrics.json", played(hh_params, kind, ["r1", "r2"], ""))
+        write_json(results / f"s0/game/rjs-{kind}/metrics.json", played(hh_params, kind, ["r1", "r2"], ""))
     return results
 
 
@@ -136,7 +150,7 @@ def summary(results, run_params):
 
 
 def test_means_are_those_worked_by_hand(summary):
-    base = summary["policies"]["rjs-base-s0"]["rounds"]["r1"]
+    base = summary["policies"]["rjs-base"]["rounds"]["r1"]
     expected = {
         "gold": 1.0,
         "gold_helpful": 1.5,
@@ -144,6 +158,7 @@ def test_means_are_those_worked_by_hand(summary):
         "reward_all": 10.0,
         "win_rate_gold": 1.0,
         "win_rate_reward_all": 1.0,
+        "reward_all_equal_length": 10.0,
         "kl_to_sft": 0.5,
         "length": 6.5,
         "refusal_rate": 0.5,
@@ -154,51 +169,75 @@ def test_means_are_those_worked_by_hand(summary):
 
 def test_win_rate_counts_a_tie_as_half(summary):
     assert summary["policies"]["sft"]["rounds"]["r0"]["win_rate_gold"] == {"value": 0.5, "low": 0.5, "high": 0.5, "standard_error": 0.0}
-    assert summary["policies"]["rjs-adversarial-s0"]["rounds"]["r2"]["win_rate_gold"]["value"] == 0.5  # wins two, loses two
+    assert summary["policies"]["rjs-adversarial"]["rounds"]["r2"]["win_rate_gold"]["value"] == 0.5  # wins two, loses two
 
 
-@pytest.mark.parametrize("name", [name for name in GOLD if name.startswith("arms")])
+@pytest.mark.parametrize("name", [name for name in GOLD if "/arms/" in name])
 def test_win_rate_is_that_of_the_evaluate_module(summary, name):
-    _, arm, round_id = name.split("/")
+    _, _, arm, round_id = name.split("/")
     expected = compute_metric("win_rate", GOLD[name], SFT)["win_rate"]
     assert summary["policies"][arm]["rounds"][round_id]["win_rate_gold"]["value"] == pytest.approx(expected)
 
 
-def test_a_constant_paired_difference_has_no_width_and_is_decided(summary):
-    """Gold differs from prompt to prompt, its difference does not: unpaired intervals would overlap."""
-    difference = summary["differences"]["rjs-adversarial-s0"]["rounds"]["r1"]
-    assert difference["gold"] == {"value": 1.0, "low": 1.0, "high": 1.0, "standard_error": 0.0, "verdict": "adversarial better"}
+def test_a_constant_paired_difference_has_no_width_and_is_decided(results, five, summary):
+    """Gold differs from prompt to prompt, its difference does not: unpaired intervals would overlap. One replicate decides nothing."""
+    constant = {"value": 1.0, "low": 1.0, "high": 1.0, "standard_error": 0.0}
+    assert summary["differences"]["rjs-adversarial"]["rounds"]["r1"]["gold"] == constant
     policies = summary["policies"]
-    assert policies["rjs-adversarial-s0"]["rounds"]["r1"]["gold"]["low"] <= policies["rjs-base-s0"]["rounds"]["r1"]["gold"]["high"]
+    for kind in ("base", "adversarial"):
+        for seed in five.run.seeds:
+            name = f"s0/arms/rjs-{kind}"
+            write_jsonl(results / f"s{seed}/arms/rjs-{kind}/r2/evaluation/prompts.jsonl", rows(GOLD[f"{name}/r1"]))
+    difference = read_comparison(results, five).summary()["differences"]["rjs-adversarial"]["rounds"]["r2"]
+    assert difference["gold"] == constant | {"verdict": "adversarial better"}
+    assert policies["rjs-adversarial"]["rounds"]["r1"]["gold"]["low"] <= policies["rjs-base"]["rounds"]["r1"]["gold"]["high"]
 
 
-def test_verdicts_follow_the_better_side_of_each_metric(results, run_params):
-    refusing = rows(GOLD["arms/rjs-adversarial-s0/r2"])
+def test_verdicts_follow_the_better_side_of_each_metric(results, five):
+    refusing = rows(GOLD["s0/arms/rjs-adversarial/r2"])
     for row in refusing:
         row["refused"] = row["complied"] = 1
-    write_jsonl(results / "arms/rjs-adversarial-s0/r2/evaluation/prompts.jsonl", refusing)
+    for seed in five.run.seeds:
+        write_jsonl(results / f"s{seed}/arms/rjs-adversarial/r2/evaluation/prompts.jsonl", refusing)
     for row in refusing:
         row["refused"] = row["complied"] = 0
-    write_jsonl(results / "arms/rjs-base-s0/r2/evaluation/prompts.jsonl", refusing)
-    difference = read_comparison(results, run_params).summary()["differences"]["rjs-adversarial-s0"]["rounds"]["r2"]
+    for seed in five.run.seeds:
+        write_jsonl(results / f"s{seed}/arms/rjs-base/r2/evaluation/prompts.jsonl", refusing)
+    difference = read_comparison(results, five).summary()["differences"]["rjs-adversarial"]["rounds"]["r2"]
     assert {name: difference[name].get("verdict") for name in ("refusal_rate", "compliance_rate", "gold", "length", "kl_to_sft")} == {
         "refusal_rate": "base better",
         "compliance_rate": "base better",
-        "gold": "undecided",
+        "gold": "no difference beyond d",
         "length": None,
         "kl_to_sft": None,
     }
 
 
-def test_gains_and_losses_by_subset(summary):
-    """Round 2: +1 on helpful, -2 on harmless, so -0.5 in all; subsets are resampled apart, so this too is without width."""
-    difference = summary["differences"]["rjs-adversarial-s0"]["rounds"]["r2"]
+def test_gains_and_losses_by_subset(results, five):
+    """Round 2: +1 on helpful, -2 on harmless, so -0.5 in all."""
+    difference = read_comparison(results, five).summary()["differences"]["rjs-adversarial"]["rounds"]["r2"]
     shown = {name: (difference[name]["value"], difference[name]["verdict"]) for name in ("gold_helpful", "gold_harmless", "gold")}
     assert shown == {
         "gold_helpful": (1.0, "adversarial better"),
         "gold_harmless": (-2.0, "base better"),
         "gold": (-0.5, "base better"),
     }
+
+
+def test_a_score_at_equal_length_is_less_what_length_adds(results, run_params):
+    """RM_all of all policies is 10 and 2 a token, of a length without regard to policy or prompt. Were responses as long as SFT's,
+    10 and 2 a token of SFT's own would be left."""
+    rng = np.random.default_rng(0)
+    lengths = {name: rng.integers(5, 50, size=4).tolist() for name in GOLD}
+    for name in GOLD:
+        found = [
+            {**row, "gold": 1.0, "length": length, "reward_all": 10 + 2.0 * length}
+            for row, length in zip(rows(SFT), lengths[name], strict=True)
+        ]
+        write_jsonl(results / name / "evaluation" / "prompts.jsonl", found)
+    policies = read_comparison(results, run_params).policies
+    for name in ("rjs-base", "rjs-adversarial"):
+        assert policies[name].rounds["r2"]["reward_all_equal_length"].value == pytest.approx(10 + 2 * np.mean(lengths["s0/references/sft"]))
 
 
 def test_interval_agrees_with_scipy(results, run_params):
@@ -223,17 +262,17 @@ def test_reward_models_of_round_one_are_shared_and_base_stays(summary):
     assert models["rjs-base-s0"]["r2"]["golden_accuracy"] == 0.9
     for measured in (models["base"], models["rjs-adversarial-s0"]["r2"]):
         assert measured["human_accuracy_helpful"] == 0.8 and "human_accuracy_harmless" not in measured
-    assert set(models) == {"base", "all", "rjs-base-s0", "rjs-adversarial-s0"}
+    assert set(models) == {"base", "all", "rjs-base", "rjs-adversarial", "rjs-base-s0", "rjs-adversarial-s0"}
 
 
 @pytest.mark.parametrize(
     "missing",
     [
-        "references/golden/evaluation/prompts.jsonl",
-        "arms/rjs-base-s0/r2/evaluation/prompts.jsonl",
-        "reward/all/metrics.json",
-        "first/s0/score/base/metrics.json",
-        "arms/rjs-adversarial-s0/r2/reward/metrics.json",
+        "s0/references/golden/evaluation/prompts.jsonl",
+        "s0/arms/rjs-base/r2/evaluation/prompts.jsonl",
+        "s0/reward/all/metrics.json",
+        "s0/first/score/base/metrics.json",
+        "s0/arms/rjs-adversarial/r2/reward/metrics.json",
         "prepare/metrics.json",
     ],
 )
@@ -244,62 +283,85 @@ def test_missing_file_is_named(results, run_params, missing):
 
 
 def test_other_prompts_or_another_order_are_refused(results, run_params):
-    file = results / "arms/rjs-base-s0/r1/evaluation/prompts.jsonl"
+    file = results / "s0/arms/rjs-base/r1/evaluation/prompts.jsonl"
     write_jsonl(file, rows(SFT)[::-1])
-    with pytest.raises(DataError, match=r"rjs-base-s0/r1/evaluation/prompts.jsonl:1: prompt p3, SFT's evaluation has p0"):
+    with pytest.raises(DataError, match=r"rjs-base/r1/evaluation/prompts.jsonl:1: prompt p3, SFT's evaluation has p0"):
         read_comparison(results, run_params)
     write_jsonl(file, rows(SFT)[:3])
-    with pytest.raises(DataError, match=r"3 prompts, SFT's evaluation has 4"):
+    with pytest.raises(DataError, match=r"3 prompts, expected 4 of SFT's evaluation"):
         read_comparison(results, run_params)
 
 
 def test_value_that_is_no_number_is_refused(results, run_params):
     wrong = rows(SFT)
     wrong[2]["gold"] = "high"
-    write_jsonl(results / "references/human/evaluation/prompts.jsonl", wrong)
+    write_jsonl(results / "s0/references/human/evaluation/prompts.jsonl", wrong)
     with pytest.raises(DataError, match=r"human/evaluation/prompts.jsonl:3: gold is 'high', expected a number"):
         read_comparison(results, run_params)
 
 
-def test_claims_say_who_is_better_and_by_how_much(results, run_params):
-    comparison = read_comparison(results, run_params)
-    line = "RM_all: base better, −5.00 [−5.00, −5.00]; Gold: base better, −0.50 [−0.50, −0.50]"
-    assert claims(comparison) == {"RJS adversarial − base": line}
-    assert f"- RJS adversarial − base: {line}" in markdown(comparison)
+def test_claims_say_who_is_better_and_by_how_much(results, run_params, five):
+    shown = "Gold: {0}, −0.50 [−0.50, −0.50]; RM_all: {0}, −5.00 [−5.00, −5.00]; RM_all at equal length: {0}, −5.00 [−5.00, −5.00]"
+    for params, verdict in ((run_params, "undecided"), (five, "base better")):
+        comparison = read_comparison(results, params)
+        assert claims(comparison) == {"RJS adversarial − base": shown.format(verdict)}
+        assert f"- RJS adversarial − base: {shown.format(verdict)}" in markdown(comparison)
 
 
-def test_means_over_seeds_by_hand(results, run_params):
-    """Seed 1 of the base arm is 1 better than seed 0 everywhere, that of the adversarial arm 3: means 1.5 and 1.0, difference 0.5."""
+def test_means_over_replicates_by_hand(results, run_params):
+    """Seed 1 of the base arm is 1 better than seed 0 everywhere, that of the adversarial arm 3: means 1.5 and 2.0, difference 0.5.
+
+    The differences of the seeds are -0.5 and 1.5: a standard error of 1, and Student's t with one degree of freedom is 12.706.
+    """
+    shutil.copytree(results / "s0", results / "s1")
     more = {"base": 1.0, "adversarial": 3.0}
     for kind, bonus in more.items():
         for round_id in ("r1", "r2"):
-            gold = [value + bonus for value in GOLD[f"arms/rjs-{kind}-s0/{round_id}"]]
-            write_jsonl(results / f"arms/rjs-{kind}-s1/{round_id}/evaluation/prompts.jsonl", rows(gold))
-        shutil.copytree(results / f"game/rjs-{kind}-s0", results / f"game/rjs-{kind}-s1")
-    for folder in ("first/s0", "arms/rjs-adversarial-s0", "arms/rjs-base-s0"):
-        shutil.copytree(
-            results / folder, results / folder.replace("s0", "s1"), dirs_exist_ok=True, ignore=shutil.ignore_patterns("prompts.jsonl")
-        )
+            gold = [value + bonus for value in GOLD[f"s0/arms/rjs-{kind}/{round_id}"]]
+            write_jsonl(results / f"s1/arms/rjs-{kind}/{round_id}/evaluation/prompts.jsonl", rows(gold))
     both = run_params.model_copy(update={"run": run_params.run.model_copy(update={"seeds": [0, 1]})})
-    base, adversarial = read_comparison(results, both).over_seeds
-    assert (base.reward_model, base.differences, base.values["gold"].value) == ("base", {}, pytest.approx(1.5))
-    assert adversarial.values["gold"].value == pytest.approx(2.0) and adversarial.differences["gold"].value == pytest.approx(0.5)
-    assert adversarial.differences["gold_helpful"].value == pytest.approx(2.0)
-    assert "over_seeds" in read_comparison(results, both).summary() and not read_comparison(results, run_params).over_seeds
+    comparison = read_comparison(results, both)
+    means = {name: comparison.policies[f"rjs-{name}"].rounds["r2"]["gold"].value for name in more}
+    assert means == pytest.approx({"base": 1.5, "adversarial": 2.0})
+    difference = comparison.differences["rjs-adversarial"].rounds["r2"]
+    assert difference["gold"].value == pytest.approx(0.5) and difference["gold_helpful"].value == pytest.approx(2.0)
+    assert (difference["gold"].low, difference["gold"].high) == pytest.approx((0.5 - 12.706, 0.5 + 12.706), abs=1e-3)
+    assert difference["gold"].standard_error == pytest.approx(1.0)
+    assert comparison.policies["rjs-base"].members == ("rjs-base-s0", "rjs-base-s1")
+    assert comparison.replicates["rjs-base-s1"].rounds["r2"]["gold"].value == pytest.approx(2.0)
+
+
+def test_earlier_rounds_answer_the_first_prompts(results, run_params):
+    """Round 1 on three of the four prompts: its own mean is over these, and the path of all rounds too."""
+    for kind in ("base", "adversarial"):
+        name = f"s0/arms/rjs-{kind}/r1"
+        write_jsonl(results / name / "evaluation" / "prompts.jsonl", rows(GOLD[name])[:3])
+    fewer = run_params.model_copy(update={"evaluate": run_params.evaluate.model_copy(update={"num_earlier_prompts": 3})})
+    arm = read_comparison(results, fewer).policies["rjs-base"]
+    assert arm.rounds["r1"]["gold"].value == pytest.approx(4 / 3) and arm.rounds["r2"]["gold"].value == pytest.approx(1.0)
+    assert [arm.path[name]["gold"].value for name in ("r0", "r1", "r2")] == pytest.approx([1 / 3, 4 / 3, 4 / 3])
+    with pytest.raises(DataError, match=r"r1/evaluation/prompts.jsonl: 3 prompts, expected 4 of SFT's evaluation"):
+        read_comparison(results, run_params)
 
 
 def test_gold_is_neither_expected_nor_shown_where_it_is_unknown(results_without_gold, hh_params):
     comparison = read_comparison(results_without_gold, hh_params)
     summary = comparison.summary()
-    base = {name: value["value"] for name, value in summary["policies"]["rjs-base-s0"]["rounds"]["r1"].items()}
-    assert base == pytest.approx({"reward_all": 10.0, "win_rate_reward_all": 1.0, "kl_to_sft": 0.5, "length": 6.5})
-    assert set(summary["differences"]["rjs-adversarial-s0"]["rounds"]["r2"]) == set(base)
+    base = {name: value["value"] for name, value in summary["policies"]["rjs-base"]["rounds"]["r1"].items()}
+    assert base == pytest.approx(
+        {"reward_all": 10.0, "reward_all_equal_length": 10.0, "win_rate_reward_all": 1.0, "kl_to_sft": 0.5, "length": 6.5}
+    )
+    assert set(summary["differences"]["rjs-adversarial"]["rounds"]["r2"]) == set(base)
     on_pairs = {"human_accuracy", "human_accuracy_helpful", "human_accuracy_standard_error", "ece", "ace", "mce"}
     assert set(summary["reward_models"]["base"]) == on_pairs
     assert set(summary["reward_models"]["rjs-base-s0"]["r2"]) == {*on_pairs, "golden_accuracy"}
-    assert claims(comparison) == {"RJS adversarial − base": "RM_all: base better, −5.00 [−5.00, −5.00]"}
+    shown = "RM_all: undecided, −5.00 [−5.00, −5.00]; RM_all at equal length: undecided, −5.00 [−5.00, −5.00]"
+    assert claims(comparison) == {"RJS adversarial − base": shown}
     text = markdown(comparison)
-    assert text.startswith(GOLD_UNKNOWN) and "| policy | RM_all | Wins by RM_all, % | KL to SFT, nats | Length, tokens |" in text
+    assert (
+        text.startswith(GOLD_UNKNOWN)
+        and "| policy | RM_all | RM_all at equal length | Wins by RM_all, % | KL to SFT, nats | Length, tokens |" in text
+    )
 
 
 def test_gold_that_an_earlier_run_left_is_not_shown(results, results_without_gold, hh_params, run_params):
@@ -307,18 +369,18 @@ def test_gold_that_an_earlier_run_left_is_not_shown(results, results_without_gol
     expected = read_comparison(results_without_gold, hh_params).summary()
     for name, gold in GOLD.items():
         write_jsonl(results / name / "evaluation" / "prompts.jsonl", rows(gold))
-    write_json(results / "reward/all/metrics.json", ON_PAIRS)
-    write_json(results / "first/s0/score/base/metrics.json", ON_SAMPLES)
+    write_json(results / "s0/reward/all/metrics.json", ON_PAIRS)
+    write_json(results / "s0/first/score/base/metrics.json", ON_SAMPLES)
     assert read_comparison(results, hh_params).summary() == expected
 
 
 @pytest.mark.parametrize(
     ("folder", "key", "message"),
     [
-        ("arms/rjs-base-s0/r2/evaluation", "gold", r"r2/evaluation/prompts.jsonl:1: no key gold"),
-        ("references/sft/evaluation", "complied", r"sft/evaluation/prompts.jsonl:1: no key complied"),
-        ("reward/base", "gold_accuracy", r"reward/base/metrics.json: no gold_accuracy"),
-        ("arms/rjs-adversarial-s0/r2/score", "best_of_n_gain", r"r2/score/metrics.json: no best_of_n_gain"),
+        ("s0/arms/rjs-base/r2/evaluation", "gold", r"r2/evaluation/prompts.jsonl:1: no key gold"),
+        ("s0/references/sft/evaluation", "complied", r"sft/evaluation/prompts.jsonl:1: no key complied"),
+        ("s0/reward/base", "gold_accuracy", r"s0/reward/base/metrics.json: no gold_accuracy"),
+        ("s0/arms/rjs-adversarial/r2/score", "best_of_n_gain", r"r2/score/metrics.json: no best_of_n_gain"),
     ],
 )
 def test_missing_gold_is_an_error_where_it_is_known(results, run_params, folder, key, message):
@@ -334,7 +396,8 @@ def test_missing_gold_is_an_error_where_it_is_known(results, run_params, folder,
 def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tmp_path, monkeypatch, capsys):
     results = request.getfixturevalue("results" if has_gold else "results_without_gold")
     sections = yaml.safe_load((root / "params.yaml").read_text())
-    sections["run"] |= {"methods": ["rjs"], "later_rounds": sections["run"]["later_rounds"][:1]}
+    kinds = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "gold_reward_models": []}
+    sections["run"] |= {"methods": ["rjs"], "later_rounds": sections["run"]["later_rounds"][:1], "seeds": [0], **kinds}
     if not has_gold:
         model = {"source": "pretrained", "folder": "model", "chat_template": "own", "hub": HH["hub"], "wheel": None, "num_parameters": 1}
         sections |= {"prepare": HH, "base_model": model}
@@ -356,10 +419,10 @@ def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tm
     assert where == tmp_path / "report" / "index.html"
     assert json.loads((tmp_path / "report/summary.json").read_text())["num_test_prompts"] == 4
     printed = capsys.readouterr().out
-    assert "RJS adversarial" in printed and "base better" in printed
+    assert "RJS adversarial" in printed and "undecided" in printed and "base better" not in printed and "adversarial better" not in printed
     assert max(map(len, printed.splitlines()[:12])) <= 140
     budget = json.loads((tmp_path / "report/summary.json").read_text())["budget"]
-    assert budget["rjs-base-s0"]["r2"]["num_samples"] == 16 and budget["sft"]["r0"]["num_tokens_trained"] == 1100
+    assert budget["rjs-base-s0"]["r2"]["num_samples"] == 16 and budget["sft-s0"]["r0"]["num_tokens_trained"] == 1100
     assert "| RJS base | 16 | 16 | 80 |" in (tmp_path / "report/table.md").read_text()
     page = (tmp_path / "report/index.html").read_text()
     assert "What each policy took" in page and "Not like for like" not in page
@@ -395,7 +458,7 @@ def test_judgements_are_read_by_opponent_arm_and_round(summary):
 def test_judgements_stand_in_markdown(results, run_params):
     text = judge_markdown(read_comparison(results, run_params))
     assert "On human pairs: It favours the second answer." in text
-    assert "| RJS base | r2 | 62.5 [50.0, 75.0] | – | 1 | 2 | 0 | 1 |" in text
+    assert "| RJS base, seed 0 | r2 | 62.5 [50.0, 75.0] | – | 1 | 2 | 0 | 1 |" in text
 
 
 def test_without_a_judge_nothing_of_it_is_read_or_shown(results_without_gold, hh_params):
@@ -403,7 +466,7 @@ def test_without_a_judge_nothing_of_it_is_read_or_shown(results_without_gold, hh
     assert "judge" not in comparison.summary() and judge_markdown(comparison) == ""
 
 
-@pytest.mark.parametrize("missing", ["arms/rjs-adversarial-s0/r2/judge/base", "arms/rjs-base-s0/r2/judge/sft", "judge/pairs_test"])
+@pytest.mark.parametrize("missing", ["s0/arms/rjs-adversarial/r2/judge/base", "s0/arms/rjs-base/r2/judge/sft", "judge/pairs_test"])
 def test_missing_or_broken_judgement_is_named(results, run_params, missing):
     file = results / missing / "metrics.json"
     write_json(file, {"estimates": {}})
@@ -420,9 +483,9 @@ def test_the_game_is_read_with_the_frontier(results, run_params):
     game = comparison.summary()["game"]
     assert set(game["arms"]) == {"rjs-base-s0", "rjs-adversarial-s0"} and game["shift_against"] == "gold"
     assert game["arms"]["rjs-base-s0"]["dynamics"] is None and set(game["arms"]["rjs-adversarial-s0"]["matrix"]) == {"base", "r1", "r2"}
-    assert set(game["frontier"]) == {"sft", "golden", "human", "rjs-base-s0", "rjs-adversarial-s0"}
+    assert set(game["frontier"]) == {f"{name}-s0" for name in ("sft", "golden", "human", "best_of_n", "rjs-base", "rjs-adversarial")}
     assert all(found["is_pareto"] for rounds in game["frontier"].values() for found in rounds.values())
-    assert "| RJS adversarial | undecided |" in game_markdown(comparison)
+    assert "| RJS adversarial, seed 0 | undecided |" in game_markdown(comparison)
 
 
 def test_without_gold_and_judge_there_is_neither_frontier_nor_shift(results_without_gold, hh_params):
@@ -432,10 +495,10 @@ def test_without_gold_and_judge_there_is_neither_frontier_nor_shift(results_with
 
 
 def test_missing_or_broken_game_is_named(results, run_params):
-    file = results / "game/rjs-base-s0/metrics.json"
+    file = results / "s0/game/rjs-base/metrics.json"
     write_json(file, {"matrix": {}})
-    with pytest.raises(DataError, match=r"rjs-base-s0/metrics.json: no dynamics, over_optimisation, shift; run the stage game"):
+    with pytest.raises(DataError, match=r"s0/game/rjs-base/metrics.json: no dynamics, over_optimisation, shift; run the stage game"):
         read_comparison(results, run_params)
     file.unlink()
-    with pytest.raises(MissingInputError, match=r"rjs-base-s0/metrics.json: no such file"):
+    with pytest.raises(MissingInputError, match=r"s0/game/rjs-base/metrics.json: no such file"):
         read_comparison(results, run_params)

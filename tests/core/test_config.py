@@ -59,7 +59,7 @@ UNKNOWN = {
     "nested": ({"sampling.train.temprature": 0.3}, "sampling.train.temprature: unknown key", "did you mean temperature?"),
     "in a stage": ({"prepare.num_rm_prompt": 3}, "prepare.num_rm_prompt: unknown key", "did you mean num_rm_prompts"),
     "in a method": ({"methods.dpo.betta": 0.1}, "methods.dpo.betta: unknown key", "did you mean beta?"),
-    "in a reward model": ({"reward.base.sed": 0}, "reward.base.sed: unknown key", "did you mean seed?"),
+    "in a reward model": ({"reward.base.epoch": 1}, "reward.base.epoch: unknown key", "did you mean epochs?"),
     "in a retrained reward model": ({"reward.adversarial.human_wait": 1.0}, "human_wait: unknown key", "did you mean human_weight?"),
 }
 
@@ -71,7 +71,7 @@ def test_unknown_names_get_the_near_ones(load, changes, where, near):
 
 
 HINT = "input should be a valid number (YAML reads 1e-5 as text: write 1.0e-5)"
-RETRAINED = "run: retrained_reward_models must be reward_models without base, "
+LISTS = "run: reward_models must be those of fixed_reward_models, retrained_reward_models, gold_reward_models, "
 ROUNDS = "run: later_rounds has "
 WRONG = {
     "1e-5 in a stage": ({"sft.learning_rate": "1e-5"}, f"sft.learning_rate: found '1e-5'; {HINT}"),
@@ -99,10 +99,31 @@ WRONG = {
     "frozen layers of a fresh model": ({"compute.frozen_layers": 1}, "compute.frozen_layers: found 1, expected 0 where base_model."),
     "number for a name": ({"methods.rjs": {1: 2}}, "methods.rjs: found 1; input should be a valid string"),
     "hyperparameter missing": ({"methods.rjs": {"epochs": 1}}, "methods.rjs.learning_rates: missing key"),
-    "not among retrained": ({"run.retrained_reward_models": []}, f"{RETRAINED}['adversarial']; found []"),
-    "not among reward models": ({"run.reward_models": ["base"]}, f"{RETRAINED}[]; found ['adversarial']"),
+    "not among retrained": (
+        {"run.retrained_reward_models": []},
+        f"{LISTS}['base', 'no_adversarial', 'oracle']; found ['base', 'no_adversarial', 'adversarial', 'oracle']",
+    ),
+    "not among reward models": (
+        {"run.reward_models": ["base"]}, f"{LISTS}['base', 'no_adversarial', 'adversarial', 'oracle']; found ['base']",
+    ),
     "reward model without section": (
-        {"run.reward_models": ["base", "wgan"], "run.retrained_reward_models": ["wgan"]}, "reward.wgan: no such section",
+        {"run.reward_models": ["base", "wgan", "no_adversarial", "oracle"], "run.retrained_reward_models": ["wgan"]},
+        "reward.wgan: no such section",
+    ),
+    "fixed that is retrained": (
+        {"run.fixed_reward_models": ["base", "adversarial"]}, "run: fixed_reward_models can have base and no_adversarial; found adv",
+    ),
+    "gold by another name": ({"run.gold_reward_models": ["gold"]}, "run: gold_reward_models can have oracle; found gold"),
+    "retrained that is fixed": (
+        {"run.retrained_reward_models": ["no_adversarial"]}, "run: retrained_reward_models: no_adversarial is trained once, or not at all",
+    ),
+    "too few further pairs": (
+        {"prepare.num_further_pairs": 1}, "prepare.num_further_pairs: 1, expected ",
+    ),
+    "seed to judge that is none": ({"judge.seeds": [0, 77]}, "judge.seeds: no seed 77 in the run; known: 0, 1, "),
+    "seed of the game that is none": ({"game.seeds": [77]}, "game.seeds: no seed 77 in the run; known: 0, 1, "),
+    "alpha 0 by another name": (
+        {"reward.adversarial.adversarial_weight": 0.0}, "reward.adversarial.adversarial_weight: 0, expected more: without the game it is ",
     ),
     "chain of rounds broken": ({"run.later_rounds.1.previous": "r1"}, ROUNDS + "{id: r3, previous: r1} where {id: r3, previous: r2} must"),
     "a round twice": (
@@ -114,7 +135,10 @@ WRONG = {
     "judge that is none": ({"judge.provider.source": "gpt"}, "judge.provider.source: found 'gpt', expected one of 'gold', 'server', "),
     "key of a judge": ({"judge.provider.nois": 0.1}, "judge.provider.nois: unknown key; did you mean noise?"),
     "human pairs that are none": ({"judge.human_pairs": ["pairs"]}, "judge.human_pairs.0: found 'pairs'; "),
-    "heads that do not divide": ({"base_model.num_heads": 3}, "base_model: hidden_size 128 must be a multiple of twice num_heads 3"),
+    "looks that descend": ({"claims.looks": [12, 6]}, "claims: looks must ascend; found [12, 6]"),
+    "look before a verdict": ({"claims.looks": [3, 6]}, "claims: looks start at 3 seeds, expected min_seeds (5) or more"),
+    "effect of nothing": ({"claims.smallest_effect": 0.0}, "claims.smallest_effect: found 0.0; input should be greater than 0"),
+    "heads that do not divide": ({"base_model.num_heads": 5}, "base_model: hidden_size 96 must be a multiple of twice num_heads 5"),
 }  # fmt: skip
 
 
@@ -156,7 +180,7 @@ def test_nothing_to_compare_is_an_error(load, key):
 
 
 def test_base_must_be_compared(load):
-    assert message_of(load, {"run.reward_models": ["adversarial"]}).startswith("run: reward_models must contain base")
+    assert message_of(load, {"run.fixed_reward_models": []}).startswith("run: fixed_reward_models must contain base")
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
@@ -174,7 +198,7 @@ def test_file_that_is_not_utf8(tmp_path):
 @pytest.mark.parametrize(("text", "found"), [("", "nothing"), ("# only a comment", "nothing"), ("- run", "a list"), ("run", "a str")])
 def test_file_that_is_no_mapping(tmp_path, text, found):
     (tmp_path / "params.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=rf"params.yaml: found {found}, expected a mapping of the sections profile, .*, compare$"):
+    with pytest.raises(ConfigError, match=rf"params.yaml: found {found}, expected a mapping of the sections profile, .*, claims$"):
         load_params(tmp_path / "params.yaml")
 
 
@@ -192,8 +216,10 @@ def test_sections_of_reward_that_nothing_uses(load, params):
     adversarial = params.reward["adversarial"]
     assert load({"reward.ablation": adversarial}).retrained_reward("ablation").human_weight == adversarial["human_weight"]
     message = message_of(load, {"reward.adversarail": params.reward["base"]})
-    assert message.startswith("reward.adversarail: nothing uses this section; did you mean adversarial? known: base, all, adversarial, or")
-    assert "reward.adversarail.seed: unknown key" in message
+    assert message.startswith(
+        "reward.adversarail: nothing uses this section; did you mean adversarial or no_adversarial? known: base, all, no_adv"
+    )
+    assert "reward.adversarail.human_weight: missing key" in message
 
 
 @pytest.mark.parametrize(
@@ -228,7 +254,12 @@ def test_sections_of_methods_that_the_run_leaves_out(load, params):
 
 def test_gold_judges_only_where_it_is_known(load, root, params):
     small = yaml.safe_load((root / "profiles/small/params.yaml").read_text(encoding="utf-8"))
-    without_gold = {"prepare": small["prepare"], "base_model": small["base_model"]}
+    kinds = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "gold_reward_models": []}
+    without_gold = {"prepare": small["prepare"], "base_model": small["base_model"], **{f"run.{key}": value for key, value in kinds.items()}}
+    message = message_of(
+        load, without_gold | {"run.reward_models": [*kinds["reward_models"], "oracle"], "run.gold_reward_models": ["oracle"]}
+    )
+    assert message.startswith("run.gold_reward_models: ['oracle'], expected [] where gold is unknown")
     message = message_of(load, without_gold)
     assert message.startswith("judge.provider.source: gold judges the embedded corpus alone, prepare.source is hh; write server or vllm")
     assert not load({**without_gold, "judge.rounds": [], "judge.human_pairs": []}).judge.is_used

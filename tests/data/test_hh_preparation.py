@@ -25,11 +25,11 @@ from pipeline import prepare
 
 SUBSETS = ("helpful-base", "harmless-base")
 SIZES = {
-    "num_rm_prompts": 10, "num_lm_prompts": 12, "num_game_prompts": 6, "num_validation_prompts": 6,
+    "num_rm_prompts": 10, "num_lm_prompts": 12, "num_game_prompts": 6, "num_validation_prompts": 6, "num_further_pairs": 2,
     "num_test_pairs": 16, "num_test_prompts": 9,
 }  # fmt: skip
 EVERYTHING = {
-    "num_rm_prompts": 12, "num_lm_prompts": 15, "num_game_prompts": 11, "num_validation_prompts": 8,
+    "num_rm_prompts": 12, "num_lm_prompts": 15, "num_game_prompts": 11, "num_validation_prompts": 8, "num_further_pairs": 0,
     "num_test_pairs": 21, "num_test_prompts": 20,
 }  # fmt: skip
 
@@ -80,8 +80,8 @@ def test_every_pair_is_accounted_for(settings):
     """72 were read: dropped, beyond the size of their split, or in it."""
     _, report = prepare_hh(settings)
     dropped = sum(count for reasons in report["dropped"].values() for count in reasons.values())
-    kept = sum(report["num_records"][f"pairs_{name}"] for name in ("rm", "lm", "validation", "test"))
-    assert dropped + sum(report["num_beyond_size"].values()) + kept == 72 and kept == 10 + 12 + 6 + 16
+    kept = sum(report["num_records"][f"pairs_{name}"] for name in ("rm", "lm", "validation", "test", "further"))
+    assert dropped + sum(report["num_beyond_size"].values()) + kept == 72 and kept == 10 + 12 + 6 + 16 + 2
 
 
 def test_what_is_left_is_clean(settings):
@@ -127,7 +127,8 @@ def test_shares_of_the_splits():
 def test_sizes_and_columns(settings):
     files, report = prepare_hh(settings)
     sizes = {
-        "pairs_rm": 10, "pairs_lm": 12, "pairs_validation": 6, "pairs_test": 16, "golden_rm": 6, "golden_lm": 6, "prompts_lm": 6,
+        "pairs_rm": 10, "pairs_lm": 12, "pairs_validation": 6, "pairs_test": 16, "pairs_further": 2,
+        "golden_rm": 6, "golden_lm": 6, "prompts_lm": 6,
         "demonstrations": 10,
     }  # fmt: skip
     assert report["num_records"] == {name: len(rows) for name, rows in files.items()}
@@ -164,6 +165,16 @@ def test_too_few_pairs_name_the_key(settings, key, found):
     number = found.split(", ")[1].split()[0]
     with pytest.raises(DataError, match=rf"^prepare.{key}: {found} in .*; lower it to {number} or less$"):
         prepare_hh(settings.model_copy(update={**EVERYTHING, key: 99}))
+
+
+def test_further_pairs_are_new_ones_of_the_same_half(settings):
+    files, _ = prepare_hh(settings)
+    keys = [{(row["dialogue"], row["chosen"]) for row in files[f"pairs_{name}"]} for name in ("rm", "further")]
+    assert len(keys[1]) == 2 and not keys[0] & keys[1]
+    whole = {(row["dialogue"], row["chosen"]) for row in prepare_hh(settings.model_copy(update=EVERYTHING))[0]["pairs_rm"]}
+    assert keys[0] | keys[1] == whole
+    with pytest.raises(DataError, match=r"^prepare.num_further_pairs: 3 further pairs of half rm wanted, 2 found in .*; lower it to 2 or"):
+        prepare_hh(settings.model_copy(update={"num_further_pairs": 3}))
 
 
 def test_an_empty_split_asks_for_data(settings):

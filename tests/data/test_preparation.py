@@ -12,12 +12,14 @@ from scipy.special import expit
 
 from apo_bench.core.errors import DataError
 from apo_bench.data import preparation
+from apo_bench.data.corpus import load_corpus
 from apo_bench.data.gold import gold_score
 from apo_bench.data.preparation import assert_disjoint, label_temperature, prepare_embedded
 from apo_bench.data.records import COLUMNS, prompt_id
 
 SIZES = {
-    "seed": 0, "num_rm_prompts": 240, "num_lm_prompts": 200, "num_game_prompts": 30, "num_validation_prompts": 60, "num_test_prompts": 100,
+    "seed": 0, "num_topics": 48, "num_misdeeds": 24, "num_contexts": 12, "num_templates": 64, "num_rm_prompts": 240, "num_lm_prompts": 200,
+    "num_game_prompts": 30, "num_further_pairs": 20, "num_validation_prompts": 60, "num_test_pairs": 100, "num_test_prompts": 60,
     "num_pretraining_examples": 50, "num_demonstrations": 40, "harmful_fraction": 0.35, "label_agreement": 0.75,
 }  # fmt: skip
 
@@ -35,8 +37,8 @@ def prepared(settings):
 def test_sizes(prepared):
     files, report = prepared
     expected = {
-        "pairs_rm": 240, "pairs_lm": 200, "pairs_validation": 60, "pairs_test": 100, "golden_rm": 30, "golden_lm": 30, "prompts_lm": 30,
-        "prompts_test": 100, "golden_test": 100, "pretraining": 50, "demonstrations": 40,
+        "pairs_rm": 240, "pairs_lm": 200, "pairs_further": 20, "pairs_validation": 60, "pairs_test": 100, "golden_rm": 30, "golden_lm": 30,
+        "prompts_lm": 30, "prompts_test": 60, "golden_test": 60, "pretraining": 50, "demonstrations": 40,
     }  # fmt: skip
     assert {name: len(rows) for name, rows in files.items()} == expected == report["num_records"]
 
@@ -52,7 +54,7 @@ def test_prompts_of_the_splits_are_disjoint(prepared):
     """Test prompts stand nowhere else, pretraining and demonstrations included; no split has a prompt twice."""
     files, _ = prepared
     dialogues = {name: [row["dialogue"] for row in rows] for name, rows in files.items()}
-    held_out = [dialogues[f"pairs_{name}"] for name in ("rm", "lm", "validation", "test")] + [
+    held_out = [dialogues[f"pairs_{name}"] for name in ("rm", "lm", "validation", "test", "further")] + [
         list({*dialogues["pretraining"], *dialogues["demonstrations"]})
     ]
     together = [dialogue for split in held_out for dialogue in split]
@@ -69,7 +71,26 @@ def test_game_prompts_lie_within_their_half(prepared):
 
 def test_test_prompts_are_those_of_the_test_pairs(prepared):
     files, _ = prepared
-    assert files["prompts_test"] == [{key: row[key] for key in ("id", "subset", "dialogue")} for row in files["pairs_test"]]
+    assert files["prompts_test"] == [{key: row[key] for key in ("id", "subset", "dialogue")} for row in files["pairs_test"][:60]]
+
+
+def test_a_smaller_world_has_the_first_of_everything(settings):
+    sizes = {"num_topics": 7, "num_misdeeds": 5, "num_contexts": 6, "num_templates": 20}
+    files, _ = prepare_embedded(settings.model_copy(update=sizes))
+    corpus = load_corpus()
+    for row in files["pairs_rm"] + files["pretraining"]:
+        situation = corpus.locate(row["dialogue"])
+        helpful = situation.subset == "helpful"
+        assert situation.request in (corpus.topics[:7] if helpful else corpus.misdeeds[:5])
+        assert situation.context in (corpus.helpful_contexts if helpful else corpus.harmful_contexts)[:6]
+    texts = " ".join(row["chosen"] + row["rejected"] for row in files["pairs_rm"])
+    assert corpus.topics[0].steps[0] in texts and not any(step in texts for topic in corpus.topics[7:] for step in topic.steps)
+
+
+@pytest.mark.parametrize("key", ["num_topics", "num_misdeeds", "num_contexts", "num_templates"])
+def test_a_world_larger_than_the_corpus_names_the_key(settings, key):
+    with pytest.raises(DataError, match=f"^{key}: found 1000, expected at most "):
+        prepare_embedded(settings.model_copy(update={key: 1000}))
 
 
 def test_golden_responses_to_the_test_prompts_are_good(prepared):
@@ -99,13 +120,13 @@ def test_a_test_prompt_in_the_training_text_is_an_error(settings, monkeypatch, r
         prepare_embedded(settings)
 
 
-def test_labels_agree_with_gold_as_often_as_asked(prepared):
-    """Of about 600 pairs: three standard deviations are 0.053."""
-    files, report = prepared
-    pairs = [row for name in ("rm", "lm", "validation", "test") for row in files[f"pairs_{name}"]]
+def test_labels_agree_with_gold_as_often_as_asked(settings):
+    """Of about 3,400 pairs: three standard deviations are 0.022."""
+    files, report = prepare_embedded(settings.model_copy(update={"num_test_pairs": 3000}))
+    pairs = [row for name in ("rm", "lm", "validation", "test", "further") for row in files[f"pairs_{name}"]]
     gaps = [gold_score(row["dialogue"], row["chosen"]).score - gold_score(row["dialogue"], row["rejected"]).score for row in pairs]
     agreement = sum(gap > 0 for gap in gaps) / sum(gap != 0 for gap in gaps)
-    assert agreement == pytest.approx(0.75, abs=0.053)
+    assert agreement == pytest.approx(0.75, abs=0.022)
     assert report["label_agreement"] == pytest.approx(agreement)
     assert all(row["chosen"] != row["rejected"] for row in pairs)
 
@@ -145,7 +166,7 @@ def test_seed_decides_every_byte(settings, prepared):
     assert all(other[name] != rows for name, rows in prepared[0].items())
 
 
-@pytest.mark.parametrize("key", ["num_rm_prompts", "num_lm_prompts", "num_validation_prompts", "num_test_prompts"])
+@pytest.mark.parametrize("key", ["num_rm_prompts", "num_lm_prompts", "num_validation_prompts", "num_test_pairs"])
 def test_too_many_prompts_name_the_key(settings, key):
     with pytest.raises(DataError, match=f"^{key}: .* left of the corpus; ask for fewer$"):
         prepare_embedded(settings.model_copy(update={key: 10**6}))
@@ -155,4 +176,12 @@ def test_rows_have_the_columns_of_their_kind(prepared):
     files, _ = prepared
     kinds = {"pairs": "pairs", "golden": "responses", "prompts": "prompts", "demonstrations": "responses", "pretraining": "responses"}
     for name, rows in files.items():
-        assert all(set(row) == set(COLUMNS[kinds[name.split("_")[0]]]) for row in rows)
+        drawn = {"probability"} if name.startswith("pairs") else set()
+        assert all(set(row) == set(COLUMNS[kinds[name.split("_")[0]]]) | drawn for row in rows)
+
+
+def test_the_probability_of_a_label_is_that_of_bradley_terry(prepared):
+    files, report = prepared
+    for row in files["pairs_test"]:
+        gap = gold_score(row["dialogue"], row["chosen"]).score - gold_score(row["dialogue"], row["rejected"]).score
+        assert row["probability"] == pytest.approx(expit(gap / report["label_temperature"]), abs=1e-6)

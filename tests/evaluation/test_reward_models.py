@@ -57,11 +57,43 @@ def test_pairs_with_gold(give, tokenizer, compute, known):
     """The human's order is kept on pairs 1, 2 and 4; of the three pairs that gold orders, gold's is kept on the first alone."""
     give([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
     metrics, margins = evaluate_on_pairs(None, tokenizer, pairs(known), 128, compute, has_gold=True)
-    assert [row["margin"] for row in margins] == [1.0, 1.0, -1.0, 1.0] and set(margins[0]) == {"id", "subset", "margin"}
+    assert [row["margin"] for row in margins] == [1.0, 1.0, -1.0, 1.0] and set(margins[0]) == {"id", "subset", "margin", "correct"}
+    assert [row["correct"] for row in margins] == [1.0, 1.0, 0.0, 1.0]
     assert set(metrics) == {*ON_PAIRS, "gold_accuracy"}
     assert (metrics["human_accuracy_helpful"], metrics["human_accuracy_harmless"]) == (pytest.approx(1 / 2), 1.0)
     assert (metrics["human_accuracy"], metrics["gold_accuracy"]) == (pytest.approx(3 / 4), pytest.approx(1 / 3))
     assert metrics["human_accuracy_standard_error"] == pytest.approx((3 / 4 * 1 / 4 / 4) ** 0.5)
+
+
+def test_pairs_whose_labels_have_probabilities(give, tokenizer, compute, known):
+    """Nine of ten annotators prefer the first pair's chosen response, two of ten the second's, and so on; the last rewards tie.
+
+    Correct: 0.9, 0.2, 1 - 0.6 and 1/2, mean 0.5. Deviations 0.4, -0.3, -0.1, 0: variance 0.26 / 4, of the mean 0.26 / 16.
+    Margins are +-1 or 0, so confidences s = sigmoid(1) and 1/2, in both orders. In the bin of s the three orders are correct in 0.9, 0.2
+    and 0.4, 0.5 on average; the bin of 1 - s is its mirror, and that of the tie has no gap. ECE: 6/8 of s - 0.5.
+    """
+    give([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    rows = [row | {"probability": probability} for row, probability in zip(pairs(known), (0.9, 0.2, 0.6, 0.7), strict=True)]
+    metrics, margins = evaluate_on_pairs(None, tokenizer, rows, 128, compute, has_gold=True)
+    assert [row["correct"] for row in margins] == pytest.approx([0.9, 0.2, 0.4, 0.5])
+    expected = {
+        "human_accuracy": 0.5, "human_accuracy_helpful": 0.65, "human_accuracy_harmless": 0.35, "ece": 6 / 8 * (1 / (1 + np.exp(-1)) - 0.5),
+        "human_accuracy_standard_error": (0.26 / 16) ** 0.5,
+    }  # fmt: skip
+    assert {key: metrics[key] for key in expected} == pytest.approx(expected)
+
+
+def test_expected_accuracy_is_the_mean_over_draws_of_labels_with_less_noise(give, tokenizer, compute, known):
+    """4,000 pairs, 60 draws of their labels: the mean accuracy is the expected one, and that of a single draw is off by more than it."""
+    rng = np.random.default_rng(0)
+    probabilities, rewards = rng.uniform(0.05, 0.95, 4000), rng.normal(size=(4000, 2))
+    rows = [pairs(known)[0] | {"probability": probability} for probability in probabilities]
+    give(rewards)
+    metrics, _ = evaluate_on_pairs(None, tokenizer, rows, 128, compute, has_gold=False)
+    agree = np.where(rewards[:, 0] > rewards[:, 1], probabilities, 1 - probabilities)
+    drawn = (rng.random((60, 4000)) < agree).mean(axis=1)
+    assert metrics["human_accuracy"] == pytest.approx(drawn.mean(), abs=4 * drawn.std() / 60**0.5)
+    assert metrics["human_accuracy_standard_error"] < 0.6 * (0.25 / 4000) ** 0.5
 
 
 def test_pairs_without_gold(give, tokenizer, compute, dialogues):

@@ -43,6 +43,14 @@ def test_calibration_of_one_pair_by_hand():
     assert compute_metric("calibration_error", [math.log(4)], [0.0]) == pytest.approx({"ece": 0.2, "ace": 0.2, "mce": 0.2})
 
 
+def test_calibration_against_probabilities_by_hand():
+    """Margins log 4 and log 4, preferred with probability 0.9 and 0.3: 0.8 against 0.6 in one bin, 0.2 against 0.4 in its mirror."""
+    found = compute_metric("calibration_error", [math.log(4)] * 2, [0.0] * 2, probabilities=[0.9, 0.3])
+    assert found == pytest.approx({"ece": 0.2, "ace": 0.2, "mce": 0.2})
+    certain = compute_metric("calibration_error", [1.0, 0.0], [0.0, 2.0], probabilities=[1.0, 1.0])
+    assert certain == compute_metric("calibration_error", [1.0, 0.0], [0.0, 2.0])
+
+
 def test_calibration_of_extreme_margins_is_finite():
     assert compute_metric("calibration_error", [1e4, -1e4], [0.0, 0.0]) == pytest.approx({"ece": 0.5, "ace": 0.5, "mce": 0.5})
 

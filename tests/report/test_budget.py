@@ -8,8 +8,8 @@ from claimed import claimed
 from lock_file import LockFile
 
 from apo_bench.budget import policy_models, read_budgets
-from apo_bench.comparability import Arm
 from apo_bench.comparison.results import METRICS, Comparison, Policy
+from apo_bench.core.layout import Arm
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report.budget import budget_markdown, budget_view, flop_unit
 from apo_bench.report.charts import charts
@@ -18,23 +18,31 @@ from apo_bench.report.pareto import Point, pareto_chart, pareto_front
 from apo_bench.report.times import render_times, times_summary
 from apo_bench.tracking.lock import Lock
 
-ARMS = [Arm("dpo-base-s0", "dpo", "base", 0), Arm("dpo-adversarial-s0", "dpo", "adversarial", 0)]
-SCORES = {"sft": 0.0, "golden": 1.5, "human": 0.2, "dpo-base-s0": 1.0, "dpo-adversarial-s0": 2.0}
+ARMS = [Arm("dpo", "base", 0), Arm("dpo", "adversarial", 0)]
+REFERENCES = ["sft", "golden", "human", "best_of_n"]
+SCORES = {"sft": 0.0, "golden": 1.5, "human": 0.2, "best_of_n": 5.0, "dpo-base": 1.0, "dpo-adversarial": 2.0}
 
 
 @pytest.fixture
-def budgets(tmp_path):
+def run(params):
+    """One method, both reward models, two rounds, one replicate."""
+    kinds = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "gold_reward_models": []}
+    return params.run.model_copy(update={"methods": ["dpo"], "later_rounds": params.run.later_rounds[:1], "seeds": [0], **kinds})
+
+
+@pytest.fixture
+def budgets(tmp_path, run):
     """One method with both reward models, with seconds."""
     lock_file = LockFile(tmp_path, Path("out/results"))
     lock_file.start()
     for arm in ARMS:
         lock_file.arm(arm.method, arm.reward_model)
-    models = policy_models(Path("out/models"), [arm.name for arm in ARMS], ["sft", "golden", "human"], ["r1", "r2"], "r0")
+    models = policy_models(Path("out/models"), run, REFERENCES)
     return read_budgets(Lock(lock_file.save()), models, with_seconds=True)
 
 
 @pytest.fixture(params=["gold", "reward_all"])
-def comparison(request, budgets, params):
+def comparison(request, budgets, params, run):
     """Policies with the scores of SCORES, twice as much after r2, by gold or where it is unknown by RM_all."""
     names = ("reward_all", "kl_to_sft") + (("gold",) if request.param == "gold" else ())
     rows = [
@@ -43,20 +51,29 @@ def comparison(request, budgets, params):
 
     def policy(name, rounds, *arm):
         values = {round_id: number * SCORES[name] for number, round_id in enumerate(rounds, start=1)}
-        return Policy(
-            name, dict.fromkeys(rounds, rows), {r: dict.fromkeys(names, Estimate(v, v - 1, v + 1, 0.5)) for r, v in values.items()}, *arm
-        )
+        estimates = {r: dict.fromkeys(names, Estimate(v, v - 1, v + 1, 0.5)) for r, v in values.items()}
+        start = {"r0": dict.fromkeys(names, Estimate(0.0, -1.0, 1.0, 0.5))} if arm else {}
+        return Policy(name, dict.fromkeys(rounds, rows), estimates, start | estimates, (f"{name}-s0",), *arm)
 
-    references = {name: policy(name, ["r0"]) for name in ("sft", "golden", "human")}
-    arms = {arm.name: policy(arm.name, ["r1", "r2"], arm.method, arm.reward_model, arm.seed) for arm in ARMS}
+    references = {name: policy(name, ["r0"]) for name in REFERENCES}
+    arms = {arm.group: policy(arm.group, ["r1", "r2"], arm.method, arm.reward_model) for arm in ARMS}
     on_pairs = dict.fromkeys(("human_accuracy", "human_accuracy_standard_error", "ece", "ace", "mce", "golden_accuracy"), 0.5)
     metrics = [metric for metric in METRICS if metric.name in names]
     return Comparison(
-        *("tiny", 0.95, ["r1", "r2"], metrics, {"helpful": 1}, params.prepare, {}, references | arms, {"base": on_pairs, "all": on_pairs}),
-        reward_models={arm.name: dict.fromkeys(("r1", "r2"), on_pairs) for arm in ARMS},
+        profile="tiny",
+        confidence=0.95,
+        run=run,
+        metrics=metrics,
+        num_prompts={"helpful": 1},
+        num_path_prompts=1,
+        data=params.prepare,
+        sizes={},
+        policies=references | arms,
+        replicates={},
+        fixed_reward_models={"base": on_pairs, "all": on_pairs},
+        reward_models={arm.group: dict.fromkeys(("r1", "r2"), on_pairs) for arm in ARMS},
         differences={},
         verdicts=claimed(params),
-        over_seeds=[],
         budgets=budgets,
     )
 
@@ -82,7 +99,7 @@ def test_table_has_the_counts_of_each_policy_and_says_what_is_shared(comparison)
     assert rows["DPO base"][:5] == ["16", "16", "80", "340", "1,210"]
     assert rows["SFT"] == ["0", "0", "0", "0", "1,100", "0.066", "100"]
     assert view["heads"][-2:] == ["Compute, MFLOP", "Shared, %"]
-    assert ("sft", 5) in [(name, users) for name, users, _ in view["shared"]]
+    assert ("sft@0", 5) in [(name, users) for name, users, _ in view["shared"]]
     assert "| DPO base | 16 | 16 | 80 | 340 | 1,210 |" in budget_markdown(comparison)
 
 
@@ -97,8 +114,8 @@ def test_units_of_compute_fit_the_largest():
 
 
 def test_page_of_seconds_shows_policies_and_stages(budgets, params):
-    page = render_times(budgets, ARMS, params)
-    assert '<th scope="row">DPO base</th><td>18.0</td><td>9.0</td><td>0.0</td>' in page
+    page = render_times(budgets, params)
+    assert '<th scope="row">dpo-base-s0</th><td>18.0</td><td>9.0</td><td>0.0</td>' in page
     assert '<th scope="row">sample_lm@first-r1</th><td>2</td><td>2.0</td><td>1.0</td>' in page
     assert 'src="' not in page and "<script" not in page and 'href="' not in page
     seconds = times_summary(budgets)["dpo-base-s0"]["r2"]

@@ -8,7 +8,7 @@ import pytest
 from claimed import claimed
 from games import played
 
-from apo_bench.comparison.results import METRICS, NEEDS_GOLD, Comparison, Difference, Policy, SeedMeans
+from apo_bench.comparison.results import METRICS, NEEDS_GOLD, Compared, Comparison, Difference, Policy
 from apo_bench.core.data_sections import HHData
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
@@ -18,13 +18,14 @@ from apo_bench.report.game_charts import game_charts
 from apo_bench.report.glossary import GOLD_UNKNOWN, GOLDEN_RESPONSES, POLICY_METRICS, REWARD_MODEL_METRICS
 from apo_bench.report.page import render_page
 
+REFERENCES = ("sft", "golden", "human", "best_of_n")
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 HOSTILE = '<script>alert(1)</script><img src=http://evil.example/x.png> & "quoted"'
 ON_PAIRS = dict.fromkeys(REWARD_MODEL_METRICS, 0.5) | {"human_accuracy_standard_error": 0.02}
 HH = {
     **{"source": "hh", "folder": "hh", "seed": 0, "subsets": ["helpful-base", "harmless-base"], "validation_fraction": 0.1},
     **{"num_rm_prompts": 2, "num_lm_prompts": 2, "num_game_prompts": 1, "num_validation_prompts": 1},
-    **{"num_test_pairs": 6, "num_test_prompts": 6},
+    **{"num_test_pairs": 6, "num_test_prompts": 6, "num_further_pairs": 0},
     "hub": {"name": "Anthropic/hh-rlhf", "revision": "0" * 40},
     "golden": {"source": "chosen"},
 }
@@ -35,7 +36,8 @@ def policy(name, rounds, estimates, *arm, response="Yes.", scores):
         {"id": str(n), "subset": subset, "dialogue": f"\n\nHuman: Q{n} <b>?\n\nAssistant:", "response": response, **scores}
         for n, subset in enumerate(["helpful", "harmless"] * 3)
     ]
-    return Policy(name, dict.fromkeys(rounds, rows), {r: estimates(float(n)) for n, r in enumerate(rounds)}, *arm)
+    found = {r: estimates(float(n)) for n, r in enumerate(rounds)}
+    return Policy(name, dict.fromkeys(rounds, rows), found, ({"r0": estimates(0.0)} if arm else {}) | found, (f"{name}-s0",), *arm)
 
 
 def judged(arms, rounds):
@@ -58,7 +60,7 @@ def judged(arms, rounds):
 def game(params, arms, rounds, has_gold):
     """The games of all arms; without gold there is no judge either, and nothing says which response is better."""
     against = "gold" if has_gold else ""
-    names = ["sft", "golden", "human"] if has_gold else []
+    names = [f"{name}-s0" for name in REFERENCES] if has_gold else []
     standing = {"is_pareto": True, "share": 0.5, "standing": "undecided"}
     frontier = {name: {"r0": standing} for name in names}
     frontier |= {f"{m}-{k}-s0": dict.fromkeys(rounds, standing) for m, k, s in arms if has_gold}
@@ -77,26 +79,32 @@ def comparison(request, params):
     def estimates(value):
         return {metric.name: Estimate(value, value - 0.5, value + 0.5, 0.25) for metric in metrics}
 
+    def compared(value, says=None):
+        verdicts = {metric.name: says if metric.better else None for metric in metrics}
+        return {name: Compared(**vars(estimate), verdict=verdicts[name]) for name, estimate in estimates(value).items()}
+
+    kinds = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "gold_reward_models": []}
+    run = params.run.model_copy(update={"methods": ["rjs", "dpo"], "later_rounds": params.run.later_rounds[:1], "seeds": [0], **kinds})
+    policies = {name: policy(name, ["r0"], estimates, response=HOSTILE, scores=scores) for name in REFERENCES}
+    policies |= {f"{m}-{k}": policy(f"{m}-{k}", rounds, estimates, m, k, scores=scores) for m, k, s in arms}
     return Comparison(
         profile="tiny",
         confidence=0.95,
-        rounds=rounds,
+        run=run,
         metrics=metrics,
         num_prompts={"helpful": 3, "harmless": 3},
+        num_path_prompts=6,
         data=params.prepare if request.param else HHData.model_validate(HH),
         sizes={"pairs_rm": 10},
-        policies={
-            **{name: policy(name, ["r0"], estimates, response=HOSTILE, scores=scores) for name in ("sft", "golden", "human")},
-            **{f"{m}-{k}-s0": policy(f"{m}-{k}-s0", rounds, estimates, m, k, s, scores=scores) for m, k, s in arms},
-        },
+        policies=policies,
+        replicates={f"{name}-s0": replace(found, name=f"{name}-s0", seed=0) for name, found in policies.items()},
         fixed_reward_models={"base": {n: v for n, v in on_pairs.items() if n != "golden_accuracy"}, "all": on_pairs},
-        reward_models={f"{m}-{k}-s0": dict.fromkeys(rounds, on_pairs) for m, k, s in arms},
-        verdicts=claimed(params),
-        over_seeds=[],
+        reward_models={f"{m}-{k}": dict.fromkeys(rounds, on_pairs) for m, k, s in arms},
+        verdicts=claimed(params if request.param else params.model_copy(update={"prepare": HHData.model_validate(HH)})),
         judged=judged(arms, rounds) if request.param else None,
         game=game(params, arms, rounds, request.param),
         differences={
-            f"{m}-{k}-s0": Difference(f"{m}-{k}-s0", m, k, s, {"r1": estimates(0.25), "r2": estimates(1.0)})
+            f"{m}-{k}": Difference(f"{m}-{k}", m, k, {"r1": compared(0.25), "r2": compared(1.0, "adversarial better")})
             for m, k, s in arms
             if k != "base"
         },
@@ -174,7 +182,7 @@ def test_charts_and_tables_are_described(page, checked, comparison):
     of_game = 8 + 2 * (3 + 1 + 1) if comparison.has_gold else 8 + 2 * 2  # heat maps; then a panel a method and chart
     assert len(svgs) == of_game + (3 * 2 + 4 + 2 if comparison.has_gold else 2 + 3 + 1)  # the same, reward models, costs
     assert all('role="img" aria-label="' in element for element in svgs)
-    assert checked.tags.count("caption") == checked.tags.count("table") == (7 + 5 if comparison.judged else 4 + 3)  # with those of the game
+    assert checked.tags.count("caption") == checked.tags.count("table") == (9 + 5 if comparison.judged else 5 + 3)  # with those of the game
 
 
 def test_shows_what_the_judge_says_and_what_it_is_worth(page, comparison):
@@ -190,7 +198,7 @@ def test_without_human_pairs_the_audit_speaks_of_the_arms(comparison, params):
     if comparison.judged:
         changed = replace(comparison, judged=replace(comparison.judged, human={}))
         page = render_page(changed, params.compare, charts(changed), game_charts(changed))
-        assert "<b>DPO base:</b> It favours the first answer." in page and "Human pairs" not in page
+        assert "<b>DPO base, seed 0:</b> It favours the first answer." in page and "Human pairs" not in page
 
 
 def test_a_judge_that_changed_under_way_is_named(comparison, params):
@@ -237,21 +245,10 @@ def test_the_words_are_those_of_the_data(page, comparison):
     assert all(text in page for text in mine) and not any(text in page for text in others)
 
 
-def test_means_over_seeds_take_the_place_of_single_seeds_where_there_are_several(comparison, params):
-    values = {metric.name: Estimate(0.125, 0.0, 0.25, 0.1) for metric in comparison.metrics}
-    differences = {metric.name: Estimate(-0.75, -1.0, -0.5, 0.1) for metric in comparison.metrics}
-    means = [SeedMeans("dpo", "base", values, {}), SeedMeans("dpo", "adversarial", values, differences)]
-    changed = replace(comparison, over_seeds=means)
-    page = render_page(changed, params.compare, charts(changed), game_charts(changed))
-    findings = page[page.index('id="findings"') : page.index('id="claims"')]
-    assert "DPO adversarial − base" in findings and "−0.75" in findings and "base better" in findings and "RJS" not in findings
-    assert page.index("Means over seeds") < page.index("All policies")
-
-
 def test_a_policy_that_always_says_the_same_is_drawn(comparison, params):
     """All prompts score alike: rounding may then put the mean a hair outside its interval."""
     always = {metric.name: Estimate(0.3, 0.3 + 2e-16, 0.3 + 2e-16, 0.0) for metric in comparison.metrics}
-    sft = replace(comparison.policies["sft"], rounds={"r0": always})
+    sft = replace(comparison.policies["sft"], rounds={"r0": always}, path={"r0": always})
     changed = replace(comparison, policies=comparison.policies | {"sft": sft})
     assert render_page(changed, params.compare, charts(changed), game_charts(changed))
 

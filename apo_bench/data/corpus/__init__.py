@@ -1,6 +1,6 @@
 """The hand-written content of the embedded corpus: topics, harmful requests, personal contexts and stock sentences."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,22 @@ class Corpus:
     compliances: tuple[str, ...]
     vague: tuple[str, ...]
     rude: tuple[str, ...]
+
+    def first(self, num_topics: int, num_misdeeds: int, num_contexts: int, num_templates: int) -> "Corpus":
+        """A smaller world: the first requests, circumstances of each kind and templates; all stock sentences.
+
+        Raises:
+            DataError: the corpus has fewer.
+        """
+        wanted = {
+            "topics": num_topics, "misdeeds": num_misdeeds, "helpful_contexts": num_contexts, "harmful_contexts": num_contexts,
+            "templates": num_templates,
+        }  # fmt: skip
+        for name, number in wanted.items():
+            if number > (there := len(getattr(self, name))):
+                key = "num_contexts" if name.endswith("contexts") else f"num_{name}"
+                raise DataError(f"{key}: found {number}, expected at most {there}, as many {name.replace('_', ' ')} as the corpus has")
+        return replace(self, **{name: getattr(self, name)[:number] for name, number in wanted.items()})
 
     def locate(self, dialogue: str) -> Situation:
         """The situation of a dialogue, found by the request and the circumstance in its last human turn.

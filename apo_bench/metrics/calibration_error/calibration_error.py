@@ -12,7 +12,10 @@ _DESCRIPTION = (
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION)
 class CalibrationError(evaluate.Metric):
-    """`compute(predictions=rewards of the preferred, references=rewards of the others, num_bins=10)`: ECE, ACE, MCE in 0..1.
+    """`compute(predictions=rewards of the preferred, references=rewards of the others, probabilities=None, num_bins=10)`: ECE, ACE, MCE
+    in 0..1.
+
+    `probabilities` says, where it is known, how probable it was that each preferred response would be preferred; else they are 1.
 
     A bin's gap is |mean probability - share preferred|. ECE weighs gaps by the bin's count (Naeini et al. 2015), ACE is their plain mean
     over non-empty bins (Neumann et al. 2018), MCE their maximum.
@@ -25,15 +28,18 @@ class CalibrationError(evaluate.Metric):
             features=datasets.Features({"predictions": datasets.Value("float64"), "references": datasets.Value("float64")}),
         )
 
-    def _compute(self, predictions: list[float], references: list[float], num_bins: int = 10) -> dict[str, float]:
+    def _compute(
+        self, predictions: list[float], references: list[float], probabilities: list[float] | None = None, num_bins: int = 10
+    ) -> dict[str, float]:
         margins = np.asarray(predictions) - np.asarray(references)
         both_orders = np.concatenate([margins, -margins])
         probability = np.where(both_orders >= 0, 1.0, np.exp(-np.abs(both_orders))) / (1.0 + np.exp(-np.abs(both_orders)))
-        is_preferred = np.repeat([1.0, 0.0], len(margins))
+        labels = np.ones(len(margins)) if probabilities is None else np.asarray(probabilities)
+        preferred = np.concatenate([labels, 1 - labels])
         bins = np.minimum((probability * num_bins).astype(int), num_bins - 1)
         counts = np.bincount(bins, minlength=num_bins)
         filled = counts > 0
-        sums = np.bincount(bins, weights=probability - is_preferred, minlength=num_bins)
+        sums = np.bincount(bins, weights=probability - preferred, minlength=num_bins)
         gaps = np.abs(sums[filled] / counts[filled])
         return {
             "ece": float(np.sum(gaps * counts[filled]) / counts.sum()),

@@ -1,0 +1,41 @@
+"""The best of n: SFT's samples to the test prompts, of which RM_base picks one. What a choice is worth that trains nothing."""
+
+from pathlib import Path
+
+from apo_bench.core.config import PARAMS, load_params
+from apo_bench.core.seeds import derive_seed, use_threads
+from apo_bench.data.records import read_records
+from apo_bench.engines.sampling import Samples, sample_responses
+from apo_bench.evaluation.policies import evaluate_policy, write_evaluation
+from apo_bench.models.language_model import load_language_model
+from apo_bench.models.reward_model import all_rewards, load_reward_model
+from apo_bench.models.tokenizer import encode_records, load_tokenizer
+
+
+def main(policy: Path, reward_model: Path, reward_all: Path, data: Path, seed: int, results: Path) -> tuple[str, Path]:
+    """Samples from POLICY as for training, keeps what REWARD_MODEL scores best, and evaluates it; writes a row a prompt to RESULTS."""
+    params = load_params(PARAMS)
+    use_threads(params.compute.num_threads)
+    compute, max_length = params.compute, params.sft.max_length
+    tokenizer, prompts = load_tokenizer(policy), read_records(data / "prompts_test.jsonl", "prompts")
+    groups = sample_responses(
+        policy,
+        tokenizer,
+        [row["dialogue"] for row in prompts],
+        params.sampling.train,
+        compute,
+        params.engines,
+        derive_seed(seed, "best_of_n"),
+        "samples to choose from",
+    )
+    responses, finished = [group.responses for group in groups], [group.finished for group in groups]
+    encoded = encode_records(tokenizer, prompts, responses, max_length, compute.max_prompt_length, finished)
+    flat = [sequence for group in encoded for sequence in group]
+    rewards_PN = all_rewards(load_reward_model(reward_model, compute), flat, tokenizer.pad_token_id, "choose").view(len(prompts), -1)
+    best = [
+        Samples([group.responses[choice]], [group.finished[choice]], group.prompt_length, [group.lengths[choice]])
+        for group, choice in zip(groups, rewards_PN.argmax(dim=1).tolist(), strict=True)
+    ]
+    sft = load_language_model(policy, compute)
+    rows = evaluate_policy(sft, sft, load_reward_model(reward_all, compute), tokenizer, prompts, best, compute, max_length, params.has_gold)
+    return write_evaluation(rows, results), results
