@@ -8,8 +8,8 @@ from transformers import AutoModelForCausalLM, BloomConfig, CohereConfig, GPT2Co
 
 from apo_bench.core.errors import ModelError
 from apo_bench.core.sections import PretrainedModel, Sampling
+from apo_bench.engines.admission import admit
 from apo_bench.engines.sampling import sample_responses
-from apo_bench.models.admission import admit
 from apo_bench.models.language_model import load_language_model, save_model
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.reward_model import all_rewards, new_reward_model
