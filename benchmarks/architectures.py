@@ -27,8 +27,8 @@ from apo_bench.core.config import load_params
 from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.sections import PretrainedModel, Sampling
 from apo_bench.data.corpus import load_corpus
+from apo_bench.engines.admission import admit
 from apo_bench.engines.in_process import generate
-from apo_bench.models.admission import admit
 from apo_bench.models.language_model import all_response_logps, load_language_model
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.reward_model import all_rewards, new_reward_model

@@ -11,8 +11,8 @@ from apo_bench.core.results import write_training
 from apo_bench.core.sections import PretrainedModel, ScratchModel
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import parse_dialogue, read_records
+from apo_bench.engines.admission import admit
 from apo_bench.engines.training import Engine, training_engine
-from apo_bench.models.admission import admit
 from apo_bench.models.language_model import new_llama, ready, save_model
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.tokenizer import train_tokenizer

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from apo_bench.core.config import PARAMS, load_params
-from apo_bench.core.errors import ApoBenchError
+from apo_bench.core.errors import ApoBenchError, is_out_of_memory
 from apo_bench.core.results import RECORDED
-from apo_bench.engines.memory import is_out_of_memory, memory_error
+from apo_bench.engines.memory import memory_error
 from apo_bench.engines.record import Stopwatch, leave_record
 from pipeline.ranks import is_rank, launched, run_rank
 

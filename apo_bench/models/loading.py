@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from apo_bench.core.errors import ApoBenchError, ModelError
-from apo_bench.engines.memory import is_out_of_memory
+from apo_bench.core.errors import ApoBenchError, ModelError, is_out_of_memory
 
 POINTER = b"version https://git-lfs"
 """How a file begins that git-lfs left in the place of the real one."""

@@ -15,8 +15,8 @@ from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.judge_sections import GoldJudge, ServerJudge, VllmJudge
 from apo_bench.core.sections import PretrainedModel
 from apo_bench.data.hh import conversation
+from apo_bench.engines.admission import admit
 from apo_bench.engines.vllm import check_installed
-from apo_bench.models.admission import admit
 from apo_bench.models.language_model import new_llama
 from apo_bench.models.precision import check_device, is_bfloat16_fast
 from apo_bench.models.pretrained import load_pretrained

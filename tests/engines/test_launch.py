@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from apo_bench.core.errors import EngineError
+from apo_bench.core.errors import EngineError, is_out_of_memory
 from apo_bench.engines.hosts import REMOTE_SHELL_VARIABLE, Host
 from apo_bench.engines.launch import PORT_VARIABLE, describe, launch
-from apo_bench.engines.memory import is_out_of_memory, memory_error
+from apo_bench.engines.memory import memory_error
 from apo_bench.engines.node import _describe
 
 HOSTS = ["node-a", "node-b"]

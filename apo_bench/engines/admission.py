@@ -18,12 +18,11 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 from apo_bench.core.config import Params
-from apo_bench.core.errors import ApoBenchError, ModelError
+from apo_bench.core.errors import ApoBenchError, ModelError, is_out_of_memory
 from apo_bench.core.sections import Sampling
 from apo_bench.data.batching import pad
 from apo_bench.data.records import format_dialogue
 from apo_bench.engines.in_process import CACHE, KNOWN, cache_agrees, generate
-from apo_bench.engines.memory import is_out_of_memory
 from apo_bench.models.language_model import pairs_a_token, response_logps
 from apo_bench.models.precision import attention
 from apo_bench.models.reward_model import rewards
