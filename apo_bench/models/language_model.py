@@ -22,7 +22,7 @@ from apo_bench.core.sections import ScratchModel
 from apo_bench.data.batching import PACK, TokenBatch, inference_batches, pad
 from apo_bench.losses.sequence import sum_by_sequence, token_logps
 from apo_bench.models.packed_attention import PACKED, can_be_packed, sent
-from apo_bench.models.precision import attention, check_device, fuse_kernels, reduced_dtype
+from apo_bench.models.precision import attention, check_device, fuse_kernels, reduced_dtype, share_memory
 from apo_bench.models.tokenizer import TokenSequence
 
 TOKENS_A_BATCH = {"cpu": 2**13, "cuda": 2**16}
@@ -71,6 +71,7 @@ def ready(model: PreTrainedModel, compute: Compute) -> PreTrainedModel:
         ModelError: the device is not there, or the kernels are not installed.
     """
     check_device(compute)
+    share_memory(compute)
     model = cast(PreTrainedModel, cast(nn.Module, model).to(compute.device))
     if compute.device == "cuda" and reduced_dtype(compute) is torch.bfloat16:
         fuse_kernels(model)
