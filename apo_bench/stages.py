@@ -1,6 +1,8 @@
 """The stages of a profile: their graph, as DVC reads it from dvc.yaml, what each takes, and what this machine has for them."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +13,48 @@ from apo_bench.engines.devices import Need, need_of, sampling_engine, visible_de
 from apo_bench.engines.hosts import hosts
 from apo_bench.scheduling import Host
 
+WITHOUT_GIT = "clone the repository, or run `dvc config core.no_scm true` to do without git"
+
 
 def stage_index() -> Any:
     """DVC's index of the current folder's dvc.yaml alone: that of a whole repository has the thousands of stages of all its profiles.
 
     Raises:
-        ConfigError: dvc.yaml cannot be read.
+        ConfigError: DVC cannot open the repository or read the stages.
     """
-    from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.repo.index import Index
 
-    try:
+    with _told_in_a_line():
         repo = Repo(_wait_for_lock=True)  # while another process hashes or writes dvc.lock
         return Index.from_file(repo, str(Path("dvc.yaml").absolute()))
-    except DvcException as error:
-        raise ConfigError(f"dvc.yaml: {error}; run from the folder of a profile") from error
 
 
 def stage_graph(index: Any) -> tuple[list[str], dict[str, set[str]]]:
-    """The stages of a `stage_index` in an order that respects their dependencies, and the parents of each."""
+    """The stages of a `stage_index` in an order that respects their dependencies, and the parents of each.
+
+    Raises:
+        ConfigError: they are no graph, as two have the same output or each waits for the other.
+    """
     import networkx
 
-    graph = index.graph
+    with _told_in_a_line():
+        graph = index.graph
     from_first = reversed(list(networkx.lexicographical_topological_sort(graph, key=lambda stage: stage.addressing)))
     parents = {stage.addressing: {parent.addressing for parent in graph.successors(stage)} for stage in graph}
     return [stage.addressing for stage in from_first], parents
+
+
+@contextmanager
+def _told_in_a_line() -> Iterator[None]:
+    from dvc.exceptions import DvcException
+    from dvc.scm import SCMError
+
+    try:
+        yield
+    except (DvcException, SCMError, OSError) as error:
+        cure = WITHOUT_GIT if isinstance(error, SCMError) else "run from the folder of a profile"
+        raise ConfigError(f"dvc.yaml: {' '.join(str(error).split())}; {cure}") from error
 
 
 def stage_needs(index: Any, params: Params) -> dict[str, Need]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from apo_bench.core.checkout import use_code_of_root
 from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.processes import die_with_parent
@@ -23,7 +24,7 @@ from apo_bench.engines.devices import Need
 from apo_bench.scheduling import Host, Place, Places, Schedule
 from apo_bench.stages import stage_graph, stage_index, stage_needs, this_host
 from pipeline.server import stage_server
-from pipeline.stage import BAR_LINE_VARIABLE
+from pipeline.stage import BAR_LINE_VARIABLE, never_fail_printing
 
 LOCK_FILE = Path("dvc.lock")
 LOCK_SHARE = 0.05
@@ -40,6 +41,10 @@ Entry = dict[str, Any]
 def main() -> int:
     """Reproduces the profile in the current folder; returns the exit status."""
     started = time.perf_counter()
+    never_fail_printing()
+    if refusal := use_code_of_root("pipeline.repro"):
+        print(f"repro: {refusal}", file=sys.stderr)
+        return 1
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(LARGE_BLOCK))
     try:
         params = load_params(PARAMS)

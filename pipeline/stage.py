@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partialmethod
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def run_stage(name: str, arguments: list[str]) -> int:
         near = difflib.get_close_matches(name, known)
         print(f"no stage {name!r}; did you mean {' or '.join(near) or 'one of ' + ', '.join(known)}?", file=sys.stderr)
         return 2
+    never_fail_printing()
     stopwatch = Stopwatch()
     _place_progress_bars()
     stage = importlib.import_module(f"pipeline.{name}").main
@@ -49,6 +51,13 @@ def run_stage(name: str, arguments: list[str]) -> int:
         print(f"{name}: {memory_error(load_params(PARAMS))}", file=sys.stderr)
         return 1
     return 0
+
+
+def never_fail_printing() -> None:
+    """What is shown must not end what is done: signs that the terminal's encoding lacks become question marks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _place_progress_bars() -> None:

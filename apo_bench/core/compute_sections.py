@@ -24,7 +24,7 @@ class Compute(Section):
     dtype: Literal["float32", "bfloat16", "auto"]
     """bfloat16: matrix products in training (the weights stay float32), and whole models in sampling and scoring. auto: if it is
     faster, so results then differ between kinds of machines."""
-    deterministic: bool
+    deterministic: bool = True
     """On a GPU, sums are added up in the same order each time, so that the same work on the same kind of card gives the same bytes."""
     stages_per_gpu: Count
     """Stages side by side on a GPU, each with its share of the memory, which batches of sampling follow. vLLM and DeepSpeed have theirs

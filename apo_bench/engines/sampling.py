@@ -16,6 +16,7 @@ from apo_bench.engines import in_process, vllm
 from apo_bench.engines.devices import sampling_engine
 from apo_bench.models.language_model import check_model_there, load_language_model
 from apo_bench.models.tokenizer import encode_prompts
+from apo_bench.models.ways import positions_of
 
 NUM_NAMED = 3
 """Prompts without all their responses that an error names."""
@@ -88,8 +89,8 @@ def sample_responses(
 
 def _check_positions(policy: Path, longest_prompt: int, settings: Sampling, title: str) -> None:
     check_model_there(policy)
-    needed, there = longest_prompt + settings.max_new_tokens, AutoConfig.from_pretrained(policy).max_position_embeddings
-    if needed > there:
+    needed, there = longest_prompt + settings.max_new_tokens, positions_of(AutoConfig.from_pretrained(policy))
+    if there is not None and needed > there:
         raise ModelError(
             f"{title}: a prompt with {settings.max_new_tokens} new tokens needs {needed} positions, "
             f"the model has {there}; lower max_new_tokens or compute.max_prompt_length"

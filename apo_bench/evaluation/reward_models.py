@@ -12,7 +12,7 @@ from apo_bench.data.labels import PROBABILITY
 from apo_bench.data.records import SUBSETS
 from apo_bench.metrics import compute_metric
 from apo_bench.models.precision import mixed_precision
-from apo_bench.models.reward_model import all_rewards
+from apo_bench.models.reward_model import all_rewards, longest_scored
 from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode_records
 
 Rows = list[dict[str, Any]]
@@ -27,7 +27,7 @@ def evaluate_on_pairs(
         Accuracy on human labels, over all pairs and over those of each subset, calibration errors and, if gold is known, accuracy on its
         order. Where a label's probability is known, accuracy and calibration are those expected over annotators, which the draw of one
         label adds no noise to. And a row a pair with its `id`, `subset`, `margin`, the reward of the chosen response minus that of the
-        rejected one, and `probability`, how probable it was that the chosen one would be preferred (1 where only the choice is known).
+        rejected one, and `correct`, how probable it is that an annotator orders the two as the rewards do.
     """
     groups = encode_records(tokenizer, pairs, [[row["chosen"], row["rejected"]] for row in pairs], max_length, compute.max_prompt_length)
     with mixed_precision(compute):  # the model has just been trained so
@@ -42,8 +42,8 @@ def evaluate_on_pairs(
         **compute_metric("calibration_error", chosen, rejected, probabilities=probabilities.tolist(), num_bins=10),
         **(_agreement_with_gold(pairs, chosen, rejected) if has_gold else {}),
     }
-    columns = zip(pairs, (chosen - rejected).tolist(), probabilities.tolist(), strict=True)
-    return metrics, [{"id": row["id"], "subset": row["subset"], "margin": margin, PROBABILITY: known} for row, margin, known in columns]
+    columns = zip(pairs, (chosen - rejected).tolist(), correct.tolist(), strict=True)
+    return metrics, [{"id": row["id"], "subset": row["subset"], "margin": margin, "correct": right} for row, margin, right in columns]
 
 
 def score_samples(
@@ -62,7 +62,7 @@ def score_samples(
         tokenizer: its tokenizer.
         samples: records of kind `samples`.
         golden: golden responses to the same prompts, in the same order.
-        max_length: longest sequence in tokens.
+        max_length: longest sequence in tokens, if the model does not know on what lengths it was trained.
         compute: longest prompt in tokens.
         has_gold: whether the true reward is known.
 
@@ -74,7 +74,7 @@ def score_samples(
     """
     responses = [[gold["response"], *row["responses"]] for gold, row in zip(golden, samples, strict=True)]
     finished = [[True, *row["finished"]] for row in samples]
-    groups = encode_records(tokenizer, samples, responses, max_length, compute.max_prompt_length, finished)
+    groups = encode_records(tokenizer, samples, responses, longest_scored(model, max_length), compute.max_prompt_length, finished)
     rewards = _group_rewards(model, tokenizer, groups, "score samples")
     scored, metrics = _scored(samples, rewards[:, 0], rewards[:, 1:], has_gold)
     return scored, {"num_reward_calls": rewards[:, 1:].size, "num_tokens_read": count_tokens(group[1:] for group in groups), **metrics}

@@ -17,7 +17,10 @@ from apo_bench.core.sections import PretrainedModel
 from apo_bench.data.hh import conversation
 from apo_bench.engines.devices import sampling_engine
 from apo_bench.engines.vllm import check_installed
+from apo_bench.models.admission import admit
+from apo_bench.models.language_model import new_llama
 from apo_bench.models.precision import check_device, is_bfloat16_fast, trains_reduced
+from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.tokenizer import encode, encode_prompts
 from apo_bench.plan import Records
 
@@ -157,6 +160,33 @@ def check_lengths(params: Params, records: Records, tokenizer: PreTrainedTokeniz
         if needed > params.sft.max_length:
             found = f"prompt and response take up to {needed} tokens, sft.max_length keeps {params.sft.max_length}: raise it"
             yield Check(f"sampling.{name}", False, found)
+
+
+def check_model(params: Params, tokenizer: PreTrainedTokenizerFast) -> Iterator[Check]:
+    """What `base_model` will ask of a pretrained model; a random Llama stands for one that is trained from scratch.
+
+    Raises:
+        ModelError: it would refuse it.
+    """
+    if isinstance(params.base_model, PretrainedModel):
+        model, tokenizer = load_pretrained(params.base_model)
+    else:
+        model = new_llama(params.base_model, tokenizer, seed=0)
+    failed = admit(model, tokenizer, params, params.base_model.folder)
+    found = "log-probabilities, rewards and greedy samples are its own, at the lengths of the run"
+    yield Check(
+        "model",
+        True,
+        f"{type(model).__name__}: {found}" + (f"; not taken, as they change something: {', '.join(failed)}" if failed else ""),
+    )
+
+
+def tried(name: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """The checks; a last one that fails if they end in an error of the input."""
+    try:
+        yield from checks
+    except ApoBenchError as error:
+        yield Check(name, False, str(error))
 
 
 def check_resources(params: Params, num_parameters: float, memory: float, stages: list[str], num_together: int) -> Iterator[Check]:

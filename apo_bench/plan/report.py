@@ -13,6 +13,7 @@ from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.sections import PretrainedModel, ScratchModel
 from apo_bench.core.seeds import use_threads
 from apo_bench.engines.devices import Need
+from apo_bench.models.chat_template import describe
 from apo_bench.models.language_model import new_llama
 from apo_bench.plan import Records
 from apo_bench.plan.checks import (
@@ -20,10 +21,12 @@ from apo_bench.plan.checks import (
     check_inputs,
     check_judge,
     check_lengths,
+    check_model,
     check_near_duplicates,
     check_packages,
     check_resources,
     check_splits,
+    tried,
 )
 from apo_bench.plan.costs import Rates, assumed_rates, calibrate, simulate
 from apo_bench.plan.inputs import read_or_prepare, read_or_train_tokenizer
@@ -77,9 +80,11 @@ def make_plan(params: Params) -> Plan:
         checks += _data_checks(params, records)
     if records is not None and tokenizer is not None:
         checks += [
-            Check("tokenizer", True, "chat template, one beginning token, pad and end token of their own"),
-            *check_lengths(params, records, tokenizer),
+            Check("tokenizer", True, describe(tokenizer)),
+            *tried("prompts", check_lengths(params, records, tokenizer)),
+            *tried("model", check_model(params, tokenizer)),
         ]
+    if records is not None and tokenizer is not None and all(check.passed for check in checks if check.name in ("prompts", "model")):
         rates = calibrate(params, records, tokenizer, num_together)
         sizes: Sizes = measure(params, records, tokenizer, rates.sampled)
     else:

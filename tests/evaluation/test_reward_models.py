@@ -57,8 +57,8 @@ def test_pairs_with_gold(give, tokenizer, compute, known):
     """The human's order is kept on pairs 1, 2 and 4; of the three pairs that gold orders, gold's is kept on the first alone."""
     give([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
     metrics, margins = evaluate_on_pairs(None, tokenizer, pairs(known), 128, compute, has_gold=True)
-    assert [row["margin"] for row in margins] == [1.0, 1.0, -1.0, 1.0] and set(margins[0]) == {"id", "subset", "margin", "probability"}
-    assert {row["probability"] for row in margins} == {1.0}
+    assert [row["margin"] for row in margins] == [1.0, 1.0, -1.0, 1.0] and set(margins[0]) == {"id", "subset", "margin", "correct"}
+    assert [row["correct"] for row in margins] == [1.0, 1.0, 0.0, 1.0]
     assert set(metrics) == {*ON_PAIRS, "gold_accuracy"}
     assert (metrics["human_accuracy_helpful"], metrics["human_accuracy_harmless"]) == (pytest.approx(1 / 2), 1.0)
     assert (metrics["human_accuracy"], metrics["gold_accuracy"]) == (pytest.approx(3 / 4), pytest.approx(1 / 3))
@@ -75,7 +75,7 @@ def test_pairs_whose_labels_have_probabilities(give, tokenizer, compute, known):
     give([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     rows = [row | {"probability": probability} for row, probability in zip(pairs(known), (0.9, 0.2, 0.6, 0.7), strict=True)]
     metrics, margins = evaluate_on_pairs(None, tokenizer, rows, 128, compute, has_gold=True)
-    assert [row["probability"] for row in margins] == [0.9, 0.2, 0.6, 0.7]
+    assert [row["correct"] for row in margins] == pytest.approx([0.9, 0.2, 0.4, 0.5])
     expected = {
         "human_accuracy": 0.5, "human_accuracy_helpful": 0.65, "human_accuracy_harmless": 0.35, "ece": 6 / 8 * (1 / (1 + np.exp(-1)) - 0.5),
         "human_accuracy_standard_error": (0.26 / 16) ** 0.5,

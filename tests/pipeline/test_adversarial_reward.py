@@ -8,12 +8,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from apo_bench.core.results import read_curves
 from apo_bench.models.language_model import new_llama, save_model
 from pipeline.stage import run_stage
 
 ROOT = Path(__file__).parents[2]
 SIZES = {
-    "num_rm_prompts": 8, "num_lm_prompts": 4, "num_game_prompts": 4, "num_validation_prompts": 4,
+    "num_rm_prompts": 8, "num_lm_prompts": 4, "num_game_prompts": 4, "num_further_pairs": 9, "num_validation_prompts": 4,
     "num_test_pairs": 4, "num_test_prompts": 4,
     "num_pretraining_examples": 4, "num_demonstrations": 4,
 }  # fmt: skip
@@ -25,8 +26,10 @@ def train(tmp_path, monkeypatch, tokenizer, params):
     monkeypatch.chdir(tmp_path)
     raw = yaml.safe_load((ROOT / "profiles/tiny-full/params.yaml").read_text())
     raw["prepare"] |= SIZES | {"folder": str(ROOT / "apo_bench/data/corpus")}
-    for kind in raw["run"]["retrained_reward_models"]:
-        raw["reward"][kind] |= {"learning_rate": 1e-30, "batch_size": 4}
+    raw["sampling"]["train"]["num_samples"] = 2
+    raw["run"]["methods"] = ["dpo"]
+    for kind in raw["reward"]:
+        raw["reward"][kind] = raw["reward"][kind] | {"learning_rate": 1e-30, "batch_size": 4}
     Path("params.yaml").write_text(yaml.safe_dump(raw))
     sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "intermediate_size": 64}
     save_model(new_llama(params.base_model.model_copy(update=sizes), tokenizer, seed=0), tokenizer, tmp_path / "base")
@@ -35,12 +38,18 @@ def train(tmp_path, monkeypatch, tokenizer, params):
     samples = [{**row, "responses": ["Well.", "Hm."], "finished": [True, True]} for row in golden]
     Path("rm.jsonl").write_text("".join(json.dumps({k: v for k, v in row.items() if k != "response"}) + "\n" for row in samples))
 
-    def run(kind: str, number: int) -> dict[str, torch.Tensor]:
-        folder = Path(f"models/first/s0/reward/{kind}" if number == 1 else f"models/arms/dpo-{kind}-s0/r{number}/reward")
-        arm = f"first-{kind}" if number == 1 else f"dpo-{kind}-s0"
-        places = ["--base", "base", "--models", "models", "--data", "data", "--samples", "rm.jsonl", "--output", str(folder)]
-        names = ["--name", kind, "--seed", "0", "--arm", arm, "--round", f"r{number}", "--previous", f"r{number - 1}"]
-        assert run_stage("adversarial_reward", [*names, *places, "--results", f"results/{kind}/r{number}"]) == 0
+    assert run_stage("labels", ["--data", "data", "--seed", "0", "--output", "labels", "--results", "results/labels"]) == 0
+
+    def run(kind: str, number: int, seed: int = 0) -> dict[str, torch.Tensor]:
+        first, later = Path(f"models/first/reward/{kind}"), Path(f"models/arms/dpo-{kind}")
+        folder = Path("models/reward", kind) if number == 0 else first if number == 1 else later / f"r{number}" / "reward"
+        places = ["--base", "base", "--data", "data", "--labels", "labels", "--output", str(folder)]
+        names = ["--name", kind, "--seed", str(seed), "--results", f"results/{kind}/r{number}"]
+        if number == 0:
+            assert run_stage("reward", [*names, *places]) == 0
+        else:
+            rounds = ["--round", f"r{number}", "--previous", f"r{number - 1}", "--first", str(first), "--later", str(later)]
+            assert run_stage("adversarial_reward", [*names, *rounds, *places, "--samples", "rm.jsonl"]) == 0
         return load_file(folder / "model.safetensors")
 
     return run
@@ -51,10 +60,24 @@ def test_sequential_goes_on_from_last_rounds_reward_model(train):
     assert all(torch.equal(first[name], second[name]) and torch.equal(second[name], third[name]) for name in first)
 
 
-@pytest.mark.parametrize("kind", ["adversarial", "gail", "no_adversarial"])
-def test_others_have_a_fresh_head_each_round(train, kind):
-    first, second = train(kind, 1), train(kind, 2)
-    assert not torch.equal(first["score.weight"], second["score.weight"])
-    assert all(torch.equal(first[name], second[name]) for name in first if name != "score.weight")
+@pytest.mark.parametrize("kind", ["adversarial", "gail"])
+def test_others_start_each_round_where_the_fixed_one_started(train, kind):
+    """The draw of the head is shared by all reward models that train policies, and other in each replicate."""
+    base, first, second, other = train("base", 0), train(kind, 1), train(kind, 2), train(kind, 1, seed=1)
+    assert all(torch.equal(base[name], first[name]) and torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["score.weight"], other["score.weight"])
     margins = [json.loads(line) for line in Path(f"results/{kind}/r2/margins.jsonl").read_text().splitlines()]
-    assert len(margins) == 4 and {"id", "subset", "margin", "probability"} == set(margins[0])
+    assert len(margins) == 4 and {"id", "subset", "margin", "correct"} == set(margins[0])
+
+
+def test_no_adversarial_trains_as_long_on_new_pairs(train):
+    """8 pairs in batches of 4, and 4 prompts of the game with 1 + 2 sequences, which are 6 pairs: 2 steps of 7 pairs."""
+    train("base", 0)
+    train("no_adversarial", 0)
+    base, longer = (read_curves(Path(f"results/{kind}/r0")) for kind in ("base", "no_adversarial"))
+    assert len(base) == len(longer) == 2
+    assert all(more["num_tokens"] > less["num_tokens"] for less, more in zip(base, longer, strict=True))
+    metrics = json.loads(Path("results/no_adversarial/r0/metrics.json").read_text())
+    files = [Path(f"labels/pairs_{name}.jsonl").read_text().splitlines() for name in ("rm", "further")]
+    assert len({json.loads(line)["id"] for lines in files for line in lines}) == 8 + 9, "of which it takes the first 6"
+    assert metrics["num_tokens_trained"] > 1.4 * json.loads(Path("results/base/r0/metrics.json").read_text())["num_tokens_trained"]

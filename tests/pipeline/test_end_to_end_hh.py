@@ -56,9 +56,9 @@ def profile(new_model, tokenizer, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_arms_are_compared_without_gold(profile: Path) -> None:
     summary = json.loads((profile / "report/summary.json").read_text())
-    arms = {f"{method}-{kind}-s0" for method in ("dpo", "rjs") for kind in ("base", "adversarial")}
-    assert set(summary["policies"]) == {"sft", "golden", "human", *arms}
-    metrics = summary["policies"]["dpo-base-s0"]["rounds"]["r1"]
+    arms = {f"{method}-{kind}" for method in ("dpo", "rjs") for kind in ("base", "adversarial")}
+    assert set(summary["policies"]) == {"sft", "golden", "human", "best_of_n", *arms}
+    metrics = summary["policies"]["dpo-base"]["rounds"]["r1"]
     assert {"reward_all", "win_rate_reward_all", "kl_to_sft", "length"} <= set(metrics) and "gold" not in metrics
     assert summary["num_test_prompts"] == SIZES["num_test_prompts"]
     page = (profile / "report/index.html").read_text()
@@ -75,14 +75,14 @@ def test_records_are_of_the_folder_and_nothing_is_lost_unsaid(profile: Path) -> 
     assert report["num_records"]["prompts_test"] == SIZES["num_test_prompts"]
 
 
-@pytest.mark.parametrize("stage", ["reward/base", "first/s0/reward/adversarial"])
+@pytest.mark.parametrize("stage", ["s0/reward/base", "s0/first/reward/adversarial"])
 def test_reward_models_of_a_pretrained_model_start_at_zero(profile: Path, stage: str) -> None:
     with (profile / "out/results" / stage / "curves.csv").open() as file:
         margins = [float(row["reward_margin"]) for row in csv.DictReader(file)]
     assert margins[0] == 0.0 and any(margins)
 
 
-@pytest.mark.parametrize("model", ["reward/base", "reward/all", "first/s0/reward/adversarial"])
+@pytest.mark.parametrize("model", ["s0/reward/base", "s0/reward/all", "s0/first/reward/adversarial"])
 def test_reward_models_have_a_head_per_subset_and_both_learn(profile: Path, model: str) -> None:
     with safe_open(profile / "out/models" / model / "model.safetensors", "pt") as weights:
         heads = weights.get_tensor("score.weight")

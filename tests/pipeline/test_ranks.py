@@ -24,7 +24,7 @@ from pipeline.stage import run_stage
 
 ROOT = Path(__file__).parents[2]
 SIZES = {
-    "num_rm_prompts": 23, "num_lm_prompts": 16, "num_game_prompts": 15, "num_validation_prompts": 8,
+    "num_rm_prompts": 23, "num_lm_prompts": 16, "num_game_prompts": 15, "num_further_pairs": 38, "num_validation_prompts": 8,
     "num_test_pairs": 8, "num_test_prompts": 8,
     "num_pretraining_examples": 8, "num_demonstrations": 8,
 }  # fmt: skip
@@ -60,6 +60,7 @@ def folder(tmp_path_factory, tokenizer, params):
         sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "intermediate_size": 64}
         save_model(new_llama(params.base_model.model_copy(update=sizes), tokenizer, seed=0), tokenizer, folder / "model")
         assert run_stage("prepare", ["--output", "data", "--results", "results"]) == 0
+        assert run_stage("labels", ["--data", "data", "--seed", "0", "--output", "labels", "--results", "results_labels"]) == 0
         for name in STAGES:
             assert run(name, "one") == 0
         yield folder
@@ -68,8 +69,9 @@ def folder(tmp_path_factory, tokenizer, params):
 def run(name: str, where: str) -> int:
     """Runs a stage, whose outputs go to a folder: in one process if it is named so, else as ranks."""
     write_params(Path.cwd(), "in_process" if where == "one" else "deepspeed", name)
+    inputs = ["--data", "data", "--labels", "labels", "--seed", "0"]
     outputs = ["--output", f"{where}/{name}/model", "--results", f"{where}/{name}/results"]
-    return run_stage("reward" if name == "reward" else "reference", [*STAGES[name], "model", "--data", "data", *outputs])
+    return run_stage("reward" if name == "reward" else "reference", [*STAGES[name], "model", *inputs, *outputs])
 
 
 def curves(folder: Path) -> list[dict[str, float]]:

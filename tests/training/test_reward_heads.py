@@ -31,7 +31,7 @@ def test_golden_responses_train_the_head_of_their_prompt(reward_model, tokenizer
     golden, samples = rows("harmless", dialogues, response="I would rather not."), rows("harmless", dialogues)
     samples = [row | {"responses": ["Well.", "Yes."], "finished": [True, True]} for row in samples]
     settings = params.retrained_reward("adversarial").model_copy(update={"human_weight": 0.0})
-    train_adversarial_reward(reward_model, tokenizer, pairs, golden, samples, settings, compute, InProcess(compute), 0, "test")
+    train_adversarial_reward(reward_model, tokenizer, pairs, golden, samples, settings, compute, InProcess(compute), 0, 0, "test")
     assert [bool(head.any()) for head in reward_model.score.weight] == [False, True]
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from apo_bench.core.sections import REWARD_KINDS
+from apo_bench.core.sections import NO_ADVERSARIAL, REWARD_KINDS
 from apo_bench.data.records import SUBSETS
 from apo_bench.engines.training import InProcess
 from apo_bench.models.language_model import save_model
@@ -41,7 +41,7 @@ def trained(new_model, tokenizer, compute, params, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(reward_models, "_group_rewards", count)
             where = compute.model_copy(update={"micro_batch_tokens": micro_batch_tokens})
-            curves = train_adversarial_reward(model, tokenizer, pairs, golden, samples, settings, where, InProcess(where), 0, "test")
+            curves = train_adversarial_reward(model, tokenizer, pairs, golden, samples, settings, where, InProcess(where), 0, 0, "test")
         return curves, seen, torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
     return train
@@ -60,26 +60,18 @@ def test_gail_sees_no_human_pair_and_trains_as_many_steps(trained):
     assert all("accuracy" not in row and "golden_accuracy" in row and row["gradient_norm"] > 0 for row in curves)
 
 
-def test_no_adversarial_sees_human_pairs_in_the_place_of_golden_groups(trained):
-    """3 groups of 3 sequences are 9 sequences an epoch: 4 further pairs."""
-    curves, seen, _ = trained("no_adversarial")
-    assert len(curves) == STEPS and seen == {"pair": (NUM_PAIRS + 4) * EPOCHS}
-    assert all("golden_accuracy" not in row for row in curves)
-
-
 def test_the_kinds_train_different_models(trained):
     """Those that start alike; `sequential` differs in its start alone."""
-    weights = {kind: trained(kind)[2] for kind in REWARD_KINDS}
+    weights = {kind: trained(kind)[2] for kind in REWARD_KINDS if kind != NO_ADVERSARIAL}
     assert torch.equal(weights["sequential"], weights["adversarial"])
-    for kind in ("wgan", "gail", "no_adversarial"):
+    for kind in ("wgan", "gail"):
         assert not torch.allclose(weights[kind], weights["adversarial"], atol=1e-5), kind
 
 
-@pytest.mark.parametrize("kind", ["adversarial", "no_adversarial"])
-def test_micro_batches_train_the_same(trained, kind):
+def test_micro_batches_train_the_same(trained):
     """Parts of one pair; with them the same sequences are trained on as often, and as much in the same steps."""
-    curves, seen, weights = trained(kind)
-    curves_of_parts, seen_of_parts, weights_of_parts = trained(kind, micro_batch_tokens=1)
+    curves, seen, weights = trained("adversarial")
+    curves_of_parts, seen_of_parts, weights_of_parts = trained("adversarial", micro_batch_tokens=1)
     assert seen_of_parts == seen
     for row, row_of_parts in zip(curves, curves_of_parts, strict=True):
         assert row_of_parts == pytest.approx(row, rel=1e-3, abs=1e-4)

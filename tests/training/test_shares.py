@@ -49,7 +49,7 @@ def losses(rows, new_model, scorer, tokenizer, params, compute):
 
     def record(name, train, *arguments):
         engine = Recorder(compute)
-        train(*arguments, compute, engine, *([1] if train is align else []), 0, "test")
+        train(*arguments, compute, engine, *([1] if train is align else []), *([0] if train is train_adversarial_reward else []), 0, "test")
         found[name] = engine.loss
 
     record("fine_tune", fine_tune, new_model(), tokenizer, rows, settings)
