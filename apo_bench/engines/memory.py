@@ -10,6 +10,8 @@ def memory_error(params: Params) -> EngineError:
     if not params.compute.gradient_checkpointing:
         cures.append("compute.gradient_checkpointing: true")
     if params.engines.training == "in_process":
+        if params.compute.device == "cuda" and params.compute.stages_per_gpu > 1:
+            cures.insert(0, f"compute.stages_per_gpu below {params.compute.stages_per_gpu}")
         cures.append("engines.training: deepspeed")
     else:
         if params.compute.device == "cuda" and not params.engines.deepspeed.cpu_offload:

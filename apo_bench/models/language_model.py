@@ -23,7 +23,7 @@ from apo_bench.data.batching import PACK, TokenBatch, inference_batches, pad
 from apo_bench.losses.sequence import sum_by_sequence, token_logps
 from apo_bench.models.loading import loading
 from apo_bench.models.packed_attention import PACKED, can_be_packed, sent
-from apo_bench.models.precision import attention, check_device, fuse_kernels, mixed_precision, reduced_dtype
+from apo_bench.models.precision import attention, check_device, fuse_kernels, mixed_precision, reduced_dtype, share_memory
 from apo_bench.models.tokenizer import TokenSequence
 from apo_bench.models.ways import evaluating, length_limit, logits_of, made_up, prompt_mask, same, vocabulary_size, ways_of
 
@@ -74,6 +74,7 @@ def ready(model: PreTrainedModel, compute: Compute) -> PreTrainedModel:
         ModelError: the device is not there, or the kernels are not installed.
     """
     check_device(compute)
+    share_memory(compute)
     model = cast(PreTrainedModel, cast(nn.Module, model).to(compute.device))
     ways_of(model)
     if compute.device == "cuda" and reduced_dtype(compute) is torch.bfloat16:
