@@ -1,6 +1,9 @@
 """The win rate at equal length against AlpacaEval's published one, and the choice of the two numbers that hold the effect of length.
 
-    python -m benchmarks.length_control [tests/fixtures/alpaca_eval/annotations.json.gz]
+    python -m benchmarks.length_control annotations.json.gz
+
+The file is a JSON list of models, each with `model`, `published` (its row of the leaderboard) and `rows` (`preference`, `len_model`,
+`len_reference`) of the 805 prompts; AlpacaEval's repository has them (Apache License 2.0), this one does not.
 
 The numbers are chosen on every second model, and judged on the others: fixed there, they are `LENGTH_EFFECT` and `LENGTH_WEIGHT`.
 """
@@ -16,7 +19,6 @@ import numpy as np
 from apo_bench.judge import statistics
 from apo_bench.judge.statistics import length_controlled
 
-ANNOTATIONS = Path(__file__).parents[1] / "tests/fixtures/alpaca_eval/annotations.json.gz"
 EFFECTS, WEIGHTS = (0.6, 0.8, 1.0, 1.2, 1.5), (0.01, 0.03, 0.05, 0.1, 0.2, 1.0)
 
 
@@ -42,7 +44,7 @@ def at_equal_length(preferences_P: np.ndarray, differences_P: np.ndarray) -> flo
 def main() -> None:
     """Prints the choice and the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("annotations", nargs="?", type=Path, default=ANNOTATIONS)
+    parser.add_argument("annotations", type=Path)
     models = read(parser.parse_args().annotations)
     published = np.array([float(model["length_controlled_winrate"]) for model, _, _ in models])
     own = statistics.LENGTH_EFFECT, statistics.LENGTH_WEIGHT
