@@ -6,8 +6,8 @@ and the value of each param that a stage ran with, environment.json its librarie
 The rule. Between arms of different methods may differ the method's code and its section of params.yaml, but for epochs, batch size and
 longest sequence: how much is learnt from is no part of a method. Its rate is, as losses have scales of their own. Between arms with
 different reward models the same holds for the reward model's section, its script and what only one of the kinds reads (golden responses'
-samples, say). Replicates of an arm may differ in its seed and in
-what was made of it: labels, SFT, RM_base, RM_all. Within one method, or one kind of reward model, nothing of it may. All else never may.
+samples, say). Replicates of an arm may differ in the seed and in what was made of it: labels, SFT, RM_base, RM_all. Within one method, or
+one kind of reward model, nothing of it may. All else never may.
 """
 
 import re

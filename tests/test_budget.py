@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from lock_file import LockFile
+from lock_file import COUNTS, LockFile
 
 from apo_bench.budget import LEFT_BY, policy_models, read_budgets
 from apo_bench.core.errors import DataError, MissingInputError
@@ -58,9 +58,50 @@ def test_compute_is_two_a_token_read_or_generated_and_six_a_token_trained(budget
     assert budgets.flop(whole) == 10 * (2 * (40 + 170) + 6 * 1180) == budgets.summary()["dpo-base-s0"]["r1"]["flop"]
 
 
-def test_the_mean_over_replicates(budgets):
-    both = budgets.mean(ARMS, "r2")
-    assert both["num_tokens_trained"] == (1210 + 1280) / 2 and budgets.mean(ARMS[:1], "r2") == budgets.total(ARMS[0], "r2")
+@pytest.fixture
+def replicated(lock_file):
+    """The base arm in two replicates and with the controls; an alignment of the second has trained on 20 tokens more."""
+    lock_file.start(seed=1)
+    lock_file.arm("dpo", "base", seed=1)
+    for kind in ("no_adversarial", "oracle"):
+        for seed in (0, 1):
+            lock_file.arm("dpo", kind, seed)
+    lock_file.arm("dpo", "adversarial", seed=1)
+    longer = COUNTS["align"] | {"num_tokens_trained": 50}
+    lock_file.left[Path("out/results/s1/arms/dpo-base/r2/align/metrics.json")] = longer
+    kinds = ["base", "no_adversarial", "adversarial", "oracle"]
+    lists = {"fixed_reward_models": kinds[:2], "gold_reward_models": kinds[-1:], "reward_models": kinds}
+    run = RUN.model_copy(update={"seeds": [0, 1], **lists})
+    return read_budgets(Lock(lock_file.save()), policy_models(Path("out/models"), run, ["sft", "golden", "best_of_n"]), with_seconds=True)
+
+
+def test_the_mean_over_replicates(replicated):
+    members = ["dpo-base-s0", "dpo-base-s1"]
+    assert [replicated.total(name, "r2")["num_tokens_trained"] for name in members] == [1210, 1230]
+    assert replicated.mean(members, "r2")["num_tokens_trained"] == 1220
+    assert replicated.mean(members[:1], "r2") == replicated.total(members[0], "r2")
+    only = ["align@dpo-base-s0-r2", "align@dpo-base-s1-r2"]
+    assert replicated.mean(members, "r2", only)["num_tokens_trained"] == 40
+
+
+def test_replicates_share_the_base_model_alone(replicated):
+    both = {name for name, users in replicated.users.items() if len({user[-1] for user in users}) > 1}
+    assert both == {"base_model"}
+    assert set(replicated.users["sft@1"]) == {name for name, _ in replicated.made_by if name.endswith("-s1")}
+
+
+def test_controls_cost_the_reward_model_that_they_learn_from_and_gold_costs_nothing(replicated):
+    """RM_base is no part of no_adversarial, which is trained from the base model; no reward model is one of oracle."""
+    control, gold = (set(replicated.made_by[f"dpo-{kind}-s0", "r2"]) for kind in ("no_adversarial", "oracle"))
+    assert {name for name in control if "reward" in name} == {"reward@no_adversarial-0"}
+    assert not [name for name in gold if "reward" in name or name.startswith("score")]
+    total = replicated.total("dpo-oracle-s0", "r2")
+    assert (total["num_reward_calls"], total["num_samples"], total["num_tokens_trained"]) == (0, 16, 1160)
+
+
+def test_the_best_of_n_is_no_model_so_that_it_has_no_budget(replicated):
+    references = {name for name, round_id in replicated.made_by if round_id == "r0"}
+    assert references == {"sft-s0", "sft-s1", "golden-s0", "golden-s1"}
 
 
 def test_seconds_are_those_of_the_stages(budgets, lock_file):

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from lock_file import LockFile
 
 from apo_bench import cli
-from apo_bench.comparability import check_comparable, compare_inputs, find_arm, recorded_inputs, unlike_arms
+from apo_bench.comparability import check_comparable, compare_inputs, find_arm, read_inputs, recorded_inputs, unlike_arms
 from apo_bench.core.errors import ComparabilityError, MissingInputError
 from apo_bench.core.layout import Arm, arms
 from apo_bench.tracking.lock import Lock
@@ -74,6 +74,38 @@ def test_what_a_replicate_has_made_of_its_own_belongs_to_its_seed(lock_file):
     assert found["out/labels/s*"] == found["policy at its start, the reference"] == "seed"
     lock_file.stages["sft@1"]["params"]["params.yaml"]["compute"]["dtype"] = "bfloat16"
     assert faults(lock_file, arm("dpo", "adversarial"), arm("dpo", "adversarial", 1)) == [("SFT", "compute.dtype")]
+
+
+def test_a_replicate_that_is_judged_is_like_one_that_is_not(lock_file, params):
+    """judge.seeds may be fewer than run.seeds."""
+    lock_file.start(seed=1)
+    lock_file.arm("dpo", "base", seed=1)
+    run = params.run.model_copy(update={"later_rounds": params.run.later_rounds[:1]})
+    judge = params.judge.model_copy(update={"seeds": [0], "rounds": ["r2"]})
+    both = [arm("dpo", "base"), arm("dpo", "base", 1)]
+    lock = Lock(lock_file.save())
+    inputs = read_inputs(lock, params.model_copy(update={"run": run, "judge": judge}), both, Path("out/models"), Path("out/results"))
+    assert [any(step == "judge" for step, _ in inputs[one]) for one in both] == [True, False]
+    assert unlike_arms(inputs) == {}
+
+
+def test_only_twins_and_replicates_are_compared_with_each_other(lock_file):
+    """What sets DPO of one replicate apart from RJS of another is said of DPO's two, and of the two of a replicate."""
+    lock_file.start(seed=1)
+    lock_file.arm("dpo", "base", seed=1)
+    lock_file.left[Path("out/results/s1/arms/dpo-base/r2/align/environment.json")] = {"torch": "2.12.1", "tokenizer": "t", "device": "cpu"}
+    unlike = unlike_arms(inputs_of(lock_file, arm("dpo", "base"), arm("rjs", "base"), arm("dpo", "base", 1)))
+    assert list(unlike) == [("dpo-base-s0", "dpo-base-s1")]
+    assert [str(fault) for fault in unlike["dpo-base-s0", "dpo-base-s1"]] == ["policy r2: torch: 2.13.0 | 2.12.1"]
+
+
+def test_arms_of_a_replicate_start_from_the_same_policy(lock_file):
+    """Only between replicates may the SFT policy, the labels and the test reward model differ."""
+    for stage, path in (("align@rjs-base-s0-r1", "out/models/s0/sft"), ("evaluate@rjs-base-s0-r2", "out/models/s0/reward/all")):
+        [dep] = [dep for dep in lock_file.stages[stage]["deps"] if dep["path"] == path]
+        dep["md5"] = "0" * 32
+    found = faults(lock_file, arm("dpo", "base"), arm("rjs", "base"))
+    assert found == [("policy", "policy at its start, the reference"), ("evaluation", "out/models/s*/reward/all")]
 
 
 @pytest.mark.parametrize("kind", ["no_adversarial", "oracle"])

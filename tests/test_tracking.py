@@ -1,4 +1,7 @@
-"""The MLflow store says what DVC's outputs say, and nothing else: a real store, and outputs of two arms and two rounds made by hand."""
+"""The MLflow store says what DVC's outputs say, and nothing else: a real store, and outputs of two arms and two rounds made by hand.
+
+One replicate, but for the last tests: two replicates, and the controls.
+"""
 
 import contextlib
 import copy
@@ -30,13 +33,18 @@ FILES = {
     "golden_rm": "responses",
     "pairs_rm": "pairs",
     "pairs_lm": "pairs",
+    "pairs_further": "pairs",
     "pairs_test": "pairs",
     "prompts_lm": "prompts",
     "prompts_test": "prompts",
 }
 ARMS = {"dpo-base-s0": ("dpo", "base", 0), "dpo-adversarial-s0": ("dpo", "adversarial", 0)}
 MEANS = {name.removesuffix("-s0") for name in ARMS}
-KINDS = {"fixed_reward_models": ["base"], "retrained_reward_models": ["adversarial"], "gold_reward_models": []}
+KINDS = {
+    "fixed_reward_models": ["base", "no_adversarial"],
+    "retrained_reward_models": ["adversarial"],
+    "gold_reward_models": ["oracle"],
+}
 PLAIN_RUNS = {"base_model", "sft-s0", "golden-s0", "best_of_n-s0", "comparison", "reward-base-s0", "reward-all-s0", "judge-pairs_test"}
 RUNS = {*PLAIN_RUNS, *ARMS, *MEANS, "reward-first-adversarial-s0-r1", "reward-dpo-adversarial-s0-r2"}
 
@@ -60,34 +68,44 @@ WEIGHTS = {"human_weight": 1.0, "adversarial_weight": 1.0}
 class Project:
     """A folder with out/, report/summary.json and dvc.lock."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, arms: dict[str, tuple[str, str, int]] = ARMS) -> None:
+        self.folder, self.arms = folder, arms
+        self.seeds = list(dict.fromkeys(seed for _, _, seed in arms.values()))
+        self.kinds = list(dict.fromkeys(kind for _, kind, _ in arms.values()))
         self.stages: dict = {}
         self.summary: dict = {}
         for name, kind in FILES.items():
             self.file(f"out/data/{name}.jsonl", json.dumps(ROWS[kind]) + "\n")
-            if name in ("pairs_rm", "pairs_lm"):
-                self.file(f"out/labels/s0/{name}.jsonl", json.dumps(ROWS[kind]) + "\n")
         self.stage("prepare", ["out/data"], {"prepare": {"num_rm_prompts": 1}})
         self.stage("base_model", self.training("out/results/base_model", "out/models/base_model"))
-        self.stage("sft", self.training("out/results/s0/sft", "out/models/s0/sft"), {"sft": {"epochs": 1}})
-        self.stage("evaluate_sft", ["out/results/s0/references/sft/evaluation"], {"sampling.test": {"top_k": 5}})
-        golden = self.training("out/results/s0/references/golden/training", "out/models/s0/references/golden")
-        self.stage("reference@golden", [*golden, "out/results/s0/references/golden/evaluation"], {"references.golden": {"epochs": 1}})
-        self.stage("best_of_n", ["out/results/s0/references/best_of_n/evaluation"], {"sampling.train": {"temperature": 1.0}})
-        for name in ("base", "all"):
-            paths = self.training(f"out/results/s0/reward/{name}", f"out/models/s0/reward/{name}", human_accuracy=0.7)
-            self.stage(f"reward@{name}", paths, {f"reward.{name}": {"epochs": 1}})
-        first = self.training("out/results/s0/first/reward/adversarial", "out/models/s0/first/reward/adversarial", human_accuracy=0.71)
-        self.stage("adversarial_reward_first@adversarial-0", first, {"reward.adversarial": WEIGHTS})
-        self.stage("sample_first@0", ["out/samples/s0/first/lm.jsonl"], {"sampling.train": {"temperature": 1.0}})
-        for name in ("base", "adversarial"):
-            self.score(f"score_first@{name}", f"out/results/s0/first/score/{name}", "out/samples/s0/first/lm.jsonl")
-        for name, arm in ARMS.items():
+        for seed in self.seeds:
+            self.replicate(seed)
+        for name, arm in arms.items():
             self.arm(name, *arm)
         self.judgement("judge_human@pairs_test", "out/results/judge/pairs_test")
         self.make_summary()
         self.save()
+
+    def replicate(self, seed: int) -> None:
+        """What a seed has before its arms."""
+        s = f"s{seed}"
+        for name in ("pairs_rm", "pairs_lm", "pairs_further"):
+            self.file(f"out/labels/{s}/{name}.jsonl", json.dumps(ROWS["pairs"] | {"id": s}) + "\n")
+        self.stage(f"sft@{seed}", self.training(f"out/results/{s}/sft", f"out/models/{s}/sft"), {"sft": {"epochs": 1}})
+        self.stage(f"evaluate_sft@{seed}", [f"out/results/{s}/references/sft/evaluation"], {"sampling.test": {"top_k": 5}})
+        golden = self.training(f"out/results/{s}/references/golden/training", f"out/models/{s}/references/golden")
+        evaluation = f"out/results/{s}/references/golden/evaluation"
+        self.stage(f"reference@golden-{seed}", [*golden, evaluation], {"references.golden": {"epochs": 1}})
+        best_of_n = f"out/results/{s}/references/best_of_n/evaluation"
+        self.stage(f"best_of_n@{seed}", [best_of_n], {"sampling.train": {"temperature": 1.0}})
+        for name in ("base", "all", *({"no_adversarial"} & {*self.kinds})):
+            paths = self.training(f"out/results/{s}/reward/{name}", f"out/models/{s}/reward/{name}", human_accuracy=0.7)
+            self.stage(f"reward@{name}-{seed}", paths, {f"reward.{name}": {"epochs": 1}})
+        first = self.training(f"out/results/{s}/first/reward/adversarial", f"out/models/{s}/first/reward/adversarial", human_accuracy=0.71)
+        self.stage(f"adversarial_reward_first@adversarial-{seed}", first, {"reward.adversarial": WEIGHTS})
+        self.stage(f"sample_first@{seed}", [f"out/samples/{s}/first/lm.jsonl"], {"sampling.train": {"temperature": 1.0}})
+        for name in self.kinds:
+            self.score(f"score_first@{name}-{seed}", f"out/results/{s}/first/score/{name}", f"out/samples/{s}/first/lm.jsonl")
 
     def file(self, path: str, text: str) -> None:
         (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +127,7 @@ class Project:
             if round_id == "r2":
                 self.stage(f"sample@{name}", [f"out/samples/{folder}/lm.jsonl"], {"sampling.train": {"temperature": 1.0}})
                 self.score(f"score@{name}", f"out/results/{folder}/score", f"out/samples/{folder}/lm.jsonl")
-                if kind != "base":
+                if kind == "adversarial":
                     reward = self.training(f"out/results/{folder}/reward", f"out/models/{folder}/reward", human_accuracy=0.72)
                     self.stage(f"adversarial_reward@{name}", reward, {"reward.adversarial": WEIGHTS})
             align = self.training(f"out/results/{folder}/align", f"out/models/{folder}/policy")
@@ -134,17 +152,19 @@ class Project:
         def estimates(value: float) -> dict:
             return {key: {"value": value, "low": value - 1, "high": value + 1, "standard_error": 0.5} for key in ("reward_all", "gold")}
 
+        kinds = {key: [name for name in names if name in self.kinds] for key, names in KINDS.items()}
         self.summary = {
             "profile": "tiny",
-            "run": KINDS,
+            "run": kinds,
             "policies": {"sft": {"kind": "reference", "rounds": {"r0": estimates(0.0)}}},
             "replicates": {
-                f"{name}-s0": {"kind": "reference", "seed": 0, "rounds": {"r0": estimates(value)}}
+                f"{name}-s{seed}": {"kind": "reference", "seed": seed, "rounds": {"r0": estimates(value)}}
                 for name, value in (("sft", 0.0), ("golden", 9.0), ("best_of_n", 1.0))
+                for seed in self.seeds
             },
             "reward_models": {"base": {"human_accuracy": 0.7}, "all": {"human_accuracy": 0.7}},
             "claims": {
-                "num_seeds": 1,
+                "num_seeds": len(self.seeds),
                 "primary": "gold",
                 "families": {"gold": {"C3": CLAIM, "C6": NOT_TESTED}, "RM_all": {"C3": CLAIM | {"verdict": "reproduced"}}},
             },
@@ -153,15 +173,16 @@ class Project:
         judged = {"estimates": {"win_rate": estimates(0.6)["gold"], "human_kappa": estimates(0.1)["gold"]}}
         judged |= {"counts": {"num_wins": 1, "usd": 0.5}, "served_models": ["m"], "findings": ["It favours the first answer."]}
         self.summary["judge"] = {"judge": "m", "human": {"pairs_test": judged}}
-        self.summary["judge"]["arms"] = {"sft": {name: {"r2": judged} for name in ARMS}, "base": {}}
-        for bonus, (name, (method, kind, seed)) in enumerate(ARMS.items()):
+        self.summary["judge"]["arms"] = {"sft": {name: {"r2": judged} for name in self.arms}, "base": {}}
+        for bonus, (name, (method, kind, seed)) in enumerate(self.arms.items()):
             rounds = {"r1": estimates(1.0 + bonus), "r2": estimates(2.0 + bonus)}
             arm = {"kind": "arm", "method": method, "reward_model": kind, "seed": seed, "rounds": rounds}
             self.summary["replicates"][name] = arm
-            self.summary["policies"][name.removesuffix("-s0")] = copy.deepcopy(arm)
-            accuracies = (0.7, 0.7) if kind == "base" else (0.71, 0.72)
-            for known in (name, name.removesuffix("-s0")):
-                self.summary["reward_models"][known] = {f"r{i}": {"human_accuracy": value} for i, value in enumerate(accuracies, start=1)}
+            group = name.removesuffix(f"-s{seed}")
+            self.summary["policies"].setdefault(group, copy.deepcopy(arm))
+            accuracies = {"adversarial": (0.71, 0.72), "oracle": ()}.get(kind, (0.7, 0.7))
+            measured = {f"r{i}": {"human_accuracy": value} for i, value in enumerate(accuracies, start=1)} or {"r1": {}, "r2": {}}
+            self.summary["reward_models"] |= {name: measured, group: measured}
 
     def save(self) -> None:
         self.file("report/summary.json", json.dumps(self.summary))
@@ -204,10 +225,10 @@ def database(tmp_path_factory) -> Path:
     return folder / "mlflow.db"
 
 
-def new_project(folder: Path, database: Path) -> Project:
+def new_project(folder: Path, database: Path, arms: dict[str, tuple[str, str, int]] = ARMS) -> Project:
     (folder / "mlflow").mkdir()
     shutil.copy(database, folder / "mlflow" / "mlflow.db")
-    return Project(folder)
+    return Project(folder, arms)
 
 
 @pytest.fixture(scope="module")
@@ -696,3 +717,102 @@ def test_budgets_are_metrics_by_round_and_seconds_change_no_hash(tracked):
     tracked.save()
     tracked.track()
     assert hashes == {name: run.data.tags["dvc.lock_hash"] for name, run in runs_of(client).items()}
+
+
+REPLICATED = {f"dpo-{kind}-s{seed}": ("dpo", kind, seed) for kind in ("base", "no_adversarial", "adversarial", "oracle") for seed in (0, 1)}
+"""Two replicates of four arms; the later ones score higher."""
+
+
+@pytest.fixture(scope="module")
+def replicated(tmp_path_factory, database):
+    """A project of REPLICATED that was tracked once; of the means gold is what no replicate has."""
+    project = new_project(tmp_path_factory.mktemp("replicated"), database, REPLICATED)
+    for number, name in enumerate(project.kinds):
+        project.summary["policies"][f"dpo-{name}"]["rounds"]["r2"]["gold"]["value"] = 10.5 + number
+    project.save()
+    with contextlib.chdir(project.folder):
+        assert project.track().endswith("0 removed runs; best dpo-adversarial-s0")
+    return project
+
+
+def data_of(run, context: str = "training") -> dict[str, str]:
+    """Name and digest of what a run has read."""
+    inputs = run.inputs.dataset_inputs
+    return {item.dataset.name: item.dataset.digest for item in inputs if item.tags[0].value == context}
+
+
+def test_every_replicate_has_its_runs_and_gold_is_no_reward_model(replicated):
+    expected = {"base_model", "comparison", "judge-pairs_test", "dpo-base", "dpo-no_adversarial", "dpo-adversarial", "dpo-oracle"}
+    for seed in (0, 1):
+        expected |= {f"{name}-s{seed}" for name in ("sft", "golden", "best_of_n", "reward-base", "reward-all", "reward-no_adversarial")}
+        expected |= {f"reward-first-adversarial-s{seed}-r1", f"reward-dpo-adversarial-s{seed}-r2"}
+    assert set(runs_of(client_of(replicated))) == {*expected, *REPLICATED}
+
+
+def test_the_mean_is_a_run_beside_its_replicates(replicated):
+    client = client_of(replicated)
+    runs = runs_of(client)
+    mean, second = runs["dpo-adversarial"], runs["dpo-adversarial-s1"]
+    assert history(client, mean, "evaluation/gold") == [(0, 0.0), (1, 5.0), (2, 12.5)]
+    assert history(client, second, "evaluation/gold") == [(0, 0.0), (1, 6.0), (2, 7.0)]
+    assert history(client, mean, "reward_model/human_accuracy") == [(1, 0.71), (2, 0.72)]
+    tags = [{key: run.data.tags[key] for key in ("kind", "method", "reward_model", "seed")} for run in (mean, second)]
+    common = {"method": "dpo", "reward_model": "adversarial"}
+    assert tags == [{"kind": "arm", **common, "seed": "0, 1"}, {"kind": "replicate", **common, "seed": "1"}]
+    assert mean.data.params["seed"] == "0, 1" and not mean.outputs.model_outputs and len(second.outputs.model_outputs) == 2
+    assert runs["sft-s1"].data.tags["seed"] == runs["golden-s1"].data.tags["seed"] == "1"
+
+
+def test_a_replicate_evaluated_anew_changes_its_run_and_the_mean_alone(replicated):
+    client = client_of(replicated)
+    before = {name: run.data.tags["dvc.lock_hash"] for name, run in runs_of(client).items()}
+    entry = replicated.stages["evaluate@dpo-base-s1-r2"]
+    try:
+        entry["cmd"] += " --again"
+        replicated.save()
+        with contextlib.chdir(replicated.folder):
+            replicated.track()
+        after = {name: run.data.tags["dvc.lock_hash"] for name, run in runs_of(client).items()}
+    finally:
+        entry["cmd"] = entry["cmd"].removesuffix(" --again")
+        replicated.save()
+        with contextlib.chdir(replicated.folder):
+            replicated.track()
+    assert {name for name in before if before[name] != after[name]} == {"dpo-base-s1", "dpo-base", "comparison"}
+
+
+def test_reward_models_have_read_the_labels_of_their_replicate(replicated):
+    runs = runs_of(client_of(replicated))
+
+    def digests(seed, *names):
+        return {name: hashlib.md5((replicated.folder / f"out/labels/s{seed}/{name}.jsonl").read_bytes()).hexdigest() for name in names}
+
+    assert data_of(runs["reward-base-s1"]) == digests(1, "pairs_rm") != digests(0, "pairs_rm")
+    assert data_of(runs["reward-no_adversarial-s1"]) == digests(1, "pairs_rm", "pairs_further")
+    assert data_of(runs["reward-all-s0"]) == digests(0, "pairs_rm", "pairs_lm")
+    assert set(data_of(runs["dpo-no_adversarial-s0"])) == {"pairs_rm", "pairs_further", "prompts_lm"}
+    assert digests(1, "pairs_rm").items() <= data_of(runs["dpo-adversarial-s1"]).items()
+
+
+def test_an_arm_that_learns_from_gold_has_read_no_pairs_and_is_never_the_best(replicated):
+    """It scores highest here; what people want is a policy that a reward model can make."""
+    client = client_of(replicated)
+    run = runs_of(client)["dpo-oracle-s1"]
+    assert set(data_of(run)) == {"prompts_lm"} and "reward_model/human_accuracy" not in run.data.metrics
+    assert best_of(replicated)[0] == "dpo-adversarial-s0-r2"
+
+
+def test_the_best_is_the_best_mean_whatever_a_single_replicate_has(replicated):
+    """The base arm's second replicate is the best of all, its mean the worst."""
+    policies = [replicated.summary["replicates"]["dpo-base-s1"]["rounds"]["r2"]["gold"]]
+    was = policies[0]["value"]
+    try:
+        policies[0]["value"] = 99.0
+        replicated.save()
+        with contextlib.chdir(replicated.folder):
+            assert replicated.track().endswith("best dpo-adversarial-s0")
+    finally:
+        policies[0]["value"] = was
+        replicated.save()
+        with contextlib.chdir(replicated.folder):
+            replicated.track()

@@ -71,21 +71,42 @@ GOLDEN_RESPONSES = {
 """By the source of the data or, where the data leaves it open, that of the golden responses."""
 
 
+REWARD_MODELS = {
+    "base": "Reward model trained once a replicate on human pairs and then fixed (RM_base); every other one is compared with it.",
+    "no_adversarial": "AB: a control, trained once a replicate as long as adversarial, on human pairs alone: others stand where the game’s "
+    "would. What adversarial has over it is not mere training.",
+    "adversarial": "APO: reward model trained anew each round, also to prefer golden responses to the current policy’s own samples.",
+    "oracle": "A control: gold itself in the place of a reward model. What a method makes of a perfect judge, which no reward model is.",
+}
+"""Those that mean the same in every run; others are what params.yaml makes of them."""
+
+
 def terms(comparison: Comparison) -> dict[str, str]:
     """The other words of the page."""
-    data = comparison.data
+    data, arms = comparison.data, comparison.run.reward_models
     over_optimisation = "The score that is optimised, or its kin RM_all, goes on rising while the true reward{} stalls or falls{}."
     additions = (", gold,", "") if comparison.has_gold else ("", "; it cannot be seen where that is unknown")
     return {
-        "SFT": "The supervised start from which every arm sets out.",
+        "Replicate": f"A seed, for which {drawn_anew(comparison)} are made anew; base model, corpus and prompts are one.",
+        "SFT": "The supervised start from which every arm of a replicate sets out.",
         "SFT on golden": "A reference: SFT fine-tuned directly on the golden responses that the adversarial reward models learn from.",
         "DPO on human pairs": "A reference: DPO on the human preference pairs, with no reward model between.",
+        "SFT, best of n by RM_base": "A reference that trains nothing: of as many samples of SFT as arms draw to learn from, the one that "
+        "RM_base scores highest.",
         "Golden response": GOLDEN_RESPONSES[data.golden.source if isinstance(data, HHData) else data.source],
-        "base": "Reward model trained once on human pairs and then fixed.",
-        "adversarial": "Reward model trained anew each round, also to prefer golden responses to the current policy's own samples.",
-        "Interval": "Percentile bootstrap over test prompts, drawn within the two kinds of prompt. It covers the choice of prompts, not "
-        "that of the training seed. All policies share the draws, so differences are paired.",
-        "Verdict": "“Better” if the interval of the paired difference lies on one side of zero, else “undecided”. There is no correction "
-        "for the number of comparisons.",
+        **{name: REWARD_MODELS[name] for name in arms if name in REWARD_MODELS},
+        "Interval": "Of a mean over several replicates, and of a difference, Student’s over these: what other "
+        f"{drawn_anew(comparison)} would give with this base model, corpus and prompts; for differences with variances drawn towards each "
+        "other (Smyth 2004). Of a single replicate a percentile bootstrap over test prompts, drawn within the two kinds of prompt: what "
+        "other prompts would give, with all that was drawn as it is.",
+        "Verdict": "“Better” if a difference is known to lie on that side of zero, “no difference beyond d” if within ± d, both over "
+        "replicates, else “undecided”. Errors are kept over the rows of a metric (Holm). It takes "
+        f"{comparison.verdicts.settings.min_seeds} replicates: what one says the next may turn.",
         "Over-optimisation": over_optimisation.format(*additions),
     }
+
+
+def drawn_anew(comparison: Comparison) -> str:
+    """What each replicate has of its own; the labels of records stay as people gave them."""
+    labels = "" if isinstance(comparison.data, HHData) else "human labels, "
+    return f"{labels}SFT, reward models and samples"

@@ -8,7 +8,7 @@ import jinja2
 import numpy as np
 
 from apo_bench.claims.inference import EQUIVALENT, UNDECIDED
-from apo_bench.comparison.results import SFT, Compared, Comparison, Difference, Metric, Policy, measurable, mechanism
+from apo_bench.comparison.results import FIXED, SFT, Compared, Comparison, Difference, Metric, Policy, measurable, mechanism
 from apo_bench.core.sections import START_ROUND, Compare
 from apo_bench.core.seeds import derive_seed
 from apo_bench.evaluation.statistics import Estimate
@@ -22,8 +22,10 @@ from apo_bench.report.tables import (
     CLAIM_METRICS,
     MINUS,
     UNITS,
+    averaged_over,
     decimal,
     interval,
+    intervals_over,
     last_differences,
     method_title,
     number,
@@ -48,7 +50,7 @@ class Cell:
     interval: str
     verdict: str = ""
     standing: str = ""
-    """`better` (the retrained reward model), `worse`, `equal` or `undecided`; empty without a verdict."""
+    """`better` (than the fixed reward model), `worse`, `equal` or `undecided`; empty without a verdict."""
     mark: str = ""
 
 
@@ -64,6 +66,7 @@ class Answer:
 
 def render_page(comparison: Comparison, settings: Compare, figures: list[Chart], game_figures: dict[str, list[Chart]]) -> str:
     """The page as HTML; the same comparison gives the same bytes."""
+    run = comparison.run
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -72,7 +75,11 @@ def render_page(comparison: Comparison, settings: Compare, figures: list[Chart],
         css=(FOLDER / "page.css").read_text(encoding="utf-8"),
         level=f"{comparison.confidence:.0%}",
         sizes=_sizes(comparison),
-        retrained=", ".join(dict.fromkeys(difference.reward_model for difference in comparison.differences.values())),
+        retrained=", ".join(run.retrained_reward_models),
+        controls=", ".join(name for name in run.reward_models if name not in (FIXED, *run.retrained_reward_models)),
+        replicates=_replicates(comparison),
+        averaged=averaged_over(comparison),
+        over=intervals_over(comparison),
         findings=_findings(comparison),
         mechanism=mechanism(comparison) if comparison.has_gold else [],
         metrics=comparison.metrics,
@@ -103,6 +110,16 @@ def render_page(comparison: Comparison, settings: Compare, figures: list[Chart],
     )
 
 
+def _replicates(comparison: Comparison) -> str:
+    """How often everything is done."""
+    anew = glossary.drawn_anew(comparison)
+    if len(comparison.seeds) == 1:
+        return f"All is done once: with other {anew} it may come out another way."
+    return (
+        f"All is done {len(comparison.seeds)} times (replicates), with {anew} made anew; base model, corpus and prompts stay as they are."
+    )
+
+
 def _sizes(comparison: Comparison) -> list[tuple[str, str]]:
     """What was compared, and on how much."""
     arms = comparison.arms
@@ -126,7 +143,7 @@ def _sizes(comparison: Comparison) -> list[tuple[str, str]]:
 
 def _findings(comparison: Comparison) -> list[tuple[str, list[tuple[str, Cell]]]]:
     """The differences from the fixed reward model that matter most, after the last round."""
-    shown = [metric for metric in comparison.metrics if metric.name in CLAIM_METRICS]
+    shown = list(filter(None, map(comparison.metric, CLAIM_METRICS)))
     return [
         (f"{title} {MINUS} base", [(metric.title, _difference_cell(reward_model, metric, differences[metric.name])) for metric in shown])
         for title, reward_model, differences in last_differences(comparison)

@@ -52,6 +52,17 @@ def table_policies(comparison: Comparison) -> list[Policy]:
     return [*comparison.references, *comparison.arms]
 
 
+def averaged_over(comparison: Comparison) -> str:
+    """What the numbers of the table are means over."""
+    num_replicates = len(comparison.seeds)
+    return f"{comparison.num_test_prompts} test prompts" + (f" and {num_replicates} replicates" if num_replicates > 1 else "")
+
+
+def intervals_over(comparison: Comparison) -> str:
+    """What their intervals, and those of differences, cover."""
+    return "replicates" if len(comparison.seeds) > 1 else "prompts"
+
+
 def table_rows(comparison: Comparison) -> list[tuple[str, dict[str, Estimate]]]:
     """Title and estimates of the rows of the short tables."""
     return [(policy_title(policy), policy.rounds[policy.last_round]) for policy in table_policies(comparison)]
@@ -91,7 +102,8 @@ def verdicts_explained(comparison: Comparison) -> str:
 def terminal_table(comparison: Comparison) -> Table:
     """References and arms after the last round, each value with half its interval."""
     table = Table(
-        title=f"After {comparison.rounds[-1]}, {comparison.num_test_prompts} test prompts, ± half the {comparison.confidence:.0%} interval",
+        title=f"After {comparison.rounds[-1]}, {averaged_over(comparison)}, ± half the {comparison.confidence:.0%} interval over "
+        f"{intervals_over(comparison)}",
         title_justify="left",
         box=None,
         padding=(0, 1, 0, 0),
@@ -115,7 +127,8 @@ def markdown(comparison: Comparison) -> str:
     heads = [f"{metric.title}, {UNITS[metric.unit]}".rstrip(", ") for metric in comparison.metrics]
     lines = [
         *([] if comparison.has_gold else [GOLD_UNKNOWN, ""]),
-        f"After {comparison.rounds[-1]}, {comparison.num_test_prompts} test prompts; in brackets {comparison.confidence:.0%} intervals.",
+        f"After {comparison.rounds[-1]}, means over {averaged_over(comparison)}; in brackets {comparison.confidence:.0%} intervals over "
+        f"{intervals_over(comparison)}.",
         "",
         f"| policy | {' | '.join(heads)} |",
         f"|---|{'---:|' * len(heads)}",

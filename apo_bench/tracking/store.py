@@ -41,14 +41,15 @@ MAX_RUNS = 50_000
 """MLflow's own limit of one search."""
 EXPERIMENT_NOTE = """Adversarial preference optimisation against the baselines, profile `{profile}`, as DVC's outputs have it.
 
-- **Arms** (`tags.kind = "arm"`): method x reward model x seed. `evaluation/...` by round, 0 being the SFT start; `training/rN/...` by
-training step of round N; `uncertainty/..._low` and `_high` are the ends of the interval of the metric of that name.
+- **Arms** (`tags.kind = "arm"`): method x reward model, means over replicates. `evaluation/...` by round, 0 being the SFT start;
+`uncertainty/..._low` and `_high` are the ends of the interval of the metric of that name, over replicates or, of a single one, prompts.
+- **Replicates** (`tags.kind = "replicate"`): an arm with one seed. The same, and `training/rN/...` by training step of round N.
 - **References** (`kind` `sft` and `reference`): policies that the arms are compared with; their step is the last round.
-- **Reward models** (`kind = "reward_model"`): `reward_model/...` on human test pairs. Arms carry those of the one that trained them.
-- **Judge** (in arms `judge/...` against SFT and `judge_versus_base/...`, tables `judge_verdicts.json`; `kind = "judge"` on human pairs):
-win rates, and the audit of the judge that they come from; `tags.judge.findings` says what it found.
+- **Reward models** (`kind = "reward_model"`): `reward_model/...` on human test pairs. Arms carry those of what trained them.
+- **Judge** (in replicates `judge/...` against SFT and `judge_versus_base/...`, tables `judge_verdicts.json`; on human pairs
+`kind = "judge"`): win rates, and the audit of the judge that they come from; `tags.judge.findings` says what it found.
 - **Budget** (`budget/...`): what a policy took up to a round, counts and seconds; `budget/shared_...` the part that others share.
-- **comparison**: the page `index.html`, the differences between arms with a retrained and with the fixed reward model, and the verdicts on
+- **comparison**: the page `index.html`, the differences between arms with another and with the fixed reward model, and the verdicts on
 the paper's claims (`claims.json`, tags `claim.C1` ...) by the primary outcome; by others `claims_by_RM_all.json`, `claim_by_RM_all.C1` ...
 """
 GOLD_UNKNOWN_NOTE = "- The true reward is unknown on this data: `evaluation/reward_all` (RM_all) is only a proxy of human preference.\n"

@@ -106,5 +106,14 @@ def test_what_is_read(verdicts, tmp_path):
     assert read_shifted("", *given, [], scores, by_base) is None
     with pytest.raises(MissingInputError, match=r"r1/judge/sft/verdicts.jsonl: no such file"):
         read_shifted("judge", *given, ["r1", "r2"], scores, by_base)
-    with pytest.raises(DataError, match="4 prompts, the ledger has 3"):
-        read_shifted("judge", *given, ["r2"], {"base": {name: values[:3] for name, values in scores["base"].items()}}, by_base)
+    with pytest.raises(DataError, match="4 prompts, the ledger has 5"):
+        read_shifted("judge", *given, ["r2"], {"base": {name: np.zeros(5) for name in scores["base"]}}, by_base)
+
+
+def test_a_judge_of_the_last_round_has_read_more_prompts_than_the_ledger_has(verdicts, tmp_path):
+    """Earlier rounds answer the first prompts alone, and the ledger is on what all answered: the first verdicts are theirs."""
+    write_jsonl(tmp_path / "r2/judge/sft/verdicts.jsonl", verdicts)
+    scores = {"base": {"r0": np.zeros(2), "r2": np.ones(2)}}
+    found = read_shifted("judge", tmp_path, tmp_path, ["r1", "r2"], ["r2"], scores, list)
+    assert found == {"r2": judged_rows(verdicts[:2], scores, "r2")}
+    assert [row["id"] for row in found["r2"]] == ["0", "1"]

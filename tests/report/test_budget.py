@@ -1,11 +1,12 @@
 """What policies cost, shown: the table, the front of the chart, the page of seconds."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from claimed import claimed
-from lock_file import LockFile
+from lock_file import COUNTS, LockFile
 
 from apo_bench.budget import policy_models, read_budgets
 from apo_bench.comparison.results import METRICS, Comparison, Policy
@@ -14,7 +15,7 @@ from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report.budget import budget_markdown, budget_view, flop_unit
 from apo_bench.report.charts import charts
 from apo_bench.report.page import render_page
-from apo_bench.report.pareto import Point, pareto_chart, pareto_front
+from apo_bench.report.pareto import Point, _points, pareto_chart, pareto_front
 from apo_bench.report.times import render_times, times_summary
 from apo_bench.tracking.lock import Lock
 
@@ -113,6 +114,33 @@ def test_table_has_the_counts_of_each_policy_and_says_what_is_shared(comparison)
     assert view["heads"][-2:] == ["Compute, MFLOP", "Shared, %"]
     assert ("sft@0", 5) in [(name, users) for name, users, _ in view["shared"]]
     assert "| DPO base | 16 | 16 | 80 | 340 | 1,210 |" in budget_markdown(comparison)
+
+
+def test_rows_and_points_are_means_over_replicates(comparison, tmp_path, run):
+    """In the second replicate each alignment of the base arm has trained on 10 tokens more: 20 up to the last round, 10 in the mean."""
+    lock_file = LockFile(tmp_path, Path("out/results"))
+    for seed in (0, 1):
+        lock_file.start(seed)
+        for arm in ARMS:
+            lock_file.arm(arm.method, arm.reward_model, seed)
+    for round_id in ("r1", "r2"):
+        metrics = COUNTS["align"] | {"num_tokens_trained": 40}
+        lock_file.left[Path(f"out/results/s1/arms/dpo-base/{round_id}/align/metrics.json")] = metrics
+    run = run.model_copy(update={"seeds": [0, 1]})
+    budgets = read_budgets(Lock(lock_file.save()), policy_models(Path("out/models"), run, REFERENCES))
+    policies = {name: replace(found, members=(f"{name}-s0", f"{name}-s1")) for name, found in comparison.policies.items()}
+    changed = replace(comparison, run=run, budgets=budgets, policies=policies)
+    view = budget_view(changed)
+    rows = {title: cells for title, _, cells in view["rows"]}
+    assert rows["DPO base"][4] == "1,220" and rows["DPO adversarial"][4] == "1,280"
+    assert list(rows) == ["SFT", "SFT on golden", "DPO on human pairs", "DPO base", "DPO adversarial"], "one a row of the table of policies"
+    assert [(name, users) for name, users, _ in view["shared"]] == [
+        *(("base_model", 10), ("sft@0", 5), ("sft@1", 5)),
+        *(("sample_lm@first-r1", 2), ("sample_lm@first1-r1", 2)),
+    ]
+    flop = 10 * (2 * (80 + 340) + 6 * 1220)
+    [point] = [point for point in _points(budgets, METRICS[0], policies["dpo-base"]) if point.name == "DPO base r2"]
+    assert point.cost == flop
 
 
 def test_page_shows_it_and_has_no_seconds_so_that_it_is_the_same_bytes_twice(comparison, params):

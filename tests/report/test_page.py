@@ -1,5 +1,6 @@
 """The page, with gold and without: valid, alone, the same bytes twice, and nothing that a policy says can leave its box."""
 
+import html
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -17,6 +18,7 @@ from apo_bench.report.charts import COLOURS, charts
 from apo_bench.report.game_charts import game_charts
 from apo_bench.report.glossary import GOLD_UNKNOWN, GOLDEN_RESPONSES, POLICY_METRICS, REWARD_MODEL_METRICS
 from apo_bench.report.page import render_page
+from apo_bench.report.tables import policy_title
 
 REFERENCES = ("sft", "golden", "human", "best_of_n")
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -111,10 +113,43 @@ def comparison(request, params):
     )
 
 
+def page_of(comparison, params):
+    """The page as the stage makes it, but for the chart of the budget."""
+    return render_page(comparison, params.compare, charts(comparison), game_charts(comparison))
+
+
 @pytest.fixture(scope="module")
 def page(comparison, params):
     """The page of that comparison."""
-    return render_page(comparison, params.compare, charts(comparison), game_charts(comparison))
+    return page_of(comparison, params)
+
+
+@pytest.fixture(scope="module")
+def replicated(comparison, params):
+    """The same as the mean over five replicates, and beside the game a control or, with gold, two."""
+    controls = ["no_adversarial", *(["oracle"] if comparison.has_gold else [])]
+    kinds = ["base", *controls, "adversarial"]
+    lists = {"fixed_reward_models": ["base", "no_adversarial"], "gold_reward_models": ["oracle"] if comparison.has_gold else []}
+    policies, differences, reward_models = dict(comparison.policies), dict(comparison.differences), dict(comparison.reward_models)
+    for method in ("rjs", "dpo"):
+        adversarial = comparison.differences[f"{method}-adversarial"]
+        for kind in controls:
+            name = f"{method}-{kind}"
+            policies[name] = replace(comparison.policies[f"{method}-base"], name=name, reward_model=kind)
+            rounds = {
+                round_id: {name: replace(one, verdict=one.verdict and "base better") for name, one in found.items()}
+                for round_id, found in adversarial.rounds.items()
+            }
+            differences[name] = replace(adversarial, name=name, reward_model=kind, rounds=rounds)
+            measured = {"sample_accuracy": 1.0} if kind == "oracle" else comparison.reward_models[f"{method}-base"]["r1"]
+            reward_models[name] = dict.fromkeys(("r1", "r2"), measured)
+    return replace(
+        comparison,
+        run=comparison.run.model_copy(update={"seeds": list(range(5)), "reward_models": kinds, **lists}),
+        policies=policies,
+        differences=differences,
+        reward_models=reward_models,
+    )
 
 
 class Checker(HTMLParser):
@@ -174,7 +209,7 @@ def test_responses_and_prompts_are_escaped(page):
 
 
 def test_same_bytes_twice(comparison, params, page):
-    assert render_page(comparison, params.compare, charts(comparison), game_charts(comparison)) == page
+    assert page_of(comparison, params) == page
 
 
 def test_charts_and_tables_are_described(page, checked, comparison):
@@ -199,7 +234,7 @@ def test_shows_what_the_judge_says_and_what_it_is_worth(page, comparison):
 def test_without_human_pairs_the_audit_speaks_of_the_arms(comparison, params):
     if comparison.judged:
         changed = replace(comparison, judged=replace(comparison.judged, human={}))
-        page = render_page(changed, params.compare, charts(changed), game_charts(changed))
+        page = page_of(changed, params)
         assert "<b>DPO base, seed 0:</b> It favours the first answer." in page and "Human pairs" not in page
 
 
@@ -207,7 +242,7 @@ def test_a_judge_that_changed_under_way_is_named(comparison, params):
     if comparison.judged:
         human = {"pairs_test": comparison.judged.human["pairs_test"] | {"served_models": ["m-2"]}}
         changed = replace(comparison, judged=replace(comparison.judged, human=human))
-        assert "served as m-1, m-2: it changed under way" in render_page(changed, params.compare, charts(changed), game_charts(changed))
+        assert "served as m-1, m-2: it changed under way" in page_of(changed, params)
 
 
 def test_shows_the_numbers_with_intervals_and_verdicts(page):
@@ -252,11 +287,58 @@ def test_a_policy_that_always_says_the_same_is_drawn(comparison, params):
     always = {metric.name: Estimate(0.3, 0.3 + 2e-16, 0.3 + 2e-16, 0.0) for metric in comparison.metrics}
     sft = replace(comparison.policies["sft"], rounds={"r0": always}, path={"r0": always})
     changed = replace(comparison, policies=comparison.policies | {"sft": sft})
-    assert render_page(changed, params.compare, charts(changed), game_charts(changed))
+    assert page_of(changed, params)
 
 
 def test_a_run_without_harmful_prompts_or_retrained_reward_models_has_a_page_too(comparison, params):
     helpful = [metric for metric in comparison.metrics if metric.subset != "harmless"]
     changed = replace(comparison, metrics=helpful, num_prompts={"helpful": 3}, differences={}, game=replace(comparison.game, frontier={}))
-    page = render_page(changed, params.compare, charts(changed), game_charts(changed))
+    page = page_of(changed, params)
     assert "Complies with harmful" not in page and "minus the fixed one" not in page and "of both kinds" not in page
+
+
+def text_of(page):
+    """What a reader reads, as one line."""
+    return html.unescape(" ".join(re.sub(r"<[^>]+>", "", page).split()))
+
+
+def test_header_says_what_is_compared_and_how_often_it_was_done(page, comparison, replicated, params):
+    head, more = (text_of(found.split("<main>")[0]) for found in (page, page_of(replicated, params)))
+    labels = "human labels, " if comparison.has_gold else ""
+    assert f"All is done once: with other {labels}SFT, reward models and samples it may come out another way" in head
+    assert "Replicates1: seeds 0" in head and "controls" not in head
+    assert (
+        f"All is done 5 times (replicates), with {labels}SFT, reward models and samples made anew; base model, corpus and prompts" in more
+    )
+    assert "Replicates5: seeds 0, 1, 2, 3, 4" in more
+    assert "the policy’s own (adversarial); beside them stand controls (no_adversarial" in more
+    assert ("human labels" in head + more) == comparison.has_gold, "those of records are not drawn"
+
+
+def test_intervals_are_over_replicates_where_there_are_several_and_else_over_prompts(page, comparison, replicated, params):
+    several = page_of(replicated, params)
+    for found, averaged, over in ((page, "6 test prompts", "prompts"), (several, "6 test prompts and 5 replicates", "replicates")):
+        assert f"Means over {averaged} with 95% intervals over {over};" in text_of(found)
+        assert f"same method, replicates and prompts, with 95% intervals over {over}." in text_of(found)
+    assert "of one replicate, with its" in text_of(page) and "the mean over replicates, with its" in text_of(several)
+
+
+def test_every_policy_and_reward_model_of_the_table_is_explained(replicated, params):
+    page = page_of(replicated, params)
+    references = [policy_title(policy) for policy in replicated.references]
+    for word in (*references, *replicated.run.reward_models, "Replicate", "Interval", "Verdict"):
+        assert f"<dt>{word}</dt>" in page, word
+    assert ("<dt>oracle</dt>" in page) == replicated.has_gold
+
+
+def test_controls_are_judged_against_base_and_gold_has_no_accuracy_on_pairs(replicated, params):
+    page = page_of(replicated, params)
+    cards = re.findall(r"<li><h3>(.*?)</h3>(.*?)</li>", page, flags=re.DOTALL)
+    said = {title: set(re.findall(r'<p class="(\w+)">', card)) for title, card in cards}
+    assert said["RJS no_adversarial − base"] == {"worse"} and said["RJS adversarial − base"] == {"better"}
+    assert len(said) == (6 if replicated.has_gold else 4)
+    if replicated.has_gold:
+        first = re.findall(r'<span class="what">(.*?)</span>', dict(cards)["RJS oracle − base"])[0]
+        assert first == "Gold", "the primary outcome comes first"
+        [row] = re.findall(r'<th scope="row">RJS oracle</th><td class="round">r1</td>((?:<td>[\d.]*</td>)+)</tr>', page)
+        assert re.findall(r"<td>(.*?)</td>", row).count("") == len(REWARD_MODEL_METRICS) - 1
