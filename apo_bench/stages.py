@@ -1,57 +1,98 @@
-"""The stages of a profile: how many run at the same time, and their graph, as DVC reads it from dvc.yaml."""
+"""The stages of a profile: their graph, as DVC reads it from dvc.yaml, what each takes, and what this machine has for them."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from apo_bench.budget import script
 from apo_bench.core.config import Params
+from apo_bench.core.errors import ConfigError
+from apo_bench.engines.devices import Need, need_of, sampling_engine, visible_devices
 from apo_bench.engines.hosts import hosts
+from apo_bench.scheduling import Host
+
+WITHOUT_GIT = "clone the repository, or run `dvc config core.no_scm true` to do without git"
 
 
-def stage_index(repo: Any) -> Any:
+def stage_index() -> Any:
     """DVC's index of the current folder's dvc.yaml alone: that of a whole repository has the thousands of stages of all its profiles.
 
-    Args:
-        repo: a `dvc.repo.Repo`.
+    Raises:
+        ConfigError: DVC cannot open the repository or read the stages.
     """
+    from dvc.repo import Repo
     from dvc.repo.index import Index
 
-    return Index.from_file(repo, str(Path("dvc.yaml").absolute()))
+    with _told_in_a_line():
+        repo = Repo(_wait_for_lock=True)  # while another process hashes or writes dvc.lock
+        return Index.from_file(repo, str(Path("dvc.yaml").absolute()))
 
 
 def stage_graph(index: Any) -> tuple[list[str], dict[str, set[str]]]:
-    """The stages of a `stage_index` in an order that respects their dependencies, and the parents of each."""
+    """The stages of a `stage_index` in an order that respects their dependencies, and the parents of each.
+
+    Raises:
+        ConfigError: they are no graph, as two have the same output or each waits for the other.
+    """
     import networkx
 
-    graph = index.graph
+    with _told_in_a_line():
+        graph = index.graph
     from_first = reversed(list(networkx.lexicographical_topological_sort(graph, key=lambda stage: stage.addressing)))
     parents = {stage.addressing: {parent.addressing for parent in graph.successors(stage)} for stage in graph}
     return [stage.addressing for stage in from_first], parents
 
 
-def depths(order: Iterable[str], parents: dict[str, set[str]]) -> dict[str, int]:
-    """How many stages follow one another after each stage, at most."""
-    depth = dict.fromkeys(order, 0)
-    for name in reversed(list(order)):  # children come after their parents in `order`
-        for parent in parents[name]:
-            depth[parent] = max(depth[parent], depth[name] + 1)
-    return depth
+@contextmanager
+def _told_in_a_line() -> Iterator[None]:
+    from dvc.exceptions import DvcException
+    from dvc.scm import SCMError
+
+    try:
+        yield
+    except (DvcException, SCMError, OSError) as error:
+        cure = WITHOUT_GIT if isinstance(error, SCMError) else "run from the folder of a profile"
+        raise ConfigError(f"dvc.yaml: {' '.join(str(error).split())}; {cure}") from error
 
 
-def next_stages(waiting: dict[str, set[str]], depth: dict[str, int], order: list[str]) -> list[str]:
-    """The stages that wait for none, the longest chain of dependants first."""
-    return sorted((name for name, missing in waiting.items() if not missing), key=lambda name: (-depth[name], order.index(name)))
+def stage_needs(index: Any, params: Params) -> dict[str, Need]:
+    """What each stage of a `stage_index` takes."""
+    return {stage.addressing: need_of(script({"cmd": stage.cmd}), params) for stage in index.stages}
 
 
-def num_side_by_side(params: Params, num_cores: int) -> int:
-    """How many stages run at a time: as many as the cores have room for, one on GPUs, of which a stage takes as many as it needs.
+def this_host(params: Params) -> Host:
+    """What this machine has for stages: as many as the cores have room for and, on GPUs, `compute.stages_per_gpu` on each.
+
+    A stage on a GPU keeps a core busy, so where cores are short fewer share one. Ranks on the hosts of a hostfile run one stage at a time.
 
     Raises:
         EngineError: the hostfile is missing or broken.
     """
-    if params.compute.device == "cuda":
-        return 1
-    engines = params.engines
+    num_cores, compute, engines = os.cpu_count() or 1, params.compute, params.engines
+    if compute.device == "cuda":
+        devices = () if engines.training == "deepspeed" and engines.deepspeed.hostfile else visible_devices()
+        return gpu_host("", params, num_cores, devices)
     ranks = hosts(engines.deepspeed)[0].num_ranks if engines.training == "deepspeed" else 1
-    copies = engines.vllm.tensor_parallel * engines.vllm.data_parallel if engines.sampling == "vllm" else 1
-    return max(1, num_cores // (params.compute.num_threads * max(ranks, copies)))
+    copies = engines.vllm.tensor_parallel * engines.vllm.data_parallel if sampling_engine(engines, compute) == "vllm" else 1
+    return Host("", max(1, num_cores // (compute.num_threads * max(ranks, copies))))
+
+
+def gpu_host(name: str, params: Params, num_cores: int, devices: tuple[str, ...]) -> Host:
+    """A machine with GPUs; without any it has room for one stage at a time."""
+    if not devices:
+        return Host(name, 1)
+    per_device = min(params.compute.stages_per_gpu, max(1, num_cores // len(devices)))
+    return Host(name, max(1, num_cores // params.compute.num_threads), devices, per_device)
+
+
+def num_side_by_side(host: Host) -> int:
+    """How many stages that run models have room on a host."""
+    return len(host.devices) * host.stages_per_device or host.num_slots
+
+
+def num_on_a_gpu(host: Host, needs: dict[str, Need]) -> int:
+    """How many stages share a GPU of a host: one, if all that run models have theirs for themselves."""
+    is_shared = any(need.num_devices and not need.is_whole for need in needs.values())
+    return host.stages_per_device if is_shared else 1

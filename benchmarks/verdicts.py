@@ -20,7 +20,7 @@ from apo_bench.claims.looks import Design, Spending, pocock
 from apo_bench.claims.paper import PolicyCell, paper_claims
 from apo_bench.core.config import load_params
 
-NUM_RUNS = 1000
+NUM_RUNS = 4000
 CONFIDENCE = 0.95
 MIN_SEEDS = 5
 LOOKS = (6, 12, 24, 48)
@@ -129,7 +129,7 @@ def errors() -> None:
     for title, of in (
         ("anything found where nothing is, % of runs", "family"),
         ("“no difference” where all are ± d", "edge"),
-        ("covered", "cover"),
+        ("covered, %", "cover"),
     ):
         print(f"\n| {title} | {' | '.join(name for name, *_ in designs)} |\n|---|{'---:|' * len(designs)}")
         for world in WORLDS:

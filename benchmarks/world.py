@@ -22,12 +22,11 @@ import yaml
 from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.files import read_json, read_jsonl
 from apo_bench.core.sections import START_ROUND
-from apo_bench.data.gold import gold_rewards
 from apo_bench.engines.record import Stopwatch
 from pipeline import align, base_model, evaluate, labels, prepare, reward, sample, score, sft
 
 ROOT = Path(__file__).parents[1]
-SHOWN = ("sample_accuracy", "best_of_n_gain", "perfect_gain", "golden_accuracy", "mean_gold")
+SHOWN = ("sample_accuracy", "best_of_n_gain", "perfect_best_of_n_gain", "golden_accuracy", "mean_gold")
 FINISHED = ("gold", "reward_all", "kl", "length")
 
 
@@ -118,7 +117,7 @@ class Pilot:
             trained, results = self.models / method / name, self.results / method / name
             self._do(f"align_{method}", align.main, method, policy, scores, self.seed, name, trained, results / "align")
             policy = trained
-            figures = self._figures_of_scores(scores) | self._evaluate(policy, method, name)
+            figures = read_json(scores / "metrics.json") | self._evaluate(policy, method, name)
             print(method, name, _rounded({key: figures[key] for key in (*SHOWN, *FINISHED)}), flush=True)
             yield figures
 
@@ -144,13 +143,7 @@ class Pilot:
         prompts = self.data / "prompts_lm.jsonl"
         self._do("sample", sample.main, policy, prompts, self.seed, round_name, samples, results / "sample")
         self._do("score", score.main, self.models / "reward/base", self.data, samples, results / "score")
-        return self._figures_of_scores(results / "score")
-
-    def _figures_of_scores(self, folder: Path) -> dict[str, float]:
-        metrics = read_json(folder / "metrics.json")
-        gold = [gold_rewards(row["dialogue"], row["responses"]) for row in read_jsonl(folder / "scored.jsonl")]
-        perfect = sum(max(group) - sum(group) / len(group) for group in gold) / len(gold)
-        return {**metrics, "perfect_gain": perfect}
+        return read_json(results / "score/metrics.json")
 
     def _evaluate(self, policy: Path, name: str, round_name: str) -> dict[str, float]:
         folder = self.results / "evaluation" / name / round_name

@@ -2,6 +2,7 @@
 
 import sys
 
+from apo_bench.core.checkout import use_code_of_root
 from apo_bench.core.processes import die_with_parent
 from pipeline.server import SOCKET_VARIABLE, forward
 
@@ -11,6 +12,9 @@ def main() -> int:
     import os
 
     die_with_parent()
+    if refusal := use_code_of_root("pipeline"):
+        print(f"pipeline: {refusal}", file=sys.stderr)
+        return 1
     if len(sys.argv) < 2:
         print("usage: python -m pipeline STAGE [options]", file=sys.stderr)
         return 2

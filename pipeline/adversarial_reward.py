@@ -57,6 +57,8 @@ def main(
         f"{name} {round}: reward model",
     )
     pairs_test = read_records(data / "pairs_test.jsonl", "pairs")
+    if round not in (FIRST_ROUND, params.run.rounds[-1]):
+        pairs_test = pairs_test[: params.evaluate.num_earlier_pairs]
     metrics, margins = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder)

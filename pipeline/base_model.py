@@ -11,6 +11,7 @@ from apo_bench.core.results import write_training
 from apo_bench.core.sections import PretrainedModel, ScratchModel
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import parse_dialogue, read_records
+from apo_bench.engines.admission import admit
 from apo_bench.engines.training import Engine, training_engine
 from apo_bench.models.language_model import new_llama, ready, save_model
 from apo_bench.models.pretrained import load_pretrained
@@ -28,6 +29,7 @@ def main(output: Path, results: Path) -> tuple[str, Path]:
     else:
         model, tokenizer, history = _train(params.base_model, params.compute, training_engine(params))
     with complete_directory(output) as folder:
+        admit(model, tokenizer, params, params.base_model.folder if params.is_pretrained else "base_model")
         save_model(model, tokenizer, folder)
     return write_training(results, history, {"num_parameters": model.num_parameters()}), output
 

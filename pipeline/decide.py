@@ -3,7 +3,6 @@
 The looks are those of claims.looks, stated before the first of them; DVC runs the stages of the new seeds alone.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError, ConfigError
 from apo_bench.core.files import read_json, write_text
 from apo_bench.core.layout import replicate
-from apo_bench.stages import num_side_by_side
+from apo_bench.stages import num_side_by_side, this_host
 
 TIMES, SUMMARY = Path("out/times"), Path("report/summary.json")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -164,7 +163,7 @@ def _primary(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def recorded_seconds_a_seed(params: Params) -> float | None:
     """By what the stages of the seeds that have run took, so many of them side by side; None if none has."""
     totals = [sum(read_json(file)["wall_seconds"] for file in files) for seed in params.run.seeds if (files := _times(seed))]
-    return sum(totals) / len(totals) / num_side_by_side(params, os.cpu_count() or 1) if totals else None
+    return sum(totals) / len(totals) / num_side_by_side(this_host(params)) if totals else None
 
 
 def num_recorded(params: Params) -> int:

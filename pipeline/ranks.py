@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from apo_bench.core.config import PARAMS, Params, load_params
-from apo_bench.core.errors import ApoBenchError, EngineError, NotTheWriter
+from apo_bench.core.errors import ApoBenchError, EngineError, NotTheWriter, is_out_of_memory
 from apo_bench.core.ranks import CHECKPOINTS_VARIABLE, join, leave
 from apo_bench.engines.checkpoints import last_step, remove, scratch_folder
 from apo_bench.engines.hosts import hosts
 from apo_bench.engines.launch import launch
-from apo_bench.engines.memory import is_out_of_memory, memory_error
+from apo_bench.engines.memory import memory_error
 from pipeline.server import SOCKET_VARIABLE
 
 USE_RANKS: dict[str, Callable[[Params], bool]] = {

@@ -1,8 +1,9 @@
 """`dvc repro` with independent stages side by side: what `make repro` runs.
 
-DVC runs stages one after another. Here workers, each a process with DVC loaded once, reproduce one stage at a time of DVC's own graph, as
-soon as what it depends on is up to date. DVC still decides what has to run, restores from its run cache and says what dvc.lock is to
-hold. That file is written here, for many stages at a time: to write it after each one takes longer than small stages, in a large profile.
+DVC runs stages one after another. Here workers, forked from a process with DVC and the graph loaded, reproduce one stage at a time of
+DVC's own graph, as soon as what it depends on is up to date and a place for it is free. DVC still decides what has to run, restores from
+its run cache and says what dvc.lock is to hold. That file is written here, for many stages at a time: to write it after each one takes
+longer than small stages, in a large profile.
 """
 
 import logging
@@ -11,99 +12,156 @@ import os
 import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from apo_bench.core.config import load_params
+from apo_bench.core.checkout import use_code_of_root
+from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.processes import die_with_parent
-from apo_bench.stages import depths, next_stages, num_side_by_side, stage_graph, stage_index
+from apo_bench.engines.devices import Need
+from apo_bench.scheduling import Host, Place, Places, Schedule
+from apo_bench.stages import stage_graph, stage_index, stage_needs, this_host
 from pipeline.server import stage_server
-from pipeline.stage import BAR_LINE_VARIABLE
+from pipeline.stage import BAR_LINE_VARIABLE, never_fail_printing
 
 LOCK_FILE = Path("dvc.lock")
 LOCK_SHARE = 0.05
 """Share of the time that may go into writing dvc.lock. What a kill keeps out of it, DVC's run cache still knows."""
+READERS = "apo_bench/tracking"
+"""Code that reads dvc.lock, which stands in the deps of the stages that do."""
 
 LARGE_BLOCK = 4 * 2**20
 """Bytes from which glibc gives memory back when it is freed. Else batches of unequal lengths break the heap up, to twice what they need."""
 Entry = dict[str, Any]
 """The name of a stage, and what dvc.lock holds of it."""
 
-_repo: Any = None
-_index: Any = None
-_stages: dict[str, Any] = {}
-
 
 def main() -> int:
     """Reproduces the profile in the current folder; returns the exit status."""
-    try:
-        params = load_params(Path("params.yaml"))
-        num_workers = num_side_by_side(params, os.cpu_count() or 1)
-    except ApoBenchError as error:
-        print(f"repro: {error}", file=sys.stderr)
+    started = time.perf_counter()
+    never_fail_printing()
+    if refusal := use_code_of_root("pipeline.repro"):
+        print(f"repro: {refusal}", file=sys.stderr)
         return 1
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(LARGE_BLOCK))
-    started = time.perf_counter()
-    with stage_server():
-        context = multiprocessing.get_context("spawn")
-        numbers = context.Queue()
-        for number in range(num_workers):
-            numbers.put(number)
-        with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_open_repo, initargs=(numbers,)) as pool:
-            order, parents = pool.submit(_graph).result()
-            try:
-                num_run = _schedule(pool, num_workers, order, parents)
-            except (Exception, KeyboardInterrupt) as error:
-                pool.shutdown(wait=False, cancel_futures=True)
-                print(f"repro: {error or type(error).__name__}", file=sys.stderr)
-                for process in multiprocessing.active_children():
-                    process.kill()
-                return 1
-    print(f"repro: {num_run} of {len(order)} stages run, the others up to date, {time.perf_counter() - started:.0f} s")
+    try:
+        params = load_params(PARAMS)
+        profile, host = Profile.read(params), this_host(params)
+        with stage_server():
+            num_run = reproduce(profile, [host])
+    except (Exception, KeyboardInterrupt) as error:
+        if not isinstance(error, (ApoBenchError, StageError, KeyboardInterrupt)):
+            raise
+        print(f"repro: {error or type(error).__name__}", file=sys.stderr)
+        return 1
+    seconds = time.perf_counter() - started
+    print(f"repro: {num_run} of {len(profile.order)} stages run, the others up to date, {seconds:.0f} s")
     return 0
 
 
-def _schedule(pool: ProcessPoolExecutor, num_workers: int, order: list[str], parents: dict[str, set[str]]) -> int:
-    """Runs every stage after its parents, longest chain of dependants first; returns how many had to run."""
-    depth = depths(order, parents)
-    waiting = {name: set(parents[name]) for name in order}
-    running: dict[Future[Entry | None], str] = {}
-    num_run = 0
-    lock = LockFile()
-    try:
-        while waiting or running:
-            if not running:  # what comes now depends on all that ran, and may read its entries, as `track` does
-                lock.write()
-            for name in next_stages(waiting, depth, order)[
-                : num_workers - len(running)
-            ]:  # the others wait, as a longer chain may become ready before a worker is free
-                del waiting[name]
-                running[pool.submit(_reproduce, name)] = name
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                name = running.pop(future)
-                if entry := future.result():
-                    num_run += 1
-                    lock.add(entry)
-                for missing in waiting.values():
-                    missing.discard(name)
-            lock.write_in_time()
-    finally:
-        lock.write()
-    return num_run
+class StageError(Exception):
+    """A stage failed; DVC's own exceptions do not survive pickling."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The stages of the current folder, as DVC has read them."""
+
+    repo: Any
+    stages: dict[str, Any]
+    order: list[str]
+    parents: dict[str, set[str]]
+    needs: dict[str, Need]
+
+    @classmethod
+    def read(cls, params: Params) -> "Profile":
+        """Has DVC read dvc.yaml, once for all workers."""
+        from dvc.logger import setup
+
+        setup(logging.WARNING)
+        index = stage_index()
+        order, parents = stage_graph(index)
+        stages = {stage.addressing: stage for stage in index.stages}
+        return cls(index.repo, stages, order, parents, stage_needs(index, params))
+
+
+def reproduce(profile: Profile, hosts: list[Host]) -> int:
+    """Brings every stage up to date; returns how many had to run.
+
+    Raises:
+        StageError: one failed; those that ran beside it are ended.
+    """
+    places = Places(hosts)
+    context = multiprocessing.get_context("fork")
+    numbers = context.SimpleQueue()
+    for number in range(places.capacity):
+        numbers.put(number)
+    with ProcessPoolExecutor(places.capacity, mp_context=context, initializer=_begin_worker, initargs=(profile, numbers)) as pool:
+        try:
+            return _Run(profile, pool, places).run()
+        except (Exception, KeyboardInterrupt):
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.kill()
+            raise
+
+
+class _Run:
+    """Stages that run and dvc.lock, which gets their entries."""
+
+    def __init__(self, profile: Profile, pool: ProcessPoolExecutor, places: Places) -> None:
+        self._schedule = Schedule(profile.order, profile.parents, profile.needs)
+        self._stages, self._pool, self._places = profile.stages, pool, places
+        self._running: dict[Future[Entry | None], tuple[str, Place]] = {}
+        self._lock = LockFile()
+        self._num_run = 0
+
+    def run(self) -> int:
+        """To the end of all; returns how many stages had to run."""
+        try:
+            while not self._schedule.is_finished:
+                while started := self._schedule.start(self._places):
+                    name, place = started
+                    if _reads_lock(self._stages[name]):
+                        self._lock.write()
+                    self._running[self._pool.submit(_reproduce, name, place)] = started
+                for future in wait(self._running, return_when=FIRST_COMPLETED).done:
+                    self._end(future)
+                self._lock.write_in_time()
+        finally:
+            self._lock.write()
+        return self._num_run
+
+    def _end(self, future: "Future[Entry | None]") -> None:
+        name, place = self._running.pop(future)
+        if entry := future.result():
+            self._num_run += 1
+            self._lock.add(entry)
+        self._schedule.end(name, place, self._places)
+
+
+def _reads_lock(stage: Any) -> bool:
+    return any(READERS in dep.def_path for dep in stage.deps)
 
 
 class LockFile:
-    """dvc.lock, with the entries that it still lacks."""
+    """dvc.lock, with the entries that it still lacks; nobody else writes it meanwhile."""
 
     def __init__(self) -> None:
-        self._entries: Entry = {}
+        self._content: Entry | None = None
+        self._is_behind = False
         self._next = 0.0
 
     def add(self, entry: Entry) -> None:
         """Takes the entry of a stage that has run."""
-        self._entries |= entry
+        if self._content is None:
+            from dvc.utils.serialize import load_yaml
+
+            self._content = {"schema": "2.0", "stages": {}, **(load_yaml(LOCK_FILE) if LOCK_FILE.exists() else {})}
+        self._content["stages"] |= entry
+        self._is_behind = True
 
     def write_in_time(self) -> None:
         """Writes if so far no more than `LOCK_SHARE` of the time has gone into it."""
@@ -112,39 +170,31 @@ class LockFile:
 
     def write(self) -> None:
         """Writes what is lacking; whoever reads the file meanwhile finds the old one or the new one."""
-        if not self._entries:
+        if not self._is_behind:
             return
-        from dvc.utils.serialize import dump_yaml, load_yaml
+        from dvc.utils.serialize import dump_yaml
 
         started = time.monotonic()
-        data = load_yaml(LOCK_FILE) if LOCK_FILE.exists() else {}
-        content = {"schema": "2.0", **data, "stages": data.get("stages", {}) | self._entries}
         partial = LOCK_FILE.with_name("dvc.lock.partial")
-        dump_yaml(partial, content)
+        dump_yaml(partial, self._content)
         partial.replace(LOCK_FILE)
-        self._entries = {}
+        self._is_behind = False
         self._next = time.monotonic() + (time.monotonic() - started) / LOCK_SHARE
 
 
-def _open_repo(numbers: Any) -> None:
-    """Prepares a worker: DVC loaded, progress bars of its stages on a line of their own (or rare, in a log)."""
-    global _repo, _index, _stages
+_profile: Profile
+"""Of a worker: what it was forked with."""
+
+
+def _begin_worker(profile: Profile, numbers: Any) -> None:
+    """Prepares a worker: progress bars of its stages have a line of their own (or are rare, in a log)."""
+    global _profile
     die_with_parent()
-    from dvc.logger import setup
-    from dvc.repo import Repo
-
-    setup(logging.WARNING)
+    _profile = profile
     os.environ[BAR_LINE_VARIABLE] = str(numbers.get())
-    _repo = Repo(_wait_for_lock=True)  # while another worker hashes or writes dvc.lock
-    _index = stage_index(_repo)
-    _stages = {stage.addressing: stage for stage in _index.stages}
 
 
-def _graph() -> tuple[list[str], dict[str, set[str]]]:
-    return stage_graph(_index)
-
-
-def _reproduce(name: str) -> Entry | None:
+def _reproduce(name: str, place: Place) -> Entry | None:
     """Brings one stage up to date; returns its entry for dvc.lock if it had to run.
 
     As `dvc repro --single-item`, but with the stages parsed once: dvc.yaml and params.yaml do not change during a run, and parsing them
@@ -154,12 +204,16 @@ def _reproduce(name: str) -> Entry | None:
     from dvc.repo import lock_repo
     from dvc.stage.serialize import to_lockfile
 
-    stage = _stages[name]
+    stage, before = _profile.stages[name], dict(os.environ)
+    os.environ.update(place.environment)
     try:
-        with lock_repo(_repo):
+        with lock_repo(_profile.repo):
             return dict(to_lockfile(stage)) if stage.reproduce() else None
     except DvcException as error:
-        raise RuntimeError(f"{name} failed: {error}") from None  # DVC's own exceptions do not survive pickling
+        raise StageError(f"{name} failed: {error}") from None
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 if __name__ == "__main__":

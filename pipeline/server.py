@@ -49,10 +49,21 @@ def stage_server() -> Iterator[None]:
             process.wait()
 
 
+@contextmanager
+def _short(path: str) -> Iterator[str]:
+    """A name for a socket that fits its address, 108 bytes, however long TMPDIR is."""
+    folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{Path(path).name}"
+    finally:
+        os.close(folder)
+
+
 def forward(path: str, arguments: list[str]) -> int:
     """Has the server at `path` run a stage with this process's folder, environment and terminal; returns its exit status."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.connect(path)
+        with _short(path) as address:
+            connection.connect(address)
         request = json.dumps({"arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}).encode()
         files = array.array("i", [0, 1, 2]).tobytes()
         connection.sendmsg([len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
@@ -71,7 +82,8 @@ def _serve(path: str) -> None:
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # handlers are reaped by the kernel
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(path + ".new")
+        with _short(path + ".new") as address:
+            listener.bind(address)
         listener.listen(16)
         Path(path + ".new").rename(path)  # only now does it look started
         while True:

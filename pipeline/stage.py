@@ -8,13 +8,14 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partialmethod
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from apo_bench.core.config import PARAMS, load_params
-from apo_bench.core.errors import ApoBenchError
+from apo_bench.core.errors import ApoBenchError, is_out_of_memory
 from apo_bench.core.results import RECORDED
-from apo_bench.engines.memory import is_out_of_memory, memory_error
+from apo_bench.engines.memory import memory_error
 from apo_bench.engines.record import Stopwatch, leave_record
 from pipeline.ranks import is_rank, launched, run_rank
 
@@ -28,6 +29,7 @@ def run_stage(name: str, arguments: list[str]) -> int:
         near = difflib.get_close_matches(name, known)
         print(f"no stage {name!r}; did you mean {' or '.join(near) or 'one of ' + ', '.join(known)}?", file=sys.stderr)
         return 2
+    never_fail_printing()
     stopwatch = Stopwatch()
     _place_progress_bars()
     stage = importlib.import_module(f"pipeline.{name}").main
@@ -49,6 +51,13 @@ def run_stage(name: str, arguments: list[str]) -> int:
         print(f"{name}: {memory_error(load_params(PARAMS))}", file=sys.stderr)
         return 1
     return 0
+
+
+def never_fail_printing() -> None:
+    """What is shown must not end what is done: signs that the terminal's encoding lacks become question marks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _place_progress_bars() -> None:

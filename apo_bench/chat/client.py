@@ -31,6 +31,9 @@ MAX_WAIT_SECONDS = 8.0
 """Between such answers."""
 MAX_FAILURES_IN_A_ROW = 16
 """A server that fails so often has a fault of its own. With every third answer cut, chance does it once in 40 million requests."""
+LIMIT_KEYS = ("max_tokens", "max_completion_tokens")
+"""What a request calls the longest answer, and what servers of reasoning models want it to be called."""
+NO_COMPLETION = "the answer is not a chat completion; see if base_url must end in /v1"
 NUM_NAMED = 3
 """Prompts that a message names of those it counts, and reasons that it gives in words."""
 MAX_MESSAGE = 300
@@ -59,7 +62,7 @@ def ask_all(settings: ChatServer, prompts: Sequence[Prompt], ledger: Ledger, whe
     unanswered = {prompt.key: prompt for prompt in prompts if prompt.key not in ledger.rows}
     if unanswered:
         ledger.check_writable()
-        asyncio.run(_ask_until_done(settings, list(unanswered.values()), ledger, where, form or {}))
+        asyncio.run(_ask_until_done(settings, list(unanswered.values()), ledger, where, dict(form or {})))
     left = [prompt for prompt in prompts if prompt.key not in ledger.rows]
     if left:
         raise _shortfall(settings, ledger, left, len(prompts), where)
@@ -123,21 +126,43 @@ async def _ask(client: "AsyncOpenAI", settings: ChatServer, prompt: Prompt, limi
 
 
 async def _complete(client: "AsyncOpenAI", settings: ChatServer, prompt: Prompt, limiter: Any, form: dict[str, Any]) -> dict[str, Any]:
+    from openai import BadRequestError
+
     async with limiter:
+        was_asked_for = LIMIT_KEYS[1] in form
         try:
-            completion: Any = await client.chat.completions.create(
-                model=settings.model,
-                messages=prompt.messages,  # type: ignore[arg-type]
-                temperature=settings.temperature,
-                max_tokens=settings.max_tokens,
-                **form,
-            )
-        except ValueError as error:  # the body is not the JSON it says it is
-            raise _MalformedError(_server_message(error, _api_key(settings))) from error
+            completion = await _create(client, settings, prompt, form)
+        except BadRequestError as error:  # what reasoning models ask for, and older servers do not know
+            if was_asked_for or LIMIT_KEYS[1] not in str(error):
+                raise
+            form |= {LIMIT_KEYS[1]: settings.max_tokens}  # shared by all requests of the run
+            completion = await _create(client, settings, prompt, form)
+    try:
+        return _row(completion, settings, prompt)
+    except _MalformedError:
+        raise
+    except Exception as error:  # whatever a server may have put where another thing belongs
+        raise _MalformedError(f"{NO_COMPLETION} ({type(error).__name__})") from error
+
+
+async def _create(client: "AsyncOpenAI", settings: ChatServer, prompt: Prompt, form: dict[str, Any]) -> Any:
+    limit = {} if LIMIT_KEYS[1] in form else {LIMIT_KEYS[0]: settings.max_tokens}
+    temperature = {} if settings.temperature is None else {"temperature": settings.temperature}
+    try:
+        return await client.chat.completions.create(model=settings.model, messages=prompt.messages, **limit, **temperature, **form)  # type: ignore[call-overload]
+    except (ValueError, RecursionError) as error:  # the body is not the JSON it says it is
+        raise _MalformedError(_server_message(error, _api_key(settings))) from error
+
+
+def _row(completion: Any, settings: ChatServer, prompt: Prompt) -> dict[str, Any]:
+    """The ledger's row of a completion, but for its price."""
     choices = getattr(completion, "choices", None)
     if not choices:
-        raise _MalformedError("the answer is not a chat completion; see if base_url must end in /v1")
+        told = _told(getattr(completion, "error", None))
+        raise _MalformedError(_without_key(f"the server's answer is an error: {told}", _api_key(settings)) if told else NO_COMPLETION)
     content = getattr(getattr(choices[0], "message", None), "content", None)
+    if isinstance(content, list):  # of parts
+        content = "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
     text = content if isinstance(content, str) else ""
     usage = getattr(completion, "usage", None)
     return {
@@ -146,7 +171,7 @@ async def _complete(client: "AsyncOpenAI", settings: ChatServer, prompt: Prompt,
         "model": settings.model,
         "served_model": str(getattr(completion, "model", None) or ""),
         "response": text.encode(errors="replace").decode(),  # half of a surrogate pair could not be written
-        "finish_reason": getattr(choices[0], "finish_reason", None) or "",
+        "finish_reason": str(getattr(choices[0], "finish_reason", None) or ""),
         "prompt_tokens": _tokens(usage, "prompt_tokens", prompt.num_tokens),
         "completion_tokens": _tokens(usage, "completion_tokens", settings.max_tokens),
     }
@@ -154,17 +179,31 @@ async def _complete(client: "AsyncOpenAI", settings: ChatServer, prompt: Prompt,
 
 def _tokens(usage: Any, name: str, most: int) -> int:
     """What the server says it charges, or the most it can be if it does not say."""
-    found = getattr(usage, name, None)
-    return most if found is None else int(found)
+    found = usage.get(name) if isinstance(usage, dict) else getattr(usage, name, None)
+    try:
+        return max(0, int(float(found)))  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return most
+
+
+def _told(error: Any) -> str:
+    """The message in a server's error object, "" if there is none."""
+    message = error.get("message", error) if isinstance(error, dict) else error
+    return "" if message is None else str(message)
 
 
 def _server_message(error: Exception, key: str) -> str:
-    """The server's own message in one line, without the key, also where the server repeats it in part, as sk-12***89."""
+    """The server's own message in one line, without the key."""
     body = getattr(error, "body", None)
     message = body["message"] if isinstance(body, dict) and isinstance(body.get("message"), str) else str(error)
     cause = f" ({error.__cause__})" if error.__cause__ and body is None else ""
     status = getattr(error, "status_code", None)
-    text = " ".join(f"{f'{status} ' if status else ''}{message}{cause}".split())
+    return _without_key(f"{f'{status} ' if status else ''}{message}{cause}", key)
+
+
+def _without_key(text: str, key: str) -> str:
+    """The text in one line, without the key, also where a server repeats it in part, as sk-12***89."""
+    text = " ".join(text.split())
     without_key = text if key == NO_KEY else text.replace(key, "***")
     return re.sub(r"\S*\*{2,}\S*", "***", without_key)[:MAX_MESSAGE]
 
@@ -186,6 +225,8 @@ def _shortfall(settings: ChatServer, ledger: Ledger, left: list[Prompt], num_pro
     else:
         what = f"{where}: some prompts got no answer that can be used"
         advice = "remove the cause and run again: only these are asked again; or change max_tokens or the model to ask all anew"
+    if any("temperature" in reason for _, reason in ledger.failures.values()):
+        advice = f"write {where}.temperature: null to leave it out of the requests"
     state = f"{num_prompts - len(left)} of {num_prompts} prompts are answered, {len(left)} are left"
     spent = f"{ledger.num_requests} requests and {ledger.spent_usd:.4f} USD are spent, the answers are kept in {ledger.path}"
     return ServerError(f"{what}{_listed(ledger)}; {state}; {spent}; {advice}")

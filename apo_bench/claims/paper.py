@@ -180,7 +180,7 @@ def paper_claims(run: Run, outcome: Outcome) -> list[Claim]:
             ),
         ),
         _beats("APO", "APO beats the fixed reward model over the methods", methods, BASE, run, outcome),
-        _beats("AB", "It beats a reward model that is trained as long on human pairs alone", methods, NO_ADVERSARIAL, run, outcome),
+        _beats("AB", "APO beats a reward model that is trained as long on human pairs alone", methods, NO_ADVERSARIAL, run, outcome),
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from apo_bench.claims.paper import APO
 from apo_bench.claims.results import read_verdicts
 from apo_bench.comparison.differences import differences
 from apo_bench.comparison.results import (
@@ -29,7 +30,7 @@ from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import SFT, TEST_REWARD_MODEL, Arm, arms, reference_evaluation, reference_name
 from apo_bench.core.layout import reward as reward_folder
 from apo_bench.core.results import read_metrics
-from apo_bench.core.sections import START_ROUND
+from apo_bench.core.sections import NO_ADVERSARIAL, START_ROUND
 from apo_bench.evaluation.length import length_slope
 from apo_bench.evaluation.statistics import Estimate, PromptBootstrap, over_replicates
 from apo_bench.game.results import read_game
@@ -45,7 +46,7 @@ ROW_KEYS = ("id", "subset", "dialogue", "response")
 PAIR_METRICS = ("human_accuracy", "human_accuracy_standard_error", "gold_accuracy", "ece", "ace", "mce")
 OPTIONAL_PAIR_METRICS = tuple(f"human_accuracy_{subset}" for subset in SUBSETS)
 """Not there if no test pair is of the subset."""
-SAMPLE_METRICS = ("golden_accuracy", "best_of_n_gain")
+SAMPLE_METRICS = ("golden_accuracy", "best_of_n_gain", "perfect_best_of_n_gain")
 OPTIONAL_SAMPLE_METRICS = ("sample_accuracy",)
 """Not there if gold calls all samples of a prompt equal, on every prompt."""
 
@@ -91,6 +92,7 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         reward_models=_means_over_seeds(params, reward_models) | reward_models,
         differences=_differences(params, numbers),
         judged=read_judged(results, params),
+        doses=_doses(params),
         verdicts=read_verdicts(results, params, columns),
         game=read_game(
             results, params, ledgers, _common_rows(params, replicates, rows, numbers.num_common), numbers.bootstrap(numbers.num_common)
@@ -256,6 +258,17 @@ def _policies(params: Params, replicates: list[_Replicate], rows: dict[RoundKey,
                 **({"method": one.arm.method, "reward_model": one.arm.reward_model} if one.arm else {}),
             )
     return {one.name: policies[one.name] for one in replicates}
+
+
+def _doses(params: Params) -> dict[str, float]:
+    """The reward models of the run that are APO's but for their alpha, with that, the lowest first; alpha 0 is `no_adversarial`."""
+    if APO not in params.run.retrained_reward_models:
+        return {}
+    same = params.retrained_reward(APO).model_dump(exclude={"adversarial_weight"})
+    kinds = [*params.run.retrained_reward_models, *(kind for kind in params.run.fixed_reward_models if kind == NO_ADVERSARIAL)]
+    sections = {kind: params.retrained_reward(kind) for kind in kinds}
+    found = {kind: one.adversarial_weight for kind, one in sections.items() if one.model_dump(exclude={"adversarial_weight"}) == same}
+    return dict(sorted(found.items(), key=lambda pair: pair[1]))
 
 
 def _by_group(policies: Iterable[Policy]) -> dict[str, list[Policy]]:

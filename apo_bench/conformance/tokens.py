@@ -9,12 +9,13 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from apo_bench.conformance.samples import Samples, close, graded_rewards, num_samples, outcome
 from apo_bench.data.batching import TokenBatch
 from apo_bench.methods.base import Method
 from apo_bench.models.language_model import response_logps
+from apo_bench.models.ways import KNOWN, Ways
 
 VOCABULARY, PROMPT, LONGEST = 7, 3, 9
 
@@ -24,16 +25,27 @@ class TokenTable(nn.Module):
 
     def __init__(self, logits_NTV: Tensor) -> None:
         super().__init__()
+        self.base_model = _Positions(logits_NTV)
+        self.config, self.device = PreTrainedConfig.from_dict({"vocab_size": VOCABULARY}), torch.device("cpu")
+        vars(self)[KNOWN] = Ways(head_apart=True, shared_prompts=False, batches=True)
+
+    @property
+    def logits_NTV(self) -> Tensor:
+        """The leaves."""
+        return self.base_model.logits_NTV
+
+    def forward(self, input_ids: Tensor, use_cache: bool) -> SimpleNamespace:
+        """The hidden states are the logits."""
+        return SimpleNamespace(logits=self.base_model(input_ids, use_cache).last_hidden_state)
+
+
+class _Positions(nn.Module):
+    def __init__(self, logits_NTV: Tensor) -> None:
+        super().__init__()
         self.logits_NTV = nn.Parameter(logits_NTV)
-        self.config, self.device = SimpleNamespace(vocab_size=VOCABULARY), torch.device("cpu")
 
-    def base_model(self, input_ids: Tensor, use_cache: bool) -> SimpleNamespace:
-        """The logits in the place of hidden states."""
+    def forward(self, input_ids: Tensor, use_cache: bool) -> SimpleNamespace:
         return SimpleNamespace(last_hidden_state=self.logits_NTV[:, : input_ids.shape[1]])
-
-    def get_output_embeddings(self) -> nn.Module:
-        """The logits are there already."""
-        return nn.Identity()
 
 
 def check_tokens(method: Method) -> str | None:

@@ -24,8 +24,11 @@ class Compute(Section):
     dtype: Literal["float32", "bfloat16", "auto"]
     """bfloat16: matrix products in training (the weights stay float32), and whole models in sampling and scoring. auto: if it is
     faster, so results then differ between kinds of machines."""
-    deterministic: bool
+    deterministic: bool = True
     """On a GPU, sums are added up in the same order each time, so that the same work on the same kind of card gives the same bytes."""
+    stages_per_gpu: Count
+    """Stages side by side on a GPU, each with its share of the memory, which batches of sampling follow. vLLM and DeepSpeed have theirs
+    for themselves."""
     max_prompt_length: Count
     """Tokens of a prompt, in sampling, training and scoring alike; a longer one loses its oldest turns, then its oldest tokens."""
     gradient_checkpointing: bool
@@ -65,7 +68,10 @@ class DeepspeedEngine(Section):
 class Engines(Section):
     """Where work runs: in the stage's own process, or by vLLM (sampling) and DeepSpeed (training, and scoring over its ranks)."""
 
-    sampling: Literal["in_process", "vllm"]
+    stages: Literal["local", "ray"]
+    """Whether stages run on this machine or on the nodes of a Ray cluster, which share this folder."""
+    sampling: Literal["in_process", "vllm", "auto"]
+    """auto: vLLM where it is installed and the device is a GPU, else in process."""
     training: Literal["in_process", "deepspeed"]
     vllm: VllmEngine
     deepspeed: DeepspeedEngine

@@ -1,8 +1,9 @@
 """The sections of params.yaml as typed, strict, frozen objects: what each key means and which values it may have."""
 
+from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """A name that is also a part of a DVC stage name and of a path: other characters break DVC's matrix."""
@@ -95,8 +96,10 @@ class ChatServer(Section):
     model: str
     key_variable: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
     """Environment variable that holds the key; it may be unset for a server that asks for none."""
-    temperature: Annotated[float, Field(ge=0)]
+    temperature: Annotated[float, Field(ge=0)] | None
+    """null: left out of the requests, for models that take none."""
     max_tokens: Count
+    """Of an answer; where the server asks for it, a request calls it `max_completion_tokens`."""
     concurrency: Count
     requests_per_minute: Count | None
     """What the server allows; null: as many as come."""
@@ -149,6 +152,15 @@ class WheelModel(Section):
     """The file inside the wheel."""
 
 
+def _day(value: object) -> object:
+    """A day as text, whether YAML read it as one or not."""
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, str):
+        date.fromisoformat(value)  # its ValueError says what is wrong
+    return value
+
+
 class PretrainedModel(Section):
     """An instruction-tuned causal language model of `transformers`."""
 
@@ -157,6 +169,9 @@ class PretrainedModel(Section):
     """Where it lies, as `save_pretrained` leaves it, seen from the profile's folder: DVC sees its changes."""
     chat_template: Literal["own", "hh"]
     """The tokenizer's own, or dialogues as HH writes them, for base models, which have none."""
+    chat_date: Annotated[str, BeforeValidator(_day)] = "2024-07-26"
+    """What a template that writes the date takes for today, so that a run does not hang on the day; the default is the date that the
+    templates of Llama 3 write where they can read no clock."""
     hub: HubRevision
     """Where `apo-bench fetch` gets it if it is not there."""
     wheel: WheelModel | None
@@ -250,6 +265,8 @@ class Evaluate(Section):
 
     num_earlier_prompts: Count
     """Test prompts that arms answer after the rounds before the last, the first ones; after the last they answer all."""
+    num_earlier_pairs: Count
+    """Test pairs that retrained reward models are tested on between the first round and the last, the first ones; in these, all."""
 
 
 class GameLedger(Section):

@@ -24,7 +24,7 @@ from apo_bench.models.packed_attention import Spans, attend, put_together
 MOST_SEQUENCES = 2048
 """Of a batch: beyond, a step takes as much longer as it has more sequences, and logits of a large vocabulary fill the memory."""
 CACHE_FRACTION = 0.4
-"""Share of the GPU's whole memory (and not of what is free now: the batches must be the same each time) for keys and values."""
+"""Of the process's share of the GPU's memory (and not of what is free now: the batches must be the same each time) for keys and values."""
 STEPS_A_LOOK = 8
 """Steps after which finished sequences are looked for, for which the GPU has to wait."""
 PROMPT_TOKENS_AT_ONCE = 2**15
@@ -101,12 +101,12 @@ class _Step:
 
 
 def num_prompts_at_once(model: PreTrainedModel, longest_prompt: int, settings: Sampling) -> int:
-    """Prompts whose samples are drawn side by side: as many as the GPU has room for, which other work on it does not change."""
-    _, total = torch.cuda.mem_get_info(model.device)
+    """Prompts whose samples are drawn side by side: as many as this process's share of the GPU has room for, whatever else is on it."""
+    share = torch.cuda.get_per_process_memory_fraction(model.device) * torch.cuda.get_device_properties(model.device).total_memory
     layers, groups, head = _heads(model)
     bytes_a_token = 2 * layers * groups * head * model.dtype.itemsize
     tokens_a_prompt = longest_prompt + settings.num_samples * settings.max_new_tokens
-    fitting = int(CACHE_FRACTION * total) // (bytes_a_token * tokens_a_prompt)
+    fitting = int(CACHE_FRACTION * share) // (bytes_a_token * tokens_a_prompt)
     return max(1, min(fitting, MOST_SEQUENCES // settings.num_samples))
 
 

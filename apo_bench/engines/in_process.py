@@ -4,14 +4,16 @@ Shape suffixes: B prompts, K samples a prompt, S live sequences, T tokens so far
 N tokens of a response at most.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 from transformers.cache_utils import DynamicCache, DynamicLayer
 from transformers.generation import (
+    LogitsProcessor,
     LogitsProcessorList,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
@@ -23,11 +25,19 @@ from apo_bench.core.sections import Sampling
 from apo_bench.core.seeds import any_order
 from apo_bench.engines.graph_decoding import generate_batch, num_prompts_at_once
 from apo_bench.models.packed_attention import PACKED
+from apo_bench.models.ways import evaluating, has_failed, made_up, same
 
 SEQUENCES_A_BATCH = 256
 """Sequences decoded side by side: a step costs nearly the same for one as for many until the matrix units are busy."""
 
 
+Process = Callable[[Tensor, Tensor], Tensor]
+"""Tokens so far [S, T] and logits [S, V] -> changed logits."""
+KNOWN = "_apo_bench_caches"
+"""Attribute of a model: whether its cache was found to be right here."""
+CACHE = "cache"
+"""What `base_model` calls it in a model's configuration where it is not."""
+TRIED_TOKENS = 4
 NUM_LIKELY = 256
 """Tokens of a row among which `top_p` looks for its mass before it sorts them all."""
 
@@ -61,8 +71,9 @@ class _GrowingLayer(DynamicLayer):
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            shape = (*key_states.shape[:2], self.capacity, key_states.shape[3])
-            self.keys, self.values = key_states.new_empty(shape), value_states.new_empty(shape)
+            self.keys, self.values = (
+                states.new_empty((*states.shape[:2], self.capacity, states.shape[3])) for states in (key_states, value_states)
+            )
         end = self.length + key_states.shape[2]
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
@@ -75,8 +86,7 @@ class _GrowingLayer(DynamicLayer):
     def select(self, rows: Tensor) -> None:
         """Takes the given sequences, in that order; a sequence may be taken several times."""
         keys, values = self.keys, self.values
-        shape = (len(rows), *keys.shape[1:])
-        self.keys, self.values = keys.new_empty(shape), values.new_empty(shape)
+        self.keys, self.values = (buffer.new_empty((len(rows), *buffer.shape[1:])) for buffer in (keys, values))
         for buffer, old in ((self.keys, keys), (self.values, values)):
             buffer[:, :, : self.length] = old[rows, :, : self.length]
 
@@ -109,17 +119,19 @@ def generate(
     """
     model.eval()
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    by_graphs = model.config._attn_implementation == PACKED
     batch_size = max(1, SEQUENCES_A_BATCH // settings.num_samples)
-    if by_graphs:
+    generate_one = _generate_batch if caches_well(model) else _generate_plainly
+    if model.config._attn_implementation == PACKED:
+        generate_one = _generate_by_graphs
         batch_size = num_prompts_at_once(model, max(map(len, prompts)), settings)
+    process: Any = _processors(settings)  # typed for LongTensor and FloatTensor, which no function of torch returns
     results: dict[int, list[list[int]]] = {}
     with tqdm(total=len(prompts) * settings.num_samples, desc=title, unit="response", mininterval=2.0) as progress, any_order():
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
             batch = [prompts[index] for index in indices]
             draws_SN = _draws([seeds[index] for index in indices], settings)
-            tokens = (_generate_by_graphs if by_graphs else _generate_batch)(model, end_token_id, batch, settings, draws_SN)
+            tokens = generate_one(model, end_token_id, batch, settings, draws_SN, process)
             results |= zip(indices, tokens, strict=True)
             progress.update(len(indices) * settings.num_samples)
     return [results[index] for index in range(len(prompts))]
@@ -132,16 +144,92 @@ def _draws(seeds: list[int], settings: Sampling) -> Tensor:
 
 
 def _generate_by_graphs(
-    model: PreTrainedModel, end_token_id: int, prompts: list[list[int]], settings: Sampling, draws_SN: Tensor
+    model: PreTrainedModel, end_token_id: int, prompts: list[list[int]], settings: Sampling, draws_SN: Tensor, process: Process
 ) -> list[list[list[int]]]:
     """`generate` for one batch on a GPU."""
-    process: Any = _processors(settings)
     tokens = generate_batch(model, end_token_id, prompts, settings, draws_SN, process, _draw)
     return [tokens[first : first + settings.num_samples] for first in range(0, len(tokens), settings.num_samples)]
 
 
+def _generate_plainly(
+    model: PreTrainedModel, end_token_id: int, prompts: list[list[int]], settings: Sampling, draws_SN: Tensor, process: Process
+) -> list[list[list[int]]]:
+    """`generate` for one batch by the model's own `generate`, with whatever it keeps of the tokens so far; only prompts of one length at
+    a time, as not every model passes over padding."""
+    num_samples = settings.num_samples
+    tokens: list[list[list[int]]] = [[] for _ in prompts]
+    own = model.generation_config
+    model.generation_config = GenerationConfig(
+        max_new_tokens=settings.max_new_tokens, do_sample=False, eos_token_id=end_token_id, pad_token_id=end_token_id, use_cache=True
+    )
+    try:
+        for length in sorted({len(prompt) for prompt in prompts}):
+            mine = [index for index, prompt in enumerate(prompts) if len(prompt) == length]
+            rows = [index * num_samples + number for index in mine for number in range(num_samples)]
+            ids_ST = torch.tensor([prompts[index] for index in mine]).repeat_interleave(num_samples, 0).to(model.device)
+            drawn = _Drawn(process, draws_SN[rows].to(model.device), length)
+            output: Any = model.generate(  # type: ignore[operator]
+                input_ids=ids_ST, attention_mask=torch.ones_like(ids_ST), logits_processor=LogitsProcessorList([drawn])
+            )
+            found = [_up_to(row, end_token_id) for row in output[:, length:].tolist()]
+            for number, index in enumerate(mine):
+                tokens[index] = found[number * num_samples : (number + 1) * num_samples]
+    finally:
+        model.generation_config = own
+    return tokens
+
+
+def _up_to(tokens: list[int], end_token_id: int) -> list[int]:
+    return tokens[: tokens.index(end_token_id) + 1] if end_token_id in tokens else tokens
+
+
+class _Drawn(LogitsProcessor):
+    """Leaves of all tokens the one that is drawn."""
+
+    def __init__(self, process: Process, draws_SN: Tensor, prompt_length: int) -> None:
+        self._process, self._draws_SN, self._prompt_length = process, draws_SN, prompt_length
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        next_S = _draw(self._process(input_ids, scores), self._draws_SN[:, input_ids.shape[1] - self._prompt_length])
+        return torch.full_like(scores, -torch.inf).scatter(1, next_S[:, None], 0.0)
+
+
+def caches_well(model: PreTrainedModel) -> bool:
+    """Whether the cache used here, prompts padded on the left, and positions give the logits of the whole forward pass: tried once."""
+    known = vars(model).get(KNOWN)
+    if known is None:
+        first, *others = made_up(model)
+        prompts = [first + others[0], first[:4]]
+        known = vars(model)[KNOWN] = not has_failed(model, CACHE) and cache_agrees(model, prompts, TRIED_TOKENS)
+    return bool(known)
+
+
+def cache_agrees(model: PreTrainedModel, prompts: list[list[int]], num_new: int) -> bool:
+    """Whether samples of two prompts at once, `num_new` tokens each, come of the logits of the model's forward pass over them."""
+    if model.config._attn_implementation == PACKED:
+        return True  # the prompts' keys and values and the graphs are tests' business: no other way is there for this attention
+    settings = Sampling(num_samples=2, temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0, max_new_tokens=num_new)
+    seen: list[Tensor] = []
+
+    def process(ids_ST: Tensor, logits_SV: Tensor) -> Tensor:
+        seen.append(logits_SV)
+        return logits_SV
+
+    with evaluating(model):
+        try:
+            tokens = _generate_batch(model, -1, prompts, settings, _draws([0, 1], settings), process)
+            for row, (prompt, sampled) in enumerate((prompt, one) for prompt, group in zip(prompts, tokens, strict=True) for one in group):
+                ids = torch.tensor([prompt + sampled[:-1]]).to(model.device)
+                expected_NV = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 :].float()
+                if not same(torch.stack([logits_SV[row] for logits_SV in seen]), expected_NV, model.dtype):
+                    return False
+        except Exception:  # a model whose cache or arguments are others: any part of it may raise anything
+            return False
+    return True
+
+
 def _generate_batch(
-    model: PreTrainedModel, end_token_id: int, prompts: list[list[int]], settings: Sampling, draws_SN: Tensor
+    model: PreTrainedModel, end_token_id: int, prompts: list[list[int]], settings: Sampling, draws_SN: Tensor, process: Process
 ) -> list[list[list[int]]]:
     """`generate` for one batch."""
     num_samples, num_new = settings.num_samples, settings.max_new_tokens
@@ -150,7 +238,7 @@ def _generate_batch(
     ids_BT = torch.tensor([prompt[:1] * (width - len(prompt)) + prompt for prompt in prompts]).to(model.device)
     mask_BT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]).to(model.device)
     cache = DynamicCache()
-    layers = [_GrowingLayer(width + num_new) for _ in range(model.config.num_hidden_layers)]
+    layers = [_GrowingLayer(width + num_new) for _ in range(model.config.get_text_config().num_hidden_layers)]
     cache.layers = list(layers)
     positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
     logits_BV = _next_logits(model, ids_BT, mask_BT, positions_BT, cache)
@@ -163,7 +251,6 @@ def _generate_batch(
     draws_SN = draws_SN.to(model.device)
     live = torch.arange(len(rows), device=model.device)
     tokens: list[list[int]] = [[] for _ in range(len(rows))]
-    process: Any = _processors(settings)  # typed for LongTensor and FloatTensor, which no function of torch returns
     for step in range(num_new):
         next_S = _draw(process(ids_ST, logits_SV), draws_SN[live, step])
         for sequence, token in zip(live.tolist(), next_S.tolist(), strict=True):

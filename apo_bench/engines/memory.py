@@ -4,19 +4,14 @@ from apo_bench.core.config import Params
 from apo_bench.core.errors import EngineError
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error of PyTorch or Python says that memory ran out."""
-    import torch  # imported by whatever ran out of memory, but not by every stage
-
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)  # the latter on CPUs
-
-
 def memory_error(params: Params) -> EngineError:
     """What to do about it with these params."""
     cures = ["compute.micro_batch_tokens or max_length lower"]
     if not params.compute.gradient_checkpointing:
         cures.append("compute.gradient_checkpointing: true")
     if params.engines.training == "in_process":
+        if params.compute.device == "cuda" and params.compute.stages_per_gpu > 1:
+            cures.insert(0, f"compute.stages_per_gpu below {params.compute.stages_per_gpu}")
         cures.append("engines.training: deepspeed")
     else:
         if params.compute.device == "cuda" and not params.engines.deepspeed.cpu_offload:

@@ -15,12 +15,14 @@ from typing import Any
 from apo_bench.core.config import Params
 from apo_bench.core.files import write_json
 from apo_bench.core.results import ENVIRONMENT, RECORDED, TIMED
+from apo_bench.engines.devices import SAMPLING_STAGES, need_of, sampling_engine
 from apo_bench.engines.hosts import hosts
 
 RESULTS, TIMES = "results", "times"
 """A stage with results in out/results/X leaves its seconds in out/times/X.json."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
-SAMPLING_STAGES = ("sample", "evaluate", "best_of_n")
+FUSED_KERNELS = "liger_kernel"
+"""What computes norms, rotary positions and gates on a GPU."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 MODEL_OPTIONS = ("policy", "base", "reward_model", "output")
 """Options of stages that name a folder with a tokenizer; the first that a stage has is the one it reads."""
@@ -32,7 +34,7 @@ class Stopwatch:
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), _cpu_seconds()
 
-    def seconds(self, num_gpus: int) -> dict[str, float]:
+    def seconds(self, num_gpus: float) -> dict[str, float]:
         """As the file of a stage holds them; GPU seconds are those for which a GPU was taken, busy or not."""
         wall, cpu = time.perf_counter() - self._wall, _cpu_seconds() - self._cpu
         return {"wall_seconds": round(wall, 3), "cpu_seconds": round(cpu, 3), "gpu_seconds": round(num_gpus * wall, 3)}
@@ -62,9 +64,10 @@ def environment(name: str, options: dict[str, Any], params: Params) -> dict[str,
 
     from apo_bench.models.precision import reduced_dtype
 
-    engine = params.engines.sampling if name in SAMPLING_STAGES else params.engines.training
+    engine = sampling_engine(params.engines, params.compute) if name in SAMPLING_STAGES else params.engines.training
     extra = [] if engine == "in_process" else ["vllm"] if name in SAMPLING_STAGES else ["deepspeed"]
     names = [*LIBRARIES, *extra, *(["peft"] if params.compute.lora and name not in SAMPLING_STAGES else [])]
+    names += [FUSED_KERNELS] if params.compute.device == "cuda" else []
     model = next(options[option] for option in MODEL_OPTIONS if option in options)
     return {
         "python": platform.python_version(),
@@ -75,13 +78,12 @@ def environment(name: str, options: dict[str, Any], params: Params) -> dict[str,
     }
 
 
-def num_gpus(name: str, params: Params) -> int:
-    """GPUs that a stage takes."""
-    if params.compute.device != "cuda":
-        return 0
-    if name in SAMPLING_STAGES:
-        return params.engines.vllm.tensor_parallel * params.engines.vllm.data_parallel if params.engines.sampling == "vllm" else 1
-    return sum(host.num_ranks for host in hosts(params.engines.deepspeed)) if params.engines.training == "deepspeed" else 1
+def num_gpus(name: str, params: Params) -> float:
+    """GPUs that a stage takes, of all hosts; a part of one that it may have to share."""
+    need = need_of(name, params)
+    if not need.is_whole:
+        return need.num_devices / params.compute.stages_per_gpu
+    return need.num_devices if name in SAMPLING_STAGES else sum(host.num_ranks for host in hosts(params.engines.deepspeed))
 
 
 def _cpu_seconds() -> float:

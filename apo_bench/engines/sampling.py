@@ -13,8 +13,10 @@ from apo_bench.core.sections import Sampling
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.records import HUMAN
 from apo_bench.engines import in_process, vllm
+from apo_bench.engines.devices import sampling_engine
 from apo_bench.models.language_model import check_model_there, load_language_model
 from apo_bench.models.tokenizer import encode_prompts
+from apo_bench.models.ways import positions_of
 
 NUM_NAMED = 3
 """Prompts without all their responses that an error names."""
@@ -73,7 +75,7 @@ def sample_responses(
     prompts = encode_prompts(tokenizer, dialogues, compute.max_prompt_length)
     seeds = [derive_seed(seed, dialogue) for dialogue in dialogues]
     _check_positions(policy, max(map(len, prompts)), settings, title)
-    if engines.sampling == "vllm":
+    if sampling_engine(engines, compute) == "vllm":
         tokens = vllm.generate(policy, tokenizer.eos_token_id, prompts, settings, seeds, compute, engines.vllm, title)
     else:
         model = load_language_model(policy, compute)
@@ -87,8 +89,8 @@ def sample_responses(
 
 def _check_positions(policy: Path, longest_prompt: int, settings: Sampling, title: str) -> None:
     check_model_there(policy)
-    needed, there = longest_prompt + settings.max_new_tokens, AutoConfig.from_pretrained(policy).max_position_embeddings
-    if needed > there:
+    needed, there = longest_prompt + settings.max_new_tokens, positions_of(AutoConfig.from_pretrained(policy))
+    if there is not None and needed > there:
         raise ModelError(
             f"{title}: a prompt with {settings.max_new_tokens} new tokens needs {needed} positions, "
             f"the model has {there}; lower max_new_tokens or compute.max_prompt_length"

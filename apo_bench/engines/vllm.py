@@ -1,6 +1,5 @@
 """Sampling with vLLM, in processes of its own, each with a copy of the policy; at the end they and their memory are gone."""
 
-import importlib.metadata
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from transformers import AutoConfig
 from apo_bench.core.compute_sections import Compute, VllmEngine
 from apo_bench.core.errors import ConfigError, EngineError
 from apo_bench.core.sections import Sampling
+from apo_bench.engines.devices import VISIBLE_VARIABLE, is_installed, visible_devices
 from apo_bench.models.precision import check_device, reduced_dtype
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def check_installed(device: str) -> None:
     Raises:
         EngineError: there is none, or the other build.
     """
-    there = [package for package in BUILDS.values() if _is_there(package)]
+    there = [package for package in BUILDS.values() if is_installed(package)]
     if BUILDS[device] not in there:
         found = f"{there[0]} is, for the other kind of device" if there else "nor is the build for the other kind of device"
         cure = f"`make vllm`, or pip install 'apo-bench[{BUILDS[device]}]'"
@@ -236,13 +236,6 @@ def _short(text: str) -> str:
     return " ".join(text.split())[:MAX_CHARACTERS]
 
 
-def _is_there(package: str) -> bool:
-    try:
-        return bool(importlib.metadata.version(package))
-    except importlib.metadata.PackageNotFoundError:
-        return False
-
-
 def _num_devices(compute: Compute) -> int:
     """GPUs, or on a CPU how often `num_threads` fits its cores."""
     return torch.cuda.device_count() if compute.device == "cuda" else len(os.sched_getaffinity(0)) // compute.num_threads
@@ -250,15 +243,13 @@ def _num_devices(compute: Compute) -> int:
 
 def _environment(number: int, compute: Compute, engine: VllmEngine) -> dict[str, str]:
     """The environment of the process `number`: its devices, its threads, and no more processes than it needs."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = visible.split(",") if visible else [str(device) for device in range(torch.cuda.device_count())]
-    own = devices[number * engine.tensor_parallel : (number + 1) * engine.tensor_parallel]
+    own = visible_devices()[number * engine.tensor_parallel : (number + 1) * engine.tensor_parallel]
     return {
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; vLLM would take nearly all memory
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-        "CUDA_VISIBLE_DEVICES": ",".join(own),
+        VISIBLE_VARIABLE: ",".join(own),
         "OMP_NUM_THREADS": str(compute.num_threads),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else every stage that runs at the same time would get the same cores
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",

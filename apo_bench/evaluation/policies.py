@@ -12,9 +12,10 @@ from apo_bench.core.files import complete_directory, write_jsonl
 from apo_bench.data.gold import gold_score
 from apo_bench.engines.sampling import Samples
 from apo_bench.losses.sequence import sum_by_sequence, token_kl
-from apo_bench.models.language_model import by_chunks, inference, response_states
-from apo_bench.models.reward_model import all_rewards
+from apo_bench.models.language_model import by_chunks, inference, response_logits, response_states
+from apo_bench.models.reward_model import all_rewards, longest_scored
 from apo_bench.models.tokenizer import TokenSequence, encode_records
+from apo_bench.models.ways import vocabulary_size
 
 Rows = list[dict[str, Any]]
 
@@ -32,6 +33,8 @@ def evaluate_policy(
 ) -> Rows:
     """One row a test prompt with the policy's response to it.
 
+    `max_length` is that of the policies; RM_all scores the lengths that it was trained on.
+
     Returns:
         Rows with `id`, `subset`, `dialogue`, `response`, `finished`, and numbers: `reward_all` (RM_all), `length` (tokens), `kl` (see
         `response_kl`; nats a response); if gold is known also `gold`, `refused` and `complied` (0 or 1, by gold).
@@ -39,7 +42,8 @@ def evaluate_policy(
     responses, finished = [group.responses for group in samples], [group.finished for group in samples]
     groups = encode_records(tokenizer, prompts, responses, max_length, compute.max_prompt_length, finished)
     sequences = [group[0] for group in groups]
-    rewards = all_rewards(reward_all, sequences, tokenizer.pad_token_id, "RM_all").tolist()
+    scored = encode_records(tokenizer, prompts, responses, longest_scored(reward_all, max_length), compute.max_prompt_length, finished)
+    rewards = all_rewards(reward_all, [group[0] for group in scored], tokenizer.pad_token_id, "RM_all").tolist()
     divergences = response_kl(policy, sft, sequences, tokenizer.pad_token_id).tolist()
     rows = []
     for prompt, group, sequence, reward, divergence in zip(prompts, samples, sequences, rewards, divergences, strict=True):
@@ -74,15 +78,14 @@ def response_kl(policy: PreTrainedModel, reference: PreTrainedModel, sequences: 
     log-ratios of the samples. On the cooler test responses it is that divergence along the texts the policy is judged by.
     """
     totals_N = torch.empty(len(sequences))
-    heads = policy.get_output_embeddings(), reference.get_output_embeddings()
 
     def divergence(states_CH: Tensor, reference_states_CH: Tensor) -> Tensor:
-        return token_kl(heads[0](states_CH), heads[1](reference_states_CH))
+        return token_kl(response_logits(policy, states_CH), response_logits(reference, reference_states_CH))
 
     for indices, batch in inference(policy, sequences, pad_token_id, "KL to SFT"):
         states_MH, _, sequences_M = response_states(policy, batch)
         reference_states_MH, _, _ = response_states(reference, batch)
-        values_M = by_chunks(divergence, policy.config.vocab_size, states_MH, reference_states_MH)
+        values_M = by_chunks(divergence, vocabulary_size(policy), states_MH, reference_states_MH)
         totals_N[indices] = sum_by_sequence(values_M, sequences_M, len(indices)).cpu()
     return totals_N
 

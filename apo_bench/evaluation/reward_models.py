@@ -12,7 +12,7 @@ from apo_bench.data.labels import PROBABILITY
 from apo_bench.data.records import SUBSETS
 from apo_bench.metrics import compute_metric
 from apo_bench.models.precision import mixed_precision
-from apo_bench.models.reward_model import all_rewards
+from apo_bench.models.reward_model import all_rewards, longest_scored
 from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode_records
 
 Rows = list[dict[str, Any]]
@@ -40,7 +40,7 @@ def evaluate_on_pairs(
         "human_accuracy_standard_error": float(correct.std() / np.sqrt(len(pairs))),
         **_accuracy_by_subset(pairs, correct),
         **compute_metric("calibration_error", chosen, rejected, probabilities=probabilities.tolist(), num_bins=10),
-        **(_agreement_with_gold(pairs, chosen, rejected) if has_gold else {}),
+        **(_agreement_with_gold(probabilities, chosen, rejected) if has_gold else {}),
     }
     columns = zip(pairs, (chosen - rejected).tolist(), correct.tolist(), strict=True)
     return metrics, [{"id": row["id"], "subset": row["subset"], "margin": margin, "correct": right} for row, margin, right in columns]
@@ -62,7 +62,7 @@ def score_samples(
         tokenizer: its tokenizer.
         samples: records of kind `samples`.
         golden: golden responses to the same prompts, in the same order.
-        max_length: longest sequence in tokens.
+        max_length: longest sequence in tokens, if the model does not know on what lengths it was trained.
         compute: longest prompt in tokens.
         has_gold: whether the true reward is known.
 
@@ -70,11 +70,11 @@ def score_samples(
         Records of kind `scores`, and metrics: `num_reward_calls` and `num_tokens_read`, of the samples alone, as golden responses are
         scored only to measure by; `mean_reward`; `golden_accuracy`, how often a golden response scores above a sample of the
         same prompt; if gold is known also `mean_gold`; `sample_accuracy`, how often two samples are ordered as gold orders them;
-        `best_of_n_gain`, gold of the best-scored sample minus gold of the mean one.
+        `best_of_n_gain`, gold of the best-scored sample minus gold of the mean one; `perfect_best_of_n_gain`, that of gold's own choice.
     """
     responses = [[gold["response"], *row["responses"]] for gold, row in zip(golden, samples, strict=True)]
     finished = [[True, *row["finished"]] for row in samples]
-    groups = encode_records(tokenizer, samples, responses, max_length, compute.max_prompt_length, finished)
+    groups = encode_records(tokenizer, samples, responses, longest_scored(model, max_length), compute.max_prompt_length, finished)
     rewards = _group_rewards(model, tokenizer, groups, "score samples")
     scored, metrics = _scored(samples, rewards[:, 0], rewards[:, 1:], has_gold)
     return scored, {"num_reward_calls": rewards[:, 1:].size, "num_tokens_read": count_tokens(group[1:] for group in groups), **metrics}
@@ -122,12 +122,14 @@ def _accuracy_by_subset(pairs: Rows, correct: np.ndarray) -> dict[str, float]:
     return {f"human_accuracy_{name}": float(correct[subsets == name].mean()) for name in SUBSETS if name in subsets}
 
 
-def _agreement_with_gold(pairs: Rows, chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:
-    """How often the rewards of a pair's responses are ordered as gold orders them, its ties left out."""
-    gold = np.array([gold_rewards(row["dialogue"], [row["chosen"], row["rejected"]]) for row in pairs])
-    better = np.where(gold[:, 0] > gold[:, 1], chosen, rejected)
-    worse = np.where(gold[:, 0] > gold[:, 1], rejected, chosen)
-    ordered = gold[:, 0] != gold[:, 1]
+def _agreement_with_gold(probabilities: np.ndarray, chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:
+    """How often the rewards of a pair's responses are ordered as gold orders them, its ties left out.
+
+    Gold's order is that of the labels' probabilities, which are drawn by gold: to read all texts once more takes as long as to score them.
+    """
+    better = np.where(probabilities > 0.5, chosen, rejected)
+    worse = np.where(probabilities > 0.5, rejected, chosen)
+    ordered = probabilities != 0.5
     return {"gold_accuracy": compute_metric("preference_accuracy", better[ordered], worse[ordered])["preference_accuracy"]}
 
 
@@ -140,7 +142,11 @@ def _gold_of_samples(samples: Rows, sample_rewards: np.ndarray) -> dict[str, flo
             better.append(rewards_K[winner])
             worse.append(rewards_K[loser])
     picked = gold[np.arange(len(gold)), sample_rewards.argmax(axis=1)]
-    metrics = {"best_of_n_gain": float((picked - gold.mean(axis=1)).mean()), "mean_gold": float(gold.mean())}
+    metrics = {
+        "best_of_n_gain": float((picked - gold.mean(axis=1)).mean()),
+        "perfect_best_of_n_gain": float((gold.max(axis=1) - gold.mean(axis=1)).mean()),
+        "mean_gold": float(gold.mean()),
+    }
     if better:
         metrics["sample_accuracy"] = compute_metric("preference_accuracy", better, worse)["preference_accuracy"]
     return metrics

@@ -7,8 +7,10 @@ from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.data.records import read_records
 from apo_bench.game.players import FIXED, GOLDEN, START, Rows, Scores
-from apo_bench.models.reward_model import all_rewards, load_reward_model
+from apo_bench.models.reward_model import all_rewards, load_reward_model, longest_scored
 from apo_bench.models.tokenizer import encode_records, load_tokenizer
+
+COLUMNS = ("response", "finished")
 
 
 def read_players(sft: Path, evaluations: Path, golden: Path, rounds: list[str], keys: tuple[str, ...]) -> tuple[dict[str, Rows], Rows]:
@@ -31,31 +33,31 @@ def read_players(sft: Path, evaluations: Path, golden: Path, rounds: list[str], 
 
 
 def score_players(folders: dict[str, Path], policies: dict[str, Rows], golden: Rows, compute: Compute, max_length: int) -> Scores:
-    """Each reward model is loaded once and scores all responses in one pass, those to a prompt behind the prompt they share."""
+    """Each reward model is loaded once and scores all responses in one pass, those to a prompt behind the prompt they share.
+
+    `max_length` is for those that do not know on what lengths they were trained.
+    """
     players = {**policies, GOLDEN: [row | {"finished": True} for row in golden]}
     tokenizer = load_tokenizer(folders[FIXED])
-    groups = encode_records(
-        tokenizer,
-        golden,
-        [[rows[prompt]["response"] for rows in players.values()] for prompt in range(len(golden))],
-        max_length,
-        compute.max_prompt_length,
-        [[rows[prompt]["finished"] for rows in players.values()] for prompt in range(len(golden))],
-    )
-    flat = [sequence for group in groups for sequence in group]
+    responses, finished = ([[rows[prompt][key] for rows in players.values()] for prompt in range(len(golden))] for key in COLUMNS)
     scores = {}
     for name, folder in folders.items():
-        rewards_N = all_rewards(load_reward_model(folder, compute), flat, tokenizer.pad_token_id, f"reward model {name}")
+        model = load_reward_model(folder, compute)
+        length = longest_scored(model, max_length)
+        groups = encode_records(tokenizer, golden, responses, length, compute.max_prompt_length, finished)
+        flat = [sequence for group in groups for sequence in group]
+        rewards_N = all_rewards(model, flat, tokenizer.pad_token_id, f"reward model {name}")
         scores_PQ = rewards_N.double().numpy().reshape(len(golden), len(players))
         scores[name] = dict(zip(players, scores_PQ.T, strict=True))
     return scores
 
 
 def samples_scored_by(model: Path, rows: Rows, compute: Compute, max_length: int) -> list[list[float]]:
-    """The rewards that another model gives to scored samples, a list a prompt."""
-    tokenizer = load_tokenizer(model)
+    """The rewards that another model gives to scored samples, a list a prompt; `max_length` as for `score_players`."""
+    tokenizer, reward_model = load_tokenizer(model), load_reward_model(model, compute)
     responses, finished = ([row[key] for row in rows] for key in ("responses", "finished"))
-    groups = encode_records(tokenizer, rows, responses, max_length, compute.max_prompt_length, finished)
+    length = longest_scored(reward_model, max_length)
+    groups = encode_records(tokenizer, rows, responses, length, compute.max_prompt_length, finished)
     flat = [sequence for group in groups for sequence in group]
-    rewards = iter(all_rewards(load_reward_model(model, compute), flat, tokenizer.pad_token_id, "reward model base: samples").tolist())
+    rewards = iter(all_rewards(reward_model, flat, tokenizer.pad_token_id, "reward model base: samples").tolist())
     return [[next(rewards) for _ in group] for group in groups]

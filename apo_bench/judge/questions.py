@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -18,6 +19,14 @@ VERDICTS: tuple[Verdict, ...] = ("A", "B", "tie")
 PLACEHOLDERS = ("dialogue", "first", "second")
 EMPTY = "(This answer is empty.)"
 """What stands in the place of an answer without a visible sign."""
+SIGN = '"verdict"'
+MARKS = re.compile(
+    r"\{|(?P<end></(?:think|thinking|thought|thoughts|reasoning|analysis|scratchpad)\s*>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
+    r"|<channel\|>|<\|channel\|>final)|<(?:think|thinking|thought|thoughts|reasoning|analysis|scratchpad)\s*>|\[THINK\]|◁think▷"
+    r"|<\|begin_of_thought\|>|<\|channel\|>(?:analysis|commentary|thought)",
+    re.IGNORECASE,
+)
+"""Where an object may begin, and where thoughts begin and end in answers of models that think aloud."""
 ASKED_AGAIN = 'That is not the JSON object asked for. Reply with it and nothing else: {"reasoning": "...", "verdict": "A" or "B" or "tie"}'
 FORM: dict[str, Any] = {
     "response_format": {
@@ -114,22 +123,56 @@ def again(question: Question, unreadable: str) -> Question:
 def read_verdict(text: str) -> tuple[Verdict | None, str]:
     """The verdict, None if it cannot be read, and the reasoning before it.
 
-    Nothing is guessed: the answer must hold one JSON object with exactly one of the three verdicts, whatever stands around it.
+    Nothing is guessed: behind the thought, if there is one, the answer must hold JSON objects with one and the same of the three verdicts,
+    whatever stands around them.
     """
-    match = re.search(r"\{.*\}", text, flags=re.DOTALL)
-    try:
-        found = json.loads(match[0], object_pairs_hook=_without_doubles, strict=False) if match else None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or found.get("verdict") not in VERDICTS:
+    found = _verdicts(text)
+    if len({verdict for verdict, _ in found}) != 1:
         return None, text
-    return found["verdict"], str(found.get("reasoning", ""))
+    return found[-1]
+
+
+def _verdicts(text: str) -> list[tuple[Verdict, str]]:
+    """The verdicts in an answer behind its thought, each with its reasoning."""
+    found: list[tuple[int, dict[str, Any]]] = []
+    last_sign = text.rfind(SIGN)
+    position, thought_end = 0, 0
+    for mark in MARKS.finditer(text):
+        if mark.start() < position:  # inside an object
+            continue
+        if mark["end"]:
+            position = thought_end = mark.end()
+        elif mark[0] != "{":
+            position = mark.end()
+            if not text[thought_end : mark.start()].strip():  # else it is quoted
+                thought_end = len(text)  # unless its end follows
+        elif mark.start() <= last_sign:
+            try:
+                value, end = DECODER.raw_decode(text, mark.start())
+                found += [(mark.start(), holder) for holder in _holders(value)]
+                position = end
+            except (ValueError, RecursionError):
+                continue
+    return [(holder["verdict"], str(holder.get("reasoning", ""))) for start, holder in found if start >= thought_end]
+
+
+def _holders(value: Any) -> Iterator[dict[str, Any]]:
+    """The objects in a value that hold a verdict, from the inside out."""
+    if isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _holders(inner)
+    if isinstance(value, dict) and isinstance(value.get("verdict"), str) and value["verdict"] in VERDICTS:
+        yield value
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({name for name, _ in pairs}) < len(pairs):
         raise ValueError("a name twice")
     return dict(pairs)
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_without_doubles, parse_int=str, parse_float=str, strict=False)
+"""Numbers stay text: none is asked for, and Python refuses integers of thousands of digits."""
 
 
 def _question(matchup: Matchup, template: Template, provider: GoldJudge | ServerJudge | VllmJudge, first: str, second: str) -> Question:

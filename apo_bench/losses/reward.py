@@ -68,7 +68,9 @@ def adversarial_reward_loss(
         Scalar, in nats.
 
     Source: Cheng et al. 2024 (APO), the RM step; their code uses lambda = 1, alpha = 0.1, n = 4.
-    Departures: each term is the mean over its own pairs; the published code divides each by all pairs of the batch.
+    Departures: each term is the mean over its own pairs; the published code divides each by all pairs of the batch. There, with H human
+        pairs and G golden responses in an epoch, the game weighs G n / H times as much beside the human pairs: an adversarial_weight of
+        alpha G n / H here is alpha there (docs/reward-models.md).
     """
     terms = []
     if len(chosen_P):

@@ -11,7 +11,8 @@ class RankResponses(Method):
     """L = sum over r_i > r_j of max(0, p_j - p_i) - (1/|y*|) log pi(y*|x), with p_i = log pi(y_i|x) / |y_i|.
 
     Source: Yuan et al. 2023 (RRHF, arXiv 2304.05302), ranking and fine-tuning loss, weight 1 for the ranking.
-    Departures: the cross-entropy on the best response is its mean over tokens, as in the authors' code, not their sum.
+    Departures: the cross-entropy on the best response is the mean over its tokens. The paper has their sum; the authors' code has the mean
+        over the padded length, which weakens it by as much as the batch's longest sequence, prompt included, is longer.
     """
 
     min_responses = 2

@@ -5,12 +5,12 @@ Shape suffixes: N sequences, R rows, T tokens, M predicted tokens of all sequenc
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from inspect import signature
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
@@ -21,9 +21,11 @@ from apo_bench.core.ranks import add_up, num_ranks, rank
 from apo_bench.core.sections import ScratchModel
 from apo_bench.data.batching import PACK, TokenBatch, inference_batches, pad
 from apo_bench.losses.sequence import sum_by_sequence, token_logps
+from apo_bench.models.loading import loading
 from apo_bench.models.packed_attention import PACKED, can_be_packed, sent
-from apo_bench.models.precision import attention, check_device, fuse_kernels, reduced_dtype
+from apo_bench.models.precision import attention, check_device, fuse_kernels, mixed_precision, reduced_dtype, share_memory
 from apo_bench.models.tokenizer import TokenSequence
+from apo_bench.models.ways import evaluating, length_limit, logits_of, made_up, prompt_mask, same, vocabulary_size, ways_of
 
 TOKENS_A_BATCH = {"cpu": 2**13, "cuda": 2**16}
 """Tokens of a batch in inference: enough to keep the matrix units busy, small enough for the memory of a small machine."""
@@ -54,13 +56,14 @@ def load_language_model(path: Path, compute: Compute, for_training: bool = False
 
     Raises:
         MissingInputError: there is none.
-        ModelError: the device is not there.
+        ModelError: it cannot be loaded, or the device is not there.
     """
     check_model_there(path)
     dtype = torch.float32 if for_training else reduced_dtype(compute)
-    model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(
-        path, use_safetensors=True, dtype=dtype, attn_implementation=attention(compute)
-    )
+    with loading(path, "the model"):
+        model: nn.Module = AutoModelForCausalLM.from_pretrained(
+            path, use_safetensors=True, dtype=dtype, attn_implementation=attention(compute)
+        )
     return ready(cast(PreTrainedModel, model), compute)
 
 
@@ -71,12 +74,30 @@ def ready(model: PreTrainedModel, compute: Compute) -> PreTrainedModel:
         ModelError: the device is not there, or the kernels are not installed.
     """
     check_device(compute)
+    share_memory(compute)
     model = cast(PreTrainedModel, cast(nn.Module, model).to(compute.device))
+    ways_of(model)
     if compute.device == "cuda" and reduced_dtype(compute) is torch.bfloat16:
         fuse_kernels(model)
-        if can_be_packed(model):
-            model.set_attn_implementation(PACKED)
+        if can_be_packed(model) and ways_of(model).shared_prompts:
+            _pack(model, compute)
     return model
+
+
+def _pack(model: PreTrainedModel, compute: Compute) -> None:
+    """Gives the model packed attention, unless that changes what it makes of a few sequences."""
+    prompt, *responses = made_up(model)
+    sequences = [TokenSequence(prompt + response, len(prompt)) for response in responses]
+    plain = model.config._attn_implementation
+    with evaluating(model), mixed_precision(compute):
+        expected = response_states(model, pad(sequences, 0, 0))[0]
+        model.set_attn_implementation(PACKED)
+        try:
+            found = response_states(model, pad(sequences, 0, PACK))[0]
+        except Exception:  # a layer that hands its attention less than it needs
+            found = expected[:0]
+    if not same(found, expected, torch.bfloat16):
+        model.set_attn_implementation(plain)
 
 
 def check_model_there(path: Path) -> None:
@@ -94,13 +115,10 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, path:
 
 def pairs_a_token(model: PreTrainedModel) -> float:
     """The pairs of tokens between which attention computes in the time that the rest of the model takes for a token, about; 0 if
-    several responses cannot stand behind one prompt, as attention goes by more than the mask or positions by more than `position_ids`;
-    `PACK` where they need no mask."""
+    several responses cannot stand behind one prompt; `PACK` where they need no mask."""
     if model.config._attn_implementation == PACKED:
         return PACK
-    takes_positions = "position_ids" in signature(type(model.base_model).forward).parameters
-    can_share = takes_positions and not model._is_stateful and getattr(model.config, "sliding_window", None) is None
-    return model.config.hidden_size if can_share else 0
+    return float(model.config.get_text_config().hidden_size) if ways_of(model).shared_prompts else 0.0
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
@@ -110,26 +128,33 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
 
 def final_states(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     """Final hidden states of all positions: [R, T, H]."""
-    input_ids_RT = send(batch.input_ids_RT, model.device)
+    return _everywhere(model, batch, lambda **inputs: model.base_model(**inputs).last_hidden_state)
+
+
+def _everywhere(model: PreTrainedModel, batch: TokenBatch, values: Callable[..., Tensor]) -> Tensor:
+    """What `values` makes of a batch, as the model takes it: [R, T, ...]; row by row where rows side by side are not the same."""
+    inputs: dict[str, Any] = {"input_ids": send(batch.input_ids_RT, model.device), "use_cache": False}
     if batch.packing:
         positions_RT, plan = send(cast(Tensor, batch.positions_RT), model.device), sent(batch.packing, model.device)
-        return model.base_model(input_ids=input_ids_RT, position_ids=positions_RT, plan=plan, use_cache=False).last_hidden_state
-    if batch.segments_RT is None:
-        return model.base_model(input_ids=input_ids_RT, use_cache=False).last_hidden_state
-    # A token sees what stands before it in the prompt and in its own response. Four dimensions: transformers takes the mask as it is.
-    segments_RT, positions_RT = send(batch.segments_RT, model.device), send(cast(Tensor, batch.positions_RT), model.device)
-    seen_R1TT = (segments_RT[:, None, None, :] == 0) | (segments_RT[:, None, :, None] == segments_RT[:, None, None, :])
-    hidden_R1TT = ~seen_R1TT.tril()
-    mask_R1TT = torch.zeros(hidden_R1TT.shape, dtype=model.dtype, device=hidden_R1TT.device)
-    mask_R1TT.masked_fill_(hidden_R1TT, torch.finfo(model.dtype).min)
-    return model.base_model(input_ids=input_ids_RT, position_ids=positions_RT, attention_mask=mask_R1TT, use_cache=False).last_hidden_state
+        return values(**inputs, position_ids=positions_RT, plan=plan)
+    if batch.segments_RT is not None:
+        segments_RT, positions_RT = send(batch.segments_RT, model.device), send(cast(Tensor, batch.positions_RT), model.device)
+        return values(**inputs, position_ids=positions_RT, attention_mask=prompt_mask(segments_RT, model.dtype))
+    num_rows, longest = batch.input_ids_RT.shape
+    limit = length_limit(model.config)
+    if num_rows == 1 or (ways_of(model).batches and (limit is None or longest <= limit)):
+        return values(**inputs)
+    rows = [
+        values(input_ids=row[None, :length], use_cache=False)[0] for row, length in zip(inputs["input_ids"], batch.lengths_N, strict=True)
+    ]
+    return pad_sequence(rows, batch_first=True)
 
 
 def response_states(model: PreTrainedModel, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """Final hidden states where a response token is predicted, and only there.
+    """Final hidden states where a response token is predicted, and only there; logits where the model does not come apart at its head.
 
     Returns:
-        States [M, H] before each response token, these tokens [M], and the sequence each belongs to [M].
+        States [M, H], or logits [M, V], before each response token, these tokens [M], and the sequence each belongs to [M].
     """
     num_tokens_N = batch.lengths_N - batch.prompt_lengths_N
     sequences_M = torch.arange(len(num_tokens_N)).repeat_interleave(num_tokens_N)
@@ -141,7 +166,15 @@ def response_states(model: PreTrainedModel, batch: TokenBatch) -> tuple[Tensor, 
     before_M, targets_M, sequences_M = (
         send(each_M, model.device) for each_M in (before_M, batch.input_ids_RT.flatten()[at_M], sequences_M)
     )
-    return final_states(model, batch).flatten(0, 1).index_select(0, before_M), targets_M, sequences_M
+    states_RTH = (
+        final_states(model, batch) if ways_of(model).head_apart else _everywhere(model, batch, lambda **inputs: model(**inputs).logits)
+    )
+    return states_RTH.flatten(0, 1).index_select(0, before_M), targets_M, sequences_M
+
+
+def response_logits(model: PreTrainedModel, states_CH: Tensor) -> Tensor:
+    """The model's own logits [C, V] of what `response_states` gives."""
+    return logits_of(model, states_CH) if ways_of(model).head_apart else states_CH
 
 
 def by_chunks(values: Callable[..., Tensor], vocabulary: int, *tensors_M: Tensor) -> Tensor:
@@ -155,9 +188,12 @@ def by_chunks(values: Callable[..., Tensor], vocabulary: int, *tensors_M: Tensor
 
 def response_logps(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     """Log-probability of each response given its prompt, summed over its tokens, in nats: [N], differentiable."""
-    head: nn.Module = model.get_output_embeddings()
     states_MH, targets_M, sequences_M = response_states(model, batch)
-    logps_M = by_chunks(lambda states_CH, targets_C: token_logps(head(states_CH), targets_C), model.config.vocab_size, states_MH, targets_M)
+
+    def logps(states_CH: Tensor, targets_C: Tensor) -> Tensor:
+        return token_logps(response_logits(model, states_CH), targets_C)
+
+    logps_M = by_chunks(logps, vocabulary_size(model), states_MH, targets_M)
     return sum_by_sequence(logps_M, sequences_M, len(batch.lengths_N))
 
 

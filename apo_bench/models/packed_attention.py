@@ -73,8 +73,11 @@ def sent(packing: Packing, device: torch.device) -> Packing:
 
 def can_be_packed(model: PreTrainedModel) -> bool:
     """Whether the model's attention goes by what `Plan` says alone: no windows, no caps, positions given, heads that the kernel takes."""
-    config = model.config
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", None)
+    if not isinstance(heads, int):
+        return False
+    head = getattr(config, "head_dim", None) or config.hidden_size // heads
     caps = ("sliding_window", "attn_logit_softcapping", "attention_chunk_size", "alibi")
     plain = not any(getattr(config, name, None) for name in caps) and not model._is_stateful
     return bool(model._supports_attention_backend and model._supports_flash_attn and plain and head % 8 == 0 and head <= LARGEST_HEAD)

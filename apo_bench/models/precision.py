@@ -11,7 +11,11 @@ from transformers import PreTrainedModel
 
 from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import ModelError
+from apo_bench.core.ranks import num_ranks
 from apo_bench.core.seeds import use_one_order
+
+SHARED_FRACTION = 0.9
+"""Of a GPU's memory, for what the stages on it allocate; the rest is for CUDA itself, some 0.5 GiB a process."""
 
 
 def is_bfloat16_fast(device: str) -> bool:
@@ -37,6 +41,12 @@ def check_device(compute: Compute) -> None:
     if not torch.cuda.is_available():
         raise ModelError("compute.device: found cuda, but PyTorch sees no GPU here; install a CUDA build of PyTorch or write cpu")
     use_one_order(compute.deterministic)
+
+
+def share_memory(compute: Compute) -> None:
+    """Keeps this process to its share of the GPU's memory, so that it runs out of its own and not of its neighbours'."""
+    if compute.device == "cuda" and compute.stages_per_gpu > 1 and num_ranks() == 1:
+        torch.cuda.set_per_process_memory_fraction(SHARED_FRACTION / compute.stages_per_gpu)
 
 
 def reduced_dtype(compute: Compute) -> torch.dtype:

@@ -1,13 +1,15 @@
 """Instruction-tuned models from elsewhere: made ready for the pipeline, as a plain model with a tokenizer that is safe to train with."""
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.core.errors import MissingInputError, ModelError
 from apo_bench.core.sections import PretrainedModel
+from apo_bench.models.chat_template import DATE_KEY, DEFAULT_DATE
+from apo_bench.models.loading import loading
 from apo_bench.models.tokenizer import check_tokenizer
 
 HH_CHAT_TEMPLATE = (
@@ -24,10 +26,16 @@ def load_pretrained(settings: PretrainedModel) -> tuple[PreTrainedModel, PreTrai
 
     Raises:
         MissingInputError: there is no model in the folder.
-        ModelError: the tokenizer cannot be made safe; it says why.
+        ModelError: the model or the tokenizer cannot be loaded or made safe; it says why.
     """
     tokenizer = load_pretrained_tokenizer(settings)
-    model = AutoModelForCausalLM.from_pretrained(settings.folder, use_safetensors=True, dtype=torch.float32)
+    with loading(Path(settings.folder), "the model"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            settings.folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+    model, found = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
+    if missing := sorted(found["missing_keys"]):
+        raise ModelError(f"{settings.folder}: its weights lack {len(missing)} of {type(model).__name__}, {missing[0]} among them")
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
     return model, tokenizer
@@ -38,11 +46,14 @@ def load_pretrained_tokenizer(settings: PretrainedModel) -> PreTrainedTokenizerF
     folder = Path(settings.folder)
     if not (folder / "config.json").is_file():
         raise MissingInputError(f"{folder}: no model there; `apo-bench fetch` gets it")
-    tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(folder))
+    with loading(folder, "the tokenizer"):
+        tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(folder))
     if settings.chat_template == "hh":
         tokenizer.chat_template = HH_CHAT_TEMPLATE
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         tokenizer.pad_token = _spare_token(tokenizer, folder)
+    if settings.chat_date != DEFAULT_DATE:
+        tokenizer.init_kwargs[DATE_KEY] = settings.chat_date
     check_tokenizer(tokenizer, folder)
     return tokenizer
 
@@ -77,4 +88,7 @@ def _spare_token(tokenizer: PreTrainedTokenizerFast, folder: Path) -> str:
     for token in spare:
         if token is not None and token not in used:
             return str(token)
-    raise ModelError(f"{folder}: no pad token but the end token {tokenizer.eos_token!r} and no spare token; add one to the tokenizer")
+    raise ModelError(
+        f"{folder}: no pad token but the end token {tokenizer.eos_token!r} and no spare token; "
+        "add one to the tokenizer and a row to the model's embeddings (resize_token_embeddings)"
+    )

@@ -19,8 +19,12 @@ from apo_bench.core.ranks import add_up
 from apo_bench.data.batching import TokenBatch
 from apo_bench.data.records import SUBSETS
 from apo_bench.models.language_model import check_model_there, final_states, inference, ready, send
+from apo_bench.models.loading import loading
 from apo_bench.models.precision import attention, reduced_dtype
 from apo_bench.models.tokenizer import TokenSequence
+
+LENGTH = "apo_bench_max_length"
+"""Key of a reward model's config.json: the longest sequence that it was trained on."""
 
 
 def new_reward_model(base: Path, seed: int, compute: Compute, zero_head: bool, head_per_subset: bool) -> PreTrainedModel:
@@ -62,6 +66,11 @@ def load_reward_model(path: Path, compute: Compute, for_training: bool = False) 
     return model
 
 
+def longest_scored(model: PreTrainedModel, otherwise: int) -> int:
+    """Tokens of the longest sequence that a reward model scores: as long as those that it was trained on, if its configuration knows."""
+    return int(getattr(getattr(model, "config", None), LENGTH, otherwise))
+
+
 def rewards(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     """The reward of each sequence, read off its last token: [N] float32, differentiable.
 
@@ -94,7 +103,12 @@ def all_rewards(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_
 
 def _load(path: Path, dtype: torch.dtype, compute: Compute, **settings: Any) -> PreTrainedModel:
     check_model_there(path)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        path, use_safetensors=True, dtype=dtype, attn_implementation=attention(compute), **settings
-    )
+    with loading(path, "a reward model"):
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            path, use_safetensors=True, dtype=dtype, attn_implementation=attention(compute), output_loading_info=True, **settings
+        )
+    missing = sorted(key for key in found["missing_keys"] if not key.startswith("score."))
+    if missing or not isinstance(getattr(model, "score", None), nn.Linear):
+        what = f"finds no {missing[0]} there" if missing else "has no scalar head `score` on its last token"
+        raise ModelError(f"{path}: {type(model).__name__} {what}, so that no reward model can be made of it; take another architecture")
     return ready(model, compute)

@@ -9,6 +9,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from apo_bench.core.errors import MissingInputError, ModelError
 from apo_bench.data.records import SUBSETS, parse_dialogue
+from apo_bench.models.chat_template import chat_of
+from apo_bench.models.loading import loading
 
 PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
 CHAT_TEMPLATE = (
@@ -17,7 +19,7 @@ CHAT_TEMPLATE = (
 )
 
 CHECKED_DIALOGUE = "\n\nHuman: Are you there?\n\nAssistant:"
-CHECKED_RESPONSE = "Yes, I am."
+Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
     """
     if not (Path(path) / "tokenizer.json").is_file():
         raise MissingInputError(f"{path}: no tokenizer there; run the stage that writes it (dvc repro) first")
-    tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(path))
+    with loading(path, "the tokenizer"):
+        tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(path))
     check_tokenizer(tokenizer, path)
     return tokenizer
 
@@ -69,8 +72,10 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
 
     Raises:
         ModelError: no chat template or end token, a pad token that is missing or the end token, a beginning token written twice, or a
-            template whose assistant turns do not end with the end token, which the model would then never learn to say.
+            template that does not do what `apo_bench.models.chat_template` needs of it.
     """
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise ModelError(f"{path}: {type(tokenizer).__name__} is none of the tokenizers library; save it as tokenizer.json")
     if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
         raise ModelError(f"{path}: the tokenizer has no chat template or no end token; use a chat model's, or chat_template: hh")
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
@@ -78,41 +83,50 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
     [prompt] = encode_prompts(tokenizer, [CHECKED_DIALOGUE], max_prompt_length=1_000_000)
     if tokenizer.bos_token_id is not None and prompt[:2] == [tokenizer.bos_token_id] * 2:
         raise ModelError(f"{path}: prompts begin with {tokenizer.bos_token!r} twice; take it out of the chat template, once is enough")
-    turns = [*parse_dialogue(CHECKED_DIALOGUE), {"role": "assistant", "content": CHECKED_RESPONSE}]
-    after = str(tokenizer.apply_chat_template(turns, tokenize=False)).rpartition(CHECKED_RESPONSE)[2].strip()
-    if not after.startswith(tokenizer.eos_token):
-        raise ModelError(
-            f"{path}: the chat template ends an answer with {after!r}, the end token is {tokenizer.eos_token!r}; make them one"
-        )
+    chat_of(tokenizer).check()
 
 
 def encode_prompts(tokenizer: PreTrainedTokenizerFast, dialogues: Sequence[str], max_prompt_length: int) -> list[list[int]]:
-    """Token ids of the dialogues, up to where the response begins; what is too long loses its oldest turns, then its oldest tokens."""
+    """Token ids of the dialogues, up to where the response begins; what is too long loses its oldest turns, then its oldest tokens.
+
+    What the tokenizer begins every text with stays.
+    """
+    return [prompt for prompt, _ in _prompts(tokenizer, dialogues, max_prompt_length)]
+
+
+def _prompts(tokenizer: PreTrainedTokenizerFast, dialogues: Sequence[str], max_length: int) -> list[tuple[list[int], Messages]]:
+    """Each prompt, and the messages that are left of it."""
+    chat = chat_of(tokenizer)
     messages = [parse_dialogue(dialogue) for dialogue in dialogues]
-    encoded = _encode_messages(tokenizer, messages)
-    while shortened := [index for index, ids in enumerate(encoded) if len(ids) > max_prompt_length and len(messages[index]) > 2]:
+    encoded = chat.prompts(messages)
+    while shortened := [index for index, ids in enumerate(encoded) if len(ids) > max_length and len(messages[index]) > 2]:
         for index in shortened:
             messages[index] = messages[index][2:]  # a human turn and the answer to it
-        for index, ids in zip(shortened, _encode_messages(tokenizer, [messages[index] for index in shortened]), strict=True):
+        for index, ids in zip(shortened, chat.prompts([messages[index] for index in shortened]), strict=True):
             encoded[index] = ids
-    return [ids[-max_prompt_length:] for ids in encoded]
+    num_kept = len(chat.beginning)
+    return [(_cut(ids, max_length, num_kept), turns) for ids, turns in zip(encoded, messages, strict=True)]
 
 
-def _encode_messages(tokenizer: PreTrainedTokenizerFast, conversations: list[list[dict[str, str]]]) -> list[list[int]]:
-    texts = [tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) for messages in conversations]
-    return tokenizer(texts, add_special_tokens=False).input_ids  # the template has written the special tokens
+def _cut(prompt: list[int], max_length: int, num_kept: int) -> list[int]:
+    """The last tokens of a prompt that is too long, behind its first ones."""
+    if len(prompt) <= max_length:
+        return prompt
+    num_kept = num_kept if num_kept < max_length else 0
+    return prompt[:num_kept] + prompt[len(prompt) - (max_length - num_kept) :]
 
 
-def encode_responses(tokenizer: PreTrainedTokenizerFast, responses: Sequence[str], finished: Sequence[bool]) -> list[list[int]]:
-    """Token ids of the responses; the end token follows those that are finished."""
-    encoded = tokenizer(list(responses), add_special_tokens=False).input_ids
-    return [ids + [tokenizer.eos_token_id] * ended for ids, ended in zip(encoded, finished, strict=True)]
+def join(prompt: list[int], response: list[int], max_length: int, num_kept: int = 0) -> TokenSequence:
+    """Prompt and response in one sequence; what is too long loses its oldest tokens, never the response's end.
 
-
-def join(prompt: list[int], response: list[int], max_length: int) -> TokenSequence:
-    """Prompt and response in one sequence; what is too long loses its oldest tokens, never the response's end."""
-    ids = (prompt + response)[-max_length:]
-    return TokenSequence(ids, max(0, len(ids) - len(response)))
+    Args:
+        prompt: token ids.
+        response: token ids.
+        max_length: of both.
+        num_kept: tokens at the beginning of the prompt that stay as long as there is room for more of it.
+    """
+    room = max(0, max_length - len(response))
+    return TokenSequence(_cut(prompt, room, num_kept)[:room] + response[-max_length:], min(room, len(prompt)))
 
 
 def count_tokens(groups: Iterable[Sequence[TokenSequence]]) -> int:
@@ -140,11 +154,16 @@ def encode(
     Returns:
         B groups of K sequences.
     """
-    prompts = encode_prompts(tokenizer, dialogues, max_prompt_length)
+    prompts = _prompts(tokenizer, dialogues, max_prompt_length)
     flat = [response for group in responses for response in group]
     flat_finished = [True] * len(flat) if finished is None else [ended for group in finished for ended in group]
-    encoded = iter(encode_responses(tokenizer, flat, flat_finished) if flat else [])
-    return [[join(prompt, next(encoded), max_length) for _ in group] for prompt, group in zip(prompts, responses, strict=True)]
+    chat = chat_of(tokenizer)
+    turns = [messages for (_, messages), group in zip(prompts, responses, strict=True) for _ in group]
+    encoded = iter(chat.answers(turns, flat, flat_finished))
+    num_kept = len(chat.beginning)
+    return [
+        [join(prompt, next(encoded), max_length, num_kept) for _ in group] for (prompt, _), group in zip(prompts, responses, strict=True)
+    ]
 
 
 def encode_records(

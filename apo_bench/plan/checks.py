@@ -15,8 +15,12 @@ from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.judge_sections import GoldJudge, ServerJudge, VllmJudge
 from apo_bench.core.sections import PretrainedModel
 from apo_bench.data.hh import conversation
+from apo_bench.engines.admission import admit
+from apo_bench.engines.devices import sampling_engine
 from apo_bench.engines.vllm import check_installed
-from apo_bench.models.precision import check_device, is_bfloat16_fast
+from apo_bench.models.language_model import new_llama
+from apo_bench.models.precision import check_device, is_bfloat16_fast, trains_reduced
+from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.tokenizer import encode, encode_prompts
 from apo_bench.plan import Records
 
@@ -47,13 +51,11 @@ def check_packages(params: Params) -> Iterator[Check]:
     needed = {
         "peft": ("pip install 'apo-bench[lora]'", params.compute.lora is not None),
         "deepspeed": ("pip install 'apo-bench[deepspeed]'", params.engines.training == "deepspeed"),
+        "ray": ("pip install 'apo-bench[ray]'", params.engines.stages == "ray"),
         "openai": ("pip install openai", isinstance(getattr(params.prepare, "golden", None), GoldenAPI)),
     }
-    for package, (cure, is_needed) in needed.items():
-        if is_needed:
-            there = importlib.util.find_spec(package) is not None
-            yield Check(f"package {package}", there, "installed" if there else f"missing: {cure}")
-    if params.engines.sampling == "vllm" or (params.judge.is_used and isinstance(params.judge.provider, VllmJudge)):
+    yield from (_check_package(package, cure) for package, (cure, is_needed) in needed.items() if is_needed)
+    if sampling_engine(params.engines, params.compute) == "vllm" or (params.judge.is_used and isinstance(params.judge.provider, VllmJudge)):
         try:
             check_installed(params.compute.device)
             yield Check("package vllm", True, "installed")
@@ -68,6 +70,13 @@ def check_packages(params: Params) -> Iterator[Check]:
         yield Check("device", False, f"{params.compute.device} multiplies bfloat16 more slowly than float32: write auto")
     else:
         yield Check("device", True, params.compute.device)
+    if trains_reduced(params.compute):
+        yield _check_package("liger_kernel", "pip install 'apo-bench[cuda]'")
+
+
+def _check_package(package: str, cure: str) -> Check:
+    there = importlib.util.find_spec(package) is not None
+    return Check(f"package {package}", there, "installed" if there else f"missing: {cure}")
 
 
 def check_inputs(params: Params) -> Iterator[Check]:
@@ -153,8 +162,35 @@ def check_lengths(params: Params, records: Records, tokenizer: PreTrainedTokeniz
             yield Check(f"sampling.{name}", False, found)
 
 
-def check_resources(params: Params, num_parameters: float, memory: float, stages: list[str], num_workers: int) -> Iterator[Check]:
-    """Disk for the models that stages write, and the memory of the largest stage."""
+def check_model(params: Params, tokenizer: PreTrainedTokenizerFast) -> Iterator[Check]:
+    """What `base_model` will ask of a pretrained model; a random Llama stands for one that is trained from scratch.
+
+    Raises:
+        ModelError: it would refuse it.
+    """
+    if isinstance(params.base_model, PretrainedModel):
+        model, tokenizer = load_pretrained(params.base_model)
+    else:
+        model = new_llama(params.base_model, tokenizer, seed=0)
+    failed = admit(model, tokenizer, params, params.base_model.folder)
+    found = "log-probabilities, rewards and greedy samples are its own, at the lengths of the run"
+    yield Check(
+        "model",
+        True,
+        f"{type(model).__name__}: {found}" + (f"; not taken, as they change something: {', '.join(failed)}" if failed else ""),
+    )
+
+
+def tried(name: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """The checks; a last one that fails if they end in an error of the input."""
+    try:
+        yield from checks
+    except ApoBenchError as error:
+        yield Check(name, False, str(error))
+
+
+def check_resources(params: Params, num_parameters: float, memory: float, stages: list[str], num_together: int) -> Iterator[Check]:
+    """Disk for the models that stages write, and memory for the stages side by side, on a GPU or on the cores, if all are large."""
     models = sum(stage.partition("@")[0].removesuffix("_first") in MODEL_STAGES for stage in stages)
     disk = models * num_parameters * 4 * 2  # in the workspace and in DVC's cache
     free = shutil.disk_usage(".").free
@@ -166,5 +202,6 @@ def check_resources(params: Params, num_parameters: float, memory: float, stages
         import torch
 
         there = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 80 * GIB
-    found = f"a stage takes up to {memory / GIB:.1f} GiB, {num_workers} side by side; {device} has {there / GIB:.0f} GiB"
-    yield Check("memory", num_workers * memory < there, found)
+    found = f"a stage takes up to {memory / GIB:.1f} GiB, {num_together} side by side {num_together * memory / GIB:.1f}"
+    found += f"; {'each GPU' if device == 'cuda' else device} has {there / GIB:.0f} GiB"
+    yield Check("memory", num_together * memory < there, found)

@@ -1,9 +1,10 @@
 """Seconds a token, measured by a short calibration on this machine or, for a device that is not here, assumed; and the whole run's time."""
 
+import heapq
 import multiprocessing
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from apo_bench.models.reward_model import load_reward_model, new_reward_model, r
 from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode_prompts, encode_records
 from apo_bench.plan import Records
 from apo_bench.plan.work import Work
-from apo_bench.stages import depths, next_stages
+from apo_bench.scheduling import Place, Places, Schedule
 from apo_bench.training.adapters import add_adapters
 from apo_bench.training.freezing import freeze_lowest
 from apo_bench.training.loop import num_micro_batches
@@ -74,12 +75,13 @@ class Rates:
         return self.start + sum(getattr(self, kind) * getattr(work, kind) for kind in kinds)
 
 
-def assumed_rates(num_parameters: float, params: Params) -> Rates:
+def assumed_rates(num_parameters: float, params: Params, num_together: int) -> Rates:
     """2 operations a parameter and token forward, 6 in training (Kaplan et al. 2020, Section 2.1), on the assumed GPU.
 
-    What adapters and frozen layers save of the operations is left out, and what frozen layers save of the memory.
+    Stages that share the GPU share its operations: what it gains by them is left out. So is what adapters and frozen layers save of the
+    operations, and what frozen layers save of the memory.
     """
-    train, read, sampling = (ASSUMED_UTILISATION[kind] * ASSUMED_FLOPS for kind in ("train", "read", "sample"))
+    train, read, sampling = (ASSUMED_UTILISATION[kind] * ASSUMED_FLOPS / num_together for kind in ("train", "read", "sample"))
     forward = 2 * num_parameters
     start = num_parameters * 4 / 1e9  # bytes from a disk of 1 GB/s
     mean = params.sampling.train.max_new_tokens / 2
@@ -197,18 +199,14 @@ def _rows(model: PreTrainedModel, groups: Groups, tokenizer: PreTrainedTokenizer
     return padded, num_tokens
 
 
-def simulate(seconds: dict[str, float], order: list[str], parents: dict[str, set[str]], num_workers: int) -> float:
-    """Seconds of the whole run, scheduled as `make repro` schedules: the longest chain of dependants first."""
-    depth = depths(order, parents)
-    waiting = {name: set(parents[name]) for name in order}
-    running: dict[str, float] = {}
+def simulate(seconds: Mapping[str, float], schedule: Schedule, places: Places) -> float:
+    """Seconds of the whole run, scheduled as `make repro` schedules."""
+    running: list[tuple[float, str, Place]] = []
     now = 0.0
-    while waiting or running:
-        for name in next_stages(waiting, depth, order)[: num_workers - len(running)]:
-            del waiting[name]
-            running[name] = now + seconds[name]
-        done = min(running, key=lambda name: running[name])
-        now = running.pop(done)
-        for missing in waiting.values():
-            missing.discard(done)
+    while not schedule.is_finished:
+        while started := schedule.start(places):
+            name, place = started
+            heapq.heappush(running, (now + seconds[name], name, place))
+        now, name, place = heapq.heappop(running)
+        schedule.end(name, place, places)
     return now

@@ -9,9 +9,11 @@ from rich.table import Table
 
 from apo_bench.core.config import Params
 from apo_bench.core.data_sections import EmbeddedData
-from apo_bench.core.errors import ApoBenchError, ConfigError
+from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.sections import PretrainedModel, ScratchModel
 from apo_bench.core.seeds import use_threads
+from apo_bench.engines.devices import Need
+from apo_bench.models.chat_template import describe
 from apo_bench.models.language_model import new_llama
 from apo_bench.plan import Records
 from apo_bench.plan.checks import (
@@ -19,15 +21,18 @@ from apo_bench.plan.checks import (
     check_inputs,
     check_judge,
     check_lengths,
+    check_model,
     check_near_duplicates,
     check_packages,
     check_resources,
     check_splits,
+    tried,
 )
 from apo_bench.plan.costs import Rates, assumed_rates, calibrate, simulate
 from apo_bench.plan.inputs import read_or_prepare, read_or_train_tokenizer
 from apo_bench.plan.work import Sizes, Work, assume, measure, work_of
-from apo_bench.stages import num_side_by_side, stage_graph, stage_index
+from apo_bench.scheduling import Host, Places, Schedule
+from apo_bench.stages import gpu_host, num_on_a_gpu, num_side_by_side, stage_graph, stage_index, stage_needs, this_host
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,8 @@ class Plan:
     seconds: dict[str, float]
     """Stage -> how long it takes."""
     total_seconds: float
-    num_workers: int
+    host: Host
+    """The machine that was planned for."""
     rates: Rates
     device: str
 
@@ -57,8 +63,10 @@ def make_plan(params: Params) -> Plan:
         ConfigError: dvc.yaml cannot be read.
     """
     use_threads(params.compute.num_threads)
-    num_workers = num_side_by_side(params, os.cpu_count() or 1)
-    order, parents = _graph()
+    index = stage_index()
+    (order, parents), needs = stage_graph(index), stage_needs(index, params)
+    host = _planned_host(params, needs)
+    num_together = num_on_a_gpu(host, needs) if host.devices else host.num_slots
     checks = [*check_packages(params), *check_inputs(params)]
     records, tokenizer = None, None
     if all(check.passed for check in checks):
@@ -72,18 +80,31 @@ def make_plan(params: Params) -> Plan:
         checks += _data_checks(params, records)
     if records is not None and tokenizer is not None:
         checks += [
-            Check("tokenizer", True, "chat template, one beginning token, pad and end token of their own"),
-            *check_lengths(params, records, tokenizer),
+            Check("tokenizer", True, describe(tokenizer)),
+            *tried("prompts", check_lengths(params, records, tokenizer)),
+            *tried("model", check_model(params, tokenizer)),
         ]
-        rates = calibrate(params, records, tokenizer, num_workers)
+    if records is not None and tokenizer is not None and all(check.passed for check in checks if check.name in ("prompts", "model")):
+        rates = calibrate(params, records, tokenizer, num_together)
         sizes: Sizes = measure(params, records, tokenizer, rates.sampled)
     else:
-        rates, sizes = assumed_rates(num_parameters, params), assume(params)
+        rates, sizes = assumed_rates(num_parameters, params, num_together), assume(params)
     checks += check_judge(params)
-    checks += check_resources(params, num_parameters, rates.memory, order, num_workers)
+    checks += check_resources(params, num_parameters, rates.memory, order, num_together)
     works = {stage: work_of(stage, params, sizes) for stage in order}
     seconds = {stage: rates.seconds(work) for stage, work in works.items()}
-    return Plan(checks, works, seconds, simulate(seconds, order, parents, num_workers), num_workers, rates, params.compute.device)
+    total = simulate(seconds, Schedule(order, parents, needs), Places([host]))
+    return Plan(checks, works, seconds, total, host, rates, params.compute.device)
+
+
+def _planned_host(params: Params, needs: dict[str, Need]) -> Host:
+    """This machine or, where a profile for GPUs finds none, one with as many as its largest stage takes."""
+    host, is_for_gpus = this_host(params), params.compute.device == "cuda" and not params.engines.deepspeed.hostfile
+    if host.devices or not is_for_gpus:
+        return host
+    num_devices = max(need.num_devices for need in needs.values())
+    num_cores = max(os.cpu_count() or 1, num_devices * params.compute.stages_per_gpu)
+    return gpu_host("", params, num_cores, tuple(map(str, range(num_devices))))
 
 
 def _data_checks(params: Params, records: Records) -> list[Check]:
@@ -97,16 +118,6 @@ def _num_parameters(params: Params, tokenizer: object) -> float:
         return params.base_model.num_parameters
     model: ScratchModel = params.base_model
     return new_llama(model, tokenizer, 0).num_parameters() if tokenizer else 0  # type: ignore[arg-type]
-
-
-def _graph() -> tuple[list[str], dict[str, set[str]]]:
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        return stage_graph(stage_index(Repo()))
-    except DvcException as error:
-        raise ConfigError(f"dvc.yaml: {error}; run from the folder of a profile") from error
 
 
 def stage_table(plan: Plan) -> Table:
@@ -135,5 +146,8 @@ def summary(plan: Plan) -> str:
     source = "timed on this machine" if plan.rates.is_measured else "assumed: an NVIDIA A100 at usual utilisation, nothing was measured"
     work = sum(plan.seconds.values()) / 3600
     verdict = "the run may begin" if plan.passed else f"{sum(not check.passed for check in plan.checks)} checks fail"
-    side = f"{plan.num_workers} side by side" if plan.num_workers > 1 else "one after another"
+    num_together = num_side_by_side(plan.host)
+    side = f"up to {num_together} side by side" if num_together > 1 else "one after another"
+    if plan.host.devices:
+        side += f" on {len(plan.host.devices)} GPU{'s' if len(plan.host.devices) > 1 else ''}"
     return f"{len(plan.works)} stages, {work:.2f} {plan.device}-hours, {plan.total_seconds / 60:.1f} minutes {side} ({source}); {verdict}"

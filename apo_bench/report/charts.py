@@ -1,6 +1,6 @@
 """The charts of the page. A colour is a method, a line style and marker a reward model, in every chart."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -21,8 +21,12 @@ REFERENCE_COLOUR = "#6b7280"
 REFERENCE_MARKERS = {"*": "★", "P": "✚", "X": "✖", "D": "◆"}
 """Of references: matplotlib's names, and what they look like in the text."""
 BAND_ALPHA = 0.13
+MIN_DOSES = 3
+"""Of the game, for a chart of what it does."""
 REWARD_MODEL_PANELS = {"human_accuracy": "%", "ece": "", "golden_accuracy": "%", "sample_accuracy": "%"}
 """Those of the reward models' metrics that are drawn, with their units."""
+
+DOSE_PANELS = {"sample_accuracy": "%", "human_accuracy": "%", "ece": ""}
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ def charts(comparison: Comparison) -> list[Chart]:
             "over-optimisation: RM_all is pleased, the true reward is not."
         )
         drawn.append(Chart("Gold against RM_all", text, _paths(comparison, reward, gold)))
-    return [*drawn, _reward_model_chart(comparison), _cost_chart(comparison, gold or reward)]
+    doses = [_dose_chart(comparison, gold or reward)] if len(comparison.doses) >= MIN_DOSES else []
+    return [*drawn, _reward_model_chart(comparison), *doses, _cost_chart(comparison, gold or reward)]
 
 
 def _reward_model_chart(comparison: Comparison) -> Chart:
@@ -86,6 +91,46 @@ def _reward_model_chart(comparison: Comparison) -> Chart:
     metrics = measurable(REWARD_MODEL_PANELS, comparison.has_gold)
     inches = SMALL_INCHES if len(metrics) == 4 else PANEL_INCHES
     return Chart("The reward models, round by round", text, [_reward_model_panel(comparison, metric, inches) for metric in metrics])
+
+
+def _dose_chart(comparison: Comparison, score: Metric) -> Chart:
+    """What policies and reward models are after the last round for the weight of the game, alpha."""
+    last, kinds = comparison.rounds[-1], comparison.doses
+    metrics = measurable(DOSE_PANELS, comparison.has_gold)
+    panels = []
+    for title, unit, value in [
+        (score.title, axis_label(score), lambda arm: arm.rounds[last][score.name].value),
+        *(_dose_of(comparison, metric, last) for metric in metrics),
+    ]:
+        panel = Panel(title, "alpha", unit, SMALL_INCHES)
+        told = []
+        for method in method_names(comparison):
+            arms = {arm.reward_model: arm for arm in comparison.arms if arm.method == method}
+            heights = [value(arms[kind]) for kind in kinds]
+            style = arm_style(comparison, arms["adversarial"])
+            panel.axes.plot(range(len(kinds)), heights, **style)
+            if title == score.title:
+                ends = [(arms[kind].rounds[last][score.name].low, arms[kind].rounds[last][score.name].high) for kind in kinds]
+                panel.axes.vlines(range(len(kinds)), *zip(*ends, strict=True), color=style["color"], linewidth=0.8)
+            told.append(f"{method.upper()}: {', '.join(f'{height:.2f}' for height in heights)}")
+        panel.axes.set(xticks=range(len(kinds)), xticklabels=[f"{alpha:g}" for alpha in kinds.values()])
+        panel.axes.margins(x=0.08, y=0.15)
+        panels.append(
+            panel.svg(f"dose-{title}", f"{title} after {last} by alpha {', '.join(f'{a:g}' for a in kinds.values())}. {'; '.join(told)}.")
+        )
+    text = (
+        f"After {last}: {score.title} with intervals, then the reward models: how well they judge the policy of the moment, agreement with "
+        "held-out human labels, and how far their probabilities are off. Alpha 0: trained as long on human pairs alone; the paper has 0.1."
+    )
+    return Chart("How much of the game", text, panels)
+
+
+def _dose_of(comparison: Comparison, metric: str, last: str) -> tuple[str, str, Callable[[Policy], float]]:
+    """Title, unit and value of a panel."""
+    title, _ = REWARD_MODEL_METRICS[metric]
+    is_share = DOSE_PANELS[metric] == "%"
+    unit = "% of pairs" if is_share else "mean gap of probabilities"
+    return title, unit, lambda arm: (100 if is_share else 1) * comparison.reward_models[arm.name][last][metric]
 
 
 def _cost_chart(comparison: Comparison, score: Metric) -> Chart:

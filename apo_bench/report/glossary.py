@@ -52,6 +52,7 @@ REWARD_MODEL_METRICS = {
         "Share of pairs of a prompt's samples, gold ties left out, that the reward model orders as gold does: what the policy learns.",
     ),
     "best_of_n_gain": ("Best-of-n gain", "Gold of the best-scored of a prompt's samples minus the mean gold of all of them."),
+    "perfect_best_of_n_gain": ("… by gold", "The same if gold chose: as much as there is to be gained."),
     "ece": (
         "ECE",
         "Expected calibration error of the Bradley–Terry probability against the human labels: mean gap between the two, weighted by "

@@ -8,7 +8,7 @@ import jinja2
 import numpy as np
 
 from apo_bench.claims.inference import EQUIVALENT, UNDECIDED
-from apo_bench.comparison.results import FIXED, SFT, Compared, Comparison, Difference, Metric, Policy, measurable
+from apo_bench.comparison.results import FIXED, SFT, Compared, Comparison, Difference, Metric, Policy, measurable, mechanism
 from apo_bench.core.sections import START_ROUND, Compare
 from apo_bench.core.seeds import derive_seed
 from apo_bench.evaluation.statistics import Estimate
@@ -81,6 +81,7 @@ def render_page(comparison: Comparison, settings: Compare, figures: list[Chart],
         averaged=averaged_over(comparison),
         over=intervals_over(comparison),
         findings=_findings(comparison),
+        mechanism=mechanism(comparison) if comparison.has_gold else [],
         metrics=comparison.metrics,
         units=UNITS,
         policies=[

@@ -255,9 +255,15 @@ def _make_database(folder: Path) -> str:
         scratch.unlink(missing_ok=True)
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        SqlAlchemyStore(f"sqlite:///{scratch}", (folder / "artifacts").as_uri())._dispose_engine()
+        SqlAlchemyStore(_address(scratch), (folder / "artifacts").as_uri())._dispose_engine()
         os.replace(scratch, database)
-    return f"sqlite:///{database}"
+    return _address(database)
+
+
+def _address(database: Path) -> str:
+    """As SQLAlchemy reads it. Its addresses have no way to write % and ?, so that these are kept out where they are above the profile."""
+    below = database.relative_to(Path.cwd()) if database.is_relative_to(Path.cwd()) and {*"%?#"} & {*str(database)} else database
+    return f"sqlite:///{below}"
 
 
 def _verdict_rows(files: dict[str, str]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from apo_bench.data.batching import longest_row, pad
 from apo_bench.engines.training import Engine
 from apo_bench.losses.reward import adversarial_reward_loss, bradley_terry_loss, difference_loss
 from apo_bench.models.language_model import pairs_a_token
-from apo_bench.models.reward_model import rewards
+from apo_bench.models.reward_model import LENGTH, rewards
 from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode_records
 from apo_bench.training.loop import train
 
@@ -37,6 +37,7 @@ def train_reward(
     title: str,
 ) -> list[dict[str, Any]]:
     """Trains a reward model in place on human pairs; returns the curves."""
+    setattr(model.config, LENGTH, settings.max_length)
     encoded = encode_pairs(tokenizer, pairs, settings.max_length, compute.max_prompt_length)
 
     def loss(batch: list[int], _step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -72,6 +73,7 @@ def train_adversarial_reward(
     Raises:
         DataError: golden responses and samples are not for the same prompts.
     """
+    setattr(model.config, LENGTH, settings.max_length)
     encoded = encode_pairs(tokenizer, pairs, settings.max_length, compute.max_prompt_length)
     groups = encode_golden_groups(tokenizer, golden, samples, settings.max_length, compute.max_prompt_length)
     steps_an_epoch = -(-len(encoded) // settings.batch_size)

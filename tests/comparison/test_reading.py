@@ -46,7 +46,7 @@ ON_PAIRS = {
 """No test pair is of the subset harmless."""
 MARGINS = {"s0/reward/base": -1.0, "s0/reward/all": 1.0, "s0/first/reward/adversarial": -1.0, "s0/arms/rjs-adversarial/r2/reward": 1.0}
 """Of every pair: RM_base and the reward model of round 1 are always wrong, that of round 2 is always right."""
-ON_SAMPLES = {"golden_accuracy": 0.9, "best_of_n_gain": 0.5, "sample_accuracy": 0.6, "mean_gold": 0.0}
+ON_SAMPLES = {"golden_accuracy": 0.9, "best_of_n_gain": 0.5, "perfect_best_of_n_gain": 1.0, "sample_accuracy": 0.6, "mean_gold": 0.0}
 
 JUDGED = {
     "estimates": {"win_rate": {"value": 0.625, "low": 0.5, "high": 0.75, "standard_error": 0.06}},
@@ -89,7 +89,7 @@ def run_params(params):
     kinds = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "gold_reward_models": []}
     run = params.run.model_copy(update={"methods": ["rjs"], "later_rounds": params.run.later_rounds[:1], "seeds": [0], **kinds})
     judge = params.judge.model_copy(update={"rounds": ["r2"], "seeds": [0]})
-    evaluate = Evaluate(num_earlier_prompts=10_000)
+    evaluate = Evaluate(num_earlier_prompts=10_000, num_earlier_pairs=10_000)
     return params.model_copy(update={"run": run, "judge": judge, "game": GameLedger(seeds=[0]), "evaluate": evaluate})
 
 
@@ -362,6 +362,22 @@ def test_gold_is_neither_expected_nor_shown_where_it_is_unknown(results_without_
         text.startswith(GOLD_UNKNOWN)
         and "| policy | RM_all | RM_all at equal length | Wins by RM_all, % | KL to SFT, nats | Length, tokens |" in text
     )
+
+
+def test_mechanism_by_hand(results, run_params):
+    """RM_base orders 0.6 of SFT's samples and 0.5 of round 1's policy, and gains 0.5 of 1; the base arm's RM_all and gold rise together."""
+    write_json(results / "s0/arms/rjs-base/r2/score/metrics.json", ON_SAMPLES | {"sample_accuracy": 0.5})
+    found = read_comparison(results, run_params).summary()["mechanism"]
+    assert [one["holds"] for one in found] == [False, True, True, False]
+    assert [one["found"] for one in found] == ["60.0 %", "50 %", "RJS 10.0", "none"]
+    worse = [row | {"gold": row["gold"] - 3, "reward_all": row["reward_all"] + 1} for row in rows(GOLD["s0/arms/rjs-base/r2"])]
+    write_jsonl(results / "s0/arms/rjs-base/r2/evaluation/prompts.jsonl", worse)
+    assert read_comparison(results, run_params).summary()["mechanism"][3] == {
+        "words": "some method over-optimises it: RM_all up, gold down",
+        "wanted": "one or more",
+        "found": "RJS",
+        "holds": True,
+    }
 
 
 def test_gold_that_an_earlier_run_left_is_not_shown(results, results_without_gold, hh_params, run_params):

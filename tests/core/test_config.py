@@ -234,7 +234,7 @@ def test_sections_of_reward_that_nothing_uses(load, params):
 )
 def test_a_kind_is_what_its_name_says(load, root, kind, key, value, expected):
     """`gail` with human pairs is no GAIL; under a name of its own anything goes."""
-    sections = load_params(root / "profiles/tiny-full/params.yaml").reward
+    sections = load_params(root / "profiles/ablations/params.yaml").reward
     assert load({f"reward.{kind}": sections[kind]}).retrained_reward(kind).model_dump()[key] == sections[kind][key]
     changed = sections[kind] | {key: value}
     message = message_of(load, {f"reward.{kind}": changed})

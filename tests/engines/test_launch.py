@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from apo_bench.core.errors import EngineError
+from apo_bench.core.errors import EngineError, is_out_of_memory
 from apo_bench.engines.hosts import REMOTE_SHELL_VARIABLE, Host
 from apo_bench.engines.launch import PORT_VARIABLE, describe, launch
-from apo_bench.engines.memory import is_out_of_memory, memory_error
+from apo_bench.engines.memory import memory_error
 from apo_bench.engines.node import _describe
 
 HOSTS = ["node-a", "node-b"]
@@ -109,6 +109,7 @@ def test_out_of_memory_says_what_helps(params):
     )
     engines = params.engines.model_copy(update={"training": "deepspeed"})
     compute = params.compute.model_copy(update={"device": "cuda", "gradient_checkpointing": True})
+    assert "what helps: compute.stages_per_gpu below 8, compute.micro" in str(memory_error(params.model_copy(update={"compute": compute})))
     assert str(memory_error(params.model_copy(update={"engines": engines, "compute": compute}))) == (
         "out of memory on cuda; what helps: compute.micro_batch_tokens or max_length lower, engines.deepspeed.cpu_offload: true, "
         "more ranks on more devices or hosts"

@@ -50,7 +50,7 @@ def test_nothing_but_the_page_of_seconds_depends_on_them(root):
 
 def test_gpu_seconds_count_the_devices_taken(params):
     assert num_gpus("align", with_engines(params, device="cpu", sampling="vllm", training="deepspeed")) == 0
-    assert num_gpus("align", with_engines(params)) == num_gpus("sample", with_engines(params)) == 1
+    assert num_gpus("align", with_engines(params)) == num_gpus("sample", with_engines(params)) == 1 / params.compute.stages_per_gpu
     both = with_engines(params, sampling="vllm", training="deepspeed")
     assert num_gpus("sample", both) == num_gpus("evaluate", both) == 6
     assert num_gpus("align", both) == num_gpus("score", both) == 4

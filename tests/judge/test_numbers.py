@@ -83,7 +83,7 @@ def test_a_judge_who_prefers_length_is_exposed_and_controlling_for_it_moves_towa
         assert estimates["length_correlation"]["low"] > 0.2
         assert any("go with longer answers" in text for text in numbers["findings"])
         assert estimates["win_rate"]["low"] > 0.6
-        assert abs(estimates["length_controlled_win_rate"]["value"] - 0.5) < 0.4 * (estimates["win_rate"]["value"] - 0.5)
+        assert abs(estimates["length_controlled_win_rate"]["value"] - 0.5) < 0.55 * (estimates["win_rate"]["value"] - 0.5)
 
 
 def test_a_judge_who_always_says_a_agrees_with_nobody(settings):

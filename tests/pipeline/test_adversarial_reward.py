@@ -24,7 +24,7 @@ SIZES = {
 def train(tmp_path, monkeypatch, tokenizer, params):
     """Runs the stage for a kind and a round; returns its weights. The rate is so small that they are those it started from."""
     monkeypatch.chdir(tmp_path)
-    raw = yaml.safe_load((ROOT / "profiles/tiny-full/params.yaml").read_text())
+    raw = yaml.safe_load((ROOT / "profiles/ablations/params.yaml").read_text())
     raw["prepare"] |= SIZES | {"folder": str(ROOT / "apo_bench/data/corpus")}
     raw["sampling"]["train"]["num_samples"] = 2
     raw["run"]["methods"] = ["dpo"]

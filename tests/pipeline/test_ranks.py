@@ -18,7 +18,8 @@ from apo_bench.data.records import read_records
 from apo_bench.models.language_model import load_language_model, new_llama, save_model
 from apo_bench.models.reward_model import load_reward_model
 from apo_bench.models.tokenizer import encode
-from apo_bench.stages import num_side_by_side
+from apo_bench.scheduling import Host
+from apo_bench.stages import this_host
 from pipeline.stage import run_stage
 
 ROOT = Path(__file__).parents[2]
@@ -148,10 +149,18 @@ def test_deepspeed_that_is_not_installed_is_named(folder, monkeypatch, capfd):
     )
 
 
-@pytest.mark.parametrize(("training", "device", "expected"), [("in_process", "cpu", 8), ("deepspeed", "cpu", 4), ("deepspeed", "cuda", 1)])
-def test_fewer_stages_run_side_by_side_where_they_are_ranks(params, training, device, expected):
+@pytest.mark.parametrize(("training", "expected"), [("in_process", Host("", 8)), ("deepspeed", Host("", 4))])
+def test_fewer_stages_run_side_by_side_where_they_are_ranks(params, monkeypatch, training, expected):
     """On 8 cores, of 1 thread and 2 ranks each."""
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
     settings = DeepspeedEngine(zero_stage=3, cpu_offload=False, num_processes=2, hostfile=None, checkpoint_steps=1)
     engines = params.engines.model_copy(update={"training": training, "deepspeed": settings})
-    compute = params.compute.model_copy(update={"device": device})
-    assert num_side_by_side(params.model_copy(update={"engines": engines, "compute": compute}), 8) == expected
+    assert this_host(params.model_copy(update={"engines": engines})) == expected
+
+
+def test_ranks_on_the_gpus_of_other_hosts_run_one_stage_at_a_time(params, monkeypatch):
+    monkeypatch.setattr("apo_bench.stages.visible_devices", lambda: ("0", "1"))
+    settings = DeepspeedEngine(zero_stage=3, cpu_offload=False, num_processes=2, hostfile="hosts", checkpoint_steps=1)
+    engines = params.engines.model_copy(update={"training": "deepspeed", "deepspeed": settings})
+    compute = params.compute.model_copy(update={"device": "cuda"})
+    assert this_host(params.model_copy(update={"engines": engines, "compute": compute})) == Host("", 1)

@@ -13,13 +13,15 @@ from apo_bench.cli import main
 from apo_bench.core.compute_sections import VllmEngine
 from apo_bench.core.config import load_params
 from apo_bench.engines import vllm
+from apo_bench.engines.devices import Need
 from apo_bench.models.language_model import save_model
 from apo_bench.models.tokenizer import train_tokenizer
 from apo_bench.plan import checks
 from apo_bench.plan.checks import check_judge, check_near_duplicates, check_splits
 from apo_bench.plan.costs import simulate
 from apo_bench.plan.work import Sizes, Work, work_of
-from apo_bench.stages import num_side_by_side
+from apo_bench.scheduling import Host, Places, Schedule
+from apo_bench.stages import num_on_a_gpu, num_side_by_side, this_host
 
 ROOT = Path(__file__).parents[2]
 HH_SIZES = {
@@ -116,7 +118,7 @@ def test_missing_extra_is_caught(profile, monkeypatch):
 
 
 def test_missing_vllm_is_caught(params, monkeypatch):
-    monkeypatch.setattr(vllm, "_is_there", lambda package: False)
+    monkeypatch.setattr(vllm, "is_installed", lambda package: False)
     engines = params.engines.model_copy(update={"sampling": "vllm"})
     found = {check.name: check for check in checks.check_packages(params.model_copy(update={"engines": engines}))}
     assert not found["package vllm"].passed and "`make vllm`" in found["package vllm"].found
@@ -203,22 +205,49 @@ def test_work_by_hand(params):
     assert work_of("track", params, sizes) == Work(is_model=False)
 
 
-def test_stages_side_by_side(params):
-    """As many as 8 cores have room for, with vLLM's processes counted; on GPUs one."""
-    engines = params.engines.model_copy(update={"vllm": VllmEngine(tensor_parallel=2, data_parallel=2, memory_fraction=0.5)})
-    two_threads = params.model_copy(update={"compute": params.compute.model_copy(update={"num_threads": 2}), "engines": engines})
-    assert num_side_by_side(two_threads, 8) == 4
-    assert num_side_by_side(two_threads.model_copy(update={"engines": engines.model_copy(update={"sampling": "vllm"})}), 8) == 1
-    on_gpu = params.compute.model_copy(update={"device": "cuda"})
-    assert num_side_by_side(params.model_copy(update={"compute": on_gpu}), 8) == 1
+def with_engines(params, compute, **engines):
+    """The params with other keys of the two sections."""
+    changed = {"compute": params.compute.model_copy(update=compute), "engines": params.engines.model_copy(update=engines)}
+    return params.model_copy(update=changed)
+
+
+def test_stages_side_by_side(params, monkeypatch):
+    """As many as 8 cores have room for, with vLLM's processes counted; on GPUs as many on each as the param says and cores allow."""
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    settings = VllmEngine(tensor_parallel=2, data_parallel=2, memory_fraction=0.5)
+    assert this_host(with_engines(params, {"num_threads": 2}, vllm=settings)) == Host("", 4)
+    assert this_host(with_engines(params, {"num_threads": 2}, vllm=settings, sampling="vllm")) == Host("", 1)
+    on_gpu = with_engines(params, {"device": "cuda", "stages_per_gpu": 3})
+    monkeypatch.setattr("apo_bench.stages.visible_devices", lambda: ("4", "5"))
+    assert this_host(on_gpu) == Host("", 8, ("4", "5"), 3) and num_side_by_side(this_host(on_gpu)) == 6
+    assert num_side_by_side(this_host(with_engines(params, {"device": "cuda", "stages_per_gpu": 9}))) == 8
+    monkeypatch.setattr("apo_bench.stages.visible_devices", tuple)
+    assert num_side_by_side(this_host(on_gpu)) == 1, "the stages say that no GPU is there"
+
+
+def test_stages_share_a_gpu_if_one_of_them_may(params):
+    host = Host("", 8, ("0",), 4)
+    assert num_on_a_gpu(host, {"sample": Need(1, is_whole=True), "align": Need(1), "compare": Need()}) == 4
+    assert num_on_a_gpu(host, {"sample": Need(8, is_whole=True), "align": Need(8, is_whole=True), "compare": Need()}) == 1
 
 
 def test_schedule_by_hand():
     """a (1 s) before b (4 s); c and d (2 s each) alone. Two workers: a and c to 1 and 2 s, b from 1 to 5 s, d from 2 to 4 s."""
     parents = {"a": set(), "b": {"a"}, "c": set(), "d": set()}
     seconds = {"a": 1.0, "b": 4.0, "c": 2.0, "d": 2.0}
-    assert simulate(seconds, ["a", "b", "c", "d"], parents, 2) == 5.0
-    assert simulate(seconds, ["a", "b", "c", "d"], parents, 1) == 9.0
+    for num_slots, expected in ((2, 5.0), (1, 9.0)):
+        schedule = Schedule(list(parents), parents, dict.fromkeys(parents, Need()))
+        assert simulate(seconds, schedule, Places([Host("", num_slots)])) == expected
+
+
+def test_a_plan_for_gpus_says_how_many_stages_share_each(profile):
+    """Four on the one that the largest stage takes, in a quarter of its 80 GiB each: 16 bytes a parameter and 2 GiB, 17.2 GiB."""
+    profile(compute={"device": "cuda", "dtype": "float32", "stages_per_gpu": 4}, base_model={"num_parameters": 1_020_000_000})
+    shutil.rmtree("inputs")
+    _, printed = run()
+    assert "up to 4 side by side on 1 GPU (assumed" in printed
+    memory = next(line for line in printed.splitlines() if "memory" in line)
+    assert "ok" in memory and "a stage takes up to 17.2 GiB, 4 side by side 68.8; each GPU has 80 GiB" in memory
 
 
 @pytest.mark.parametrize(

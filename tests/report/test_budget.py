@@ -58,7 +58,19 @@ def comparison(request, budgets, params, run):
 
     references = {name: policy(name, ["r0"]) for name in REFERENCES}
     arms = {arm.group: policy(arm.group, ["r1", "r2"], arm.method, arm.reward_model) for arm in ARMS}
-    on_pairs = dict.fromkeys(("human_accuracy", "human_accuracy_standard_error", "ece", "ace", "mce", "golden_accuracy"), 0.5)
+    on_pairs = dict.fromkeys(
+        (
+            "human_accuracy",
+            "human_accuracy_standard_error",
+            "ece",
+            "ace",
+            "mce",
+            "golden_accuracy",
+            "best_of_n_gain",
+            "perfect_best_of_n_gain",
+        ),
+        0.5,
+    )
     metrics = [metric for metric in METRICS if metric.name in names]
     return Comparison(
         profile="tiny",

@@ -218,7 +218,9 @@ def test_charts_and_tables_are_described(page, checked, comparison):
     of_game = 8 + 2 * (3 + 1 + 1) if comparison.has_gold else 8 + 2 * 2  # heat maps; then a panel a method and chart
     assert len(svgs) == of_game + (3 * 2 + 4 + 2 if comparison.has_gold else 2 + 3 + 1)  # the same, reward models, costs
     assert all('role="img" aria-label="' in element for element in svgs)
-    assert checked.tags.count("caption") == checked.tags.count("table") == (9 + 5 if comparison.judged else 5 + 3)  # with those of the game
+    assert (
+        checked.tags.count("caption") == checked.tags.count("table") == (10 + 5 if comparison.judged else 5 + 3)
+    )  # with those of the game
 
 
 def test_shows_what_the_judge_says_and_what_it_is_worth(page, comparison):

@@ -15,6 +15,7 @@ INPUTS = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
 COMPUTE = Compute(
     num_threads=1,
     deterministic=True,
+    stages_per_gpu=1,
     device="cpu",
     dtype="float32",
     max_prompt_length=64,

@@ -1,0 +1,68 @@
+"""Which engine a stage works by, and how many devices it takes."""
+
+import importlib.metadata
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from apo_bench.core.compute_sections import Compute, Engines
+from apo_bench.core.config import Params
+from apo_bench.core.judge_sections import VllmJudge
+from apo_bench.core.results import RECORDED
+
+VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
+"""Environment variable: the GPUs that a process may use, by number or by name."""
+SAMPLING_STAGES = ("sample", "evaluate", "best_of_n")
+MODEL_STAGES = (*RECORDED, "game")
+"""Scripts that run models in a process of their own."""
+JUDGE_STAGES = ("judge", "judge_human")
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a stage takes of a host."""
+
+    num_devices: int = 0
+    """GPUs; 0: processors alone."""
+    is_whole: bool = False
+    """Whether no other stage may be on them: vLLM and DeepSpeed fill the devices that they are given."""
+
+
+def sampling_engine(engines: Engines, compute: Compute) -> Literal["in_process", "vllm"]:
+    """What samples: `auto` is vLLM where it is installed and the device is a GPU. There it draws other samples than in process."""
+    if engines.sampling == "auto":
+        return "vllm" if compute.device == "cuda" and is_installed("vllm") else "in_process"
+    return engines.sampling
+
+
+def is_installed(package: str) -> bool:
+    """Whether there is a distribution of that name."""
+    try:
+        return bool(importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def need_of(script: str, params: Params) -> Need:
+    """What the stage of that script takes; its share of processors goes without saying."""
+    engines = params.engines
+    if params.compute.device == "cpu":
+        return Need()
+    if script in JUDGE_STAGES and isinstance(params.judge.provider, VllmJudge):
+        return Need(1, is_whole=True)
+    if script not in MODEL_STAGES:
+        return Need()
+    if script in SAMPLING_STAGES:
+        if sampling_engine(engines, params.compute) == "vllm":
+            return Need(engines.vllm.tensor_parallel * engines.vllm.data_parallel, is_whole=True)
+    elif engines.training == "deepspeed":
+        return Need(engines.deepspeed.num_processes, is_whole=True)
+    return Need(1)
+
+
+def visible_devices() -> tuple[str, ...]:
+    """The GPUs that this process may use, as `VISIBLE_VARIABLE` names them."""
+    import torch
+
+    there, named = torch.cuda.device_count(), os.environ.get(VISIBLE_VARIABLE)
+    return tuple(named.split(",")[:there] if named else map(str, range(there)))

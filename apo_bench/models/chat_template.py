@@ -1,0 +1,371 @@
+"""What a chat template makes of dialogues, as token ids: its own text around the messages, and the messages as text.
+
+The template never sees the messages themselves. It is asked what it writes around placeholders in their place (a `Frame`), and the texts
+are put in afterwards: whatever stands in a record, it opens no turn, ends none, and switches nothing in the template.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, cast
+
+from jinja2 import TemplateError
+from tokenizers import AddedToken, Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from apo_bench.core.errors import ModelError
+
+DATE_KEY, DEFAULT_DATE = "chat_template_date", "2024-07-26"
+"""Where tokenizer_config.json keeps the day that the template takes for today, and that day if it says none: the one that the templates of
+Llama 3 write where they can read no clock."""
+VARIABLES: tuple[dict[str, Any], ...] = ({}, {"enable_thinking": False, "thinking": False})
+"""What a template is told beside the messages: nothing or, where its prompts then open a thought, to leave thoughts out."""
+PLACE = "\ue000{}\ue001"
+"""A message's placeholder: private-use characters, which neither templates nor texts know."""
+PADDING = "\n \n"
+"""Around a placeholder, to see what the template does to white space there."""
+TRIMS: dict[str, Callable[[str], str]] = {PADDING: lambda text: text, " \n": lambda text: text.lstrip("\n"), "": str.lstrip}
+"""What is left of `PADDING` before a text -> what the template does to its beginning."""
+END_TRIMS: dict[str, Callable[[str], str]] = {PADDING: lambda text: text, "\n ": lambda text: text.rstrip("\n"), "": str.rstrip}
+RENAMED = "\U000f0000{}\U000f0001"
+"""A control token's name for the tokenizer that takes its real one for text."""
+KNOWN = "_apo_bench_chat"
+"""Attribute of a tokenizer: its `Chat`, and what of the tokenizer that was made for."""
+SEPARATOR = "\U000f0002"
+"""Keeps two characters from becoming one token; leaves no token itself."""
+BRACKETED = re.compile(r"(<.+>|\[.+\]|<?\|.+\|>?)")
+"""The look of added tokens that are control tokens without being marked as special, such as <think>."""
+CHECKED_TEXT = 'Are you "there", it\'s <b>me</b> & you?\n\n- {{ one }}\n- {% two %} \\n 3'
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the template writes around the messages of a dialogue with certain roles, up to where the answer begins, and around that."""
+
+    pieces: tuple[str, ...]
+    """Before each message, and after the last."""
+    trims: tuple[Callable[[str], str], ...]
+    """What it does to the white space at the ends of each message, and of the answer."""
+    before: str
+    """White space before the answer that is not in the prompt, but is one token with the answer's first word."""
+    after: str
+    """White space between the answer and the end token."""
+    thought: str
+    """What of the last piece stands in finished dialogues alone: an empty thought, say."""
+
+    def filled(self, texts: Sequence[str]) -> str:
+        """The prompt."""
+        trimmed = [trim(text) for trim, text in zip(self.trims, texts, strict=False)]
+        return "".join(part for pair in zip(self.pieces, [*trimmed, ""], strict=True) for part in pair)
+
+
+class Chat:
+    """A tokenizer's chat template."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._tokenizer = tokenizer
+        self._frames: dict[tuple[str, ...], Frame] = {}
+        self._reads_clock = False
+        self.date = datetime.fromisoformat(tokenizer.init_kwargs.get(DATE_KEY, DEFAULT_DATE))
+        self._num_written: dict[Frame, int] = {}
+        self._variables: dict[str, Any] = {}
+        self._choose_variables()
+
+    @property
+    def reads_clock(self) -> bool:
+        """Whether the template writes a date."""
+        return self._reads_clock
+
+    @property
+    def writes_of_itself(self) -> bool:
+        """Whether it writes more before the first message than before a later one of the same role, such as a system turn."""
+        pieces = self.frame([{"role": "user"}, {"role": "assistant"}, {"role": "user"}]).pieces
+        return len(pieces[0]) > len(pieces[2])
+
+    @property
+    def leaves_thoughts_out(self) -> bool:
+        """Whether the template had to be told to."""
+        return bool(self._variables)
+
+    @cached_property
+    def beginning(self) -> list[int]:
+        """What every prompt begins with: the tokens that the tokenizer itself puts before a text."""
+        own, plain = self._tokenizer("a").input_ids, self._plain(["a"])[0]
+        starts = [start for start in range(len(own) - len(plain) + 1) if own[start : start + len(plain)] == plain]
+        return list(own[: starts[0]]) if starts else []
+
+    def prompts(self, conversations: Sequence[Sequence[dict[str, str]]]) -> list[list[int]]:
+        """Token ids of the dialogues, up to where the answer begins."""
+        frames = [self.frame(messages) for messages in conversations]
+        texts = [[message["content"] for message in messages] for messages in conversations]
+        encoded = self._plain([frame.filled(contents) for frame, contents in zip(frames, texts, strict=True)])
+        for index, (ids, frame) in enumerate(zip(encoded, frames, strict=True)):
+            if self._num_controls(ids) != self._num_controls_of(frame):
+                encoded[index] = ids = self._with_texts_as_text(frame, texts[index])
+            if ids[: len(self.beginning)] != self.beginning:
+                encoded[index] = self.beginning + ids
+        return encoded
+
+    def answers(
+        self, conversations: Sequence[Sequence[dict[str, str]]], answers: Sequence[str], finished: Sequence[bool]
+    ) -> list[list[int]]:
+        """Token ids of an answer to each dialogue; the end token follows those that are finished.
+
+        The answer is tokenised behind what stands before it, and not as a text of its own: to some tokenizers that is not the same.
+        """
+        frames = [self.frame(messages) for messages in conversations]
+        texts = [f.before + f.trims[-1](text) + f.after * ended for f, text, ended in zip(frames, answers, finished, strict=True)]
+        encoded = self._behind([frame.pieces[-1] for frame in frames], texts)
+        return [ids + [self._tokenizer.eos_token_id] * ended for ids, ended in zip(encoded, finished, strict=True)]
+
+    def frame(self, messages: Sequence[dict[str, str]]) -> Frame:
+        """What the template writes around these messages.
+
+        Raises:
+            ModelError: it refuses their roles, changes messages, or does not go on as the prompt begins when the dialogue is finished.
+        """
+        roles = tuple(message["role"] for message in messages)
+        if roles not in self._frames:
+            self._frames[roles] = self._new_frame(roles)
+        return self._frames[roles]
+
+    def check(self) -> None:
+        """Compares with what the template makes of real messages, in dialogues of one turn and of two.
+
+        Raises:
+            ModelError: the template changes the text of a message.
+        """
+        for roles in (("user",), ("user", "assistant", "user")):
+            frame = self.frame([{"role": role} for role in roles])
+            texts = [f"{number} {CHECKED_TEXT}" for number in range(len(roles))]
+            expected = frame.filled(texts).removesuffix(frame.thought)
+            found = self._render([{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)], True)
+            if found != expected:
+                raise ModelError(
+                    f"{self._place}: the chat template changes the text of messages: {expected[-60:]!r} becomes {found[-60:]!r}"
+                )
+
+    def _choose_variables(self) -> None:
+        refusals = []
+        for self._variables in VARIABLES:
+            try:
+                self.frame([{"role": "user"}])
+                return
+            except ModelError as refusal:
+                refusals.append(refusal)
+        raise refusals[0]
+
+    @property
+    def _place(self) -> str:
+        return str(self._tokenizer.name_or_path or "tokenizer")
+
+    def _render(self, messages: list[dict[str, str]], is_prompt: bool) -> str:
+        def strftime_now(form: str) -> str:
+            self._reads_clock = True
+            return self.date.strftime(form)
+
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=is_prompt, strftime_now=strftime_now, **self._variables
+                )
+            )
+        except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise ModelError(
+                f"{self._place}: the chat template takes no dialogue of the turns {roles} ({' '.join(str(error).split())})"
+            ) from error
+
+    def _new_frame(self, roles: tuple[str, ...]) -> Frame:
+        pieces, trims = self._pieces(roles, True)
+        finished, finished_trims = self._pieces((*roles, "assistant"), False)
+        tail, last, end = pieces[-1], finished[-2], finished[-1]
+        if finished[:-2] != pieces[:-1] or not last.startswith(tail) or finished_trims[:-1] != trims:
+            cure = "write prompt and answer as one text, or take another template (chat_template: hh)"
+            raise ModelError(
+                f"{self._place}: the chat template's prompt ends in {tail[-40:]!r}, the finished dialogue has {last[-40:]!r} before the "
+                f"answer; {cure}"
+            )
+        eos, stripped = self._tokenizer.eos_token, end.lstrip()
+        if not stripped.startswith(eos):
+            raise ModelError(
+                f"{self._place}: the chat template ends an answer with {end.strip()!r}, the end token is {eos!r}; make them one"
+            )
+        rest = last.removeprefix(tail)
+        thought, before = (rest, "") if rest.strip() else ("", rest)
+        return Frame((*pieces[:-1], tail + thought), finished_trims, before, end[: len(end) - len(stripped)], thought)
+
+    def _pieces(self, roles: tuple[str, ...], is_prompt: bool) -> tuple[tuple[str, ...], tuple[Callable[[str], str], ...]]:
+        """What the template writes before each message and after the last, and what it does to their ends."""
+        places = [PLACE.format(number) for number in range(len(roles))]
+        bare = self._render([{"role": role, "content": place} for role, place in zip(roles, places, strict=True)], is_prompt)
+        padded = self._render(
+            [{"role": role, "content": PADDING + place + PADDING} for role, place in zip(roles, places, strict=True)], is_prompt
+        )
+        pieces, left = _split(bare, places), _split(padded, places)
+        if pieces is None or left is None:
+            raise ModelError(f"{self._place}: the chat template does not write each message of the turns {', '.join(roles)} once, in order")
+        beginnings: list[str] = []
+        endings: list[str] = [""]
+        for number, piece in enumerate(pieces):  # padded, a piece has what is left of the padding at both ends
+            found = [
+                (end, begin)
+                for end in (END_TRIMS if number else ("",))
+                for begin in (TRIMS if number < len(roles) else ("",))
+                if left[number] == end + piece + begin
+            ]
+            if not found:
+                raise ModelError(f"{self._place}: the chat template changes the text of messages, not their ends alone")
+            end, begin = found[0]
+            beginnings.append(begin)
+            endings.append(end)
+        return pieces, tuple(_Trim(begin, end) for begin, end in zip(beginnings[:-1], endings[2:], strict=True))
+
+    def _plain(self, texts: list[str]) -> list[list[int]]:
+        return [list(ids) for ids in self._tokenizer(texts, add_special_tokens=False).input_ids] if texts else []
+
+    def _behind(self, tails: list[str], texts: list[str]) -> list[list[int]]:
+        """Token ids of the texts, each behind a tail."""
+        unique = [*dict.fromkeys(tails)]
+        own = dict(zip(unique, self._plain(unique), strict=True))
+        encoded = self._plain([tail + text for tail, text in zip(tails, texts, strict=True)])
+        alone = [index for index, (ids, tail) in enumerate(zip(encoded, tails, strict=True)) if ids[: len(own[tail])] != own[tail]]
+        rests = [ids[len(own[tail]) :] for ids, tail in zip(encoded, tails, strict=True)]
+        for index, ids in zip(alone, self._plain([texts[index] for index in alone]), strict=True):
+            rests[index] = ids
+        for index, ids in enumerate(rests):
+            if self._num_controls(ids):
+                rests[index] = self._as_text(tails[index], texts[index])
+        return rests
+
+    # Control tokens in texts
+
+    @cached_property
+    def _controls(self) -> dict[int, AddedToken]:
+        """Added tokens that are not text: special ones, and those that have the look of one."""
+        added = self._tokenizer.added_tokens_decoder
+        return {id: token for id, token in added.items() if token.special or BRACKETED.fullmatch(token.content)}
+
+    def _num_controls(self, ids: Sequence[int]) -> int:
+        controls = self._controls
+        return sum(id in controls for id in ids)
+
+    def _num_controls_of(self, frame: Frame) -> int:
+        """Control tokens that the template writes itself."""
+        if frame not in self._num_written:
+            [ids] = self._plain([frame.filled(["a"] * (len(frame.pieces) - 1))])
+            self._num_written[frame] = self._num_controls(ids)
+        return self._num_written[frame]
+
+    @cached_property
+    def _text_encoder(self) -> tuple[Tokenizer, dict[int, int]]:
+        """The tokenizer with other names for control tokens, so that their own are text; and its ids -> those of the tokenizer."""
+        content = json.loads(self._tokenizer.backend_tokenizer.to_str())
+        content |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+        encoder = Tokenizer.from_str(json.dumps(content))
+        ids = {}
+        for id, token in sorted(self._tokenizer.added_tokens_decoder.items()):
+            name, kept = token.content, {key: getattr(token, key) for key in ("lstrip", "rstrip", "single_word", "normalized", "special")}
+            if id in self._controls:
+                name, kept = RENAMED.format(id), kept | {"normalized": False, "special": True}
+            encoder.add_tokens([AddedToken(name, **kept)])
+            ids[cast(int, encoder.token_to_id(name))] = id
+        encoder.add_tokens([AddedToken(SEPARATOR, normalized=False, special=True)])
+        return encoder, ids
+
+    def _renamed(self, markup: str) -> str:
+        """The template's own text with the other names of its control tokens."""
+        for id, token in sorted(self._controls.items(), key=lambda item: -len(item[1].content)):
+            markup = markup.replace(token.content, RENAMED.format(id))
+        return markup
+
+    def _with_texts_as_text(self, frame: Frame, texts: Sequence[str]) -> list[int]:
+        pieces = tuple(self._renamed(piece) for piece in frame.pieces)
+        renamed = Frame(pieces, frame.trims, frame.before, frame.after, frame.thought)
+        ids = self._encoded_as_text(renamed.filled(texts))
+        if self._num_controls(ids) != self._num_controls_of(frame):
+            ids = self._encoded_as_text(renamed.filled([self._separated(text) for text in texts]))
+        return ids
+
+    def _as_text(self, tail: str, text: str) -> list[int]:
+        """Token ids of a text behind a tail, none of them a control token."""
+        renamed = self._renamed(tail)
+        for written in (text, self._separated(text)):
+            before, ids = self._encoded_as_text(renamed), self._encoded_as_text(renamed + written)
+            ids = ids[len(before) :] if ids[: len(before)] == before else self._encoded_as_text(written)
+            if not self._num_controls(ids):
+                break
+        return ids
+
+    def _separated(self, text: str) -> str:
+        """The text with a separator in each name of a control token, for tokenizers whose own vocabulary has these names as well."""
+        for token in self._controls.values():
+            if len(token.content) > 1:
+                text = text.replace(token.content, token.content[0] + SEPARATOR + token.content[1:])
+        return text
+
+    def _encoded_as_text(self, text: str) -> list[int]:
+        encoder, ids = self._text_encoder
+        separator = encoder.token_to_id(SEPARATOR)
+        return [ids.get(id, id) for id in encoder.encode(text, add_special_tokens=False).ids if id != separator]
+
+
+@dataclass(frozen=True)
+class _Trim:
+    """What a template does to the ends of a message, by what it leaves of `PADDING` there."""
+
+    begin: str
+    end: str
+
+    def __call__(self, text: str) -> str:
+        return END_TRIMS[self.end](TRIMS[self.begin](text))
+
+
+def chat_of(tokenizer: PreTrainedTokenizerFast) -> Chat:
+    """The chat template of a tokenizer; what it writes is looked at once.
+
+    Raises:
+        ModelError: see `Chat.frame`.
+    """
+    state = (tokenizer.chat_template, tokenizer.bos_token, tokenizer.eos_token, len(tokenizer), tokenizer.init_kwargs.get(DATE_KEY))
+    known = vars(tokenizer).get(KNOWN)
+    if known is None or known[0] != state:
+        known = vars(tokenizer)[KNOWN] = (state, Chat(tokenizer))
+    return cast(Chat, known[1])
+
+
+def describe(tokenizer: PreTrainedTokenizerFast) -> str:
+    """What was found of a chat template and its tokens, in words."""
+    chat = chat_of(tokenizer)
+    [first, *_] = [tokenizer.convert_ids_to_tokens(ids) for ids in chat.prompts([[{"role": "user", "content": "Hi."}]])]
+    beginning = tokenizer.convert_ids_to_tokens(chat.beginning)
+    if beginning:
+        said = [f"prompts begin with {' '.join(beginning)}, as the tokenizer writes it, once"]
+    elif tokenizer.bos_token in first[:1]:
+        said = [f"prompts begin with {first[0]}, which the template writes"]
+    else:
+        said = ["prompts have no beginning token, as neither tokenizer nor template writes one"]
+    said.append(f"answers end with {tokenizer.eos_token}, padding is {tokenizer.pad_token}")
+    frame = chat.frame([{"role": "user"}])
+    if chat.writes_of_itself:
+        said.append("it adds a turn or text of its own before the first message")
+    if frame.thought.strip() or chat.leaves_thoughts_out:
+        said.append("answers are without thoughts" + (f", behind {frame.thought.strip()!r}" if frame.thought.strip() else ""))
+    if chat.reads_clock:
+        said.append(f"it writes a date, {chat.date:%Y-%m-%d} whatever the day (base_model.chat_date)")
+    said.append("prompt and answer are what it makes of the finished dialogue, tried with one turn and with two; messages are text")
+    return "; ".join(said)
+
+
+def _split(text: str, places: Sequence[str]) -> tuple[str, ...] | None:
+    """What stands between the placeholders; None if one of them is not there once, in its order."""
+    parts = []
+    for place in places:
+        before, found, text = text.partition(place)
+        if not found or place in text:
+            return None
+        parts.append(before)
+    return (*parts, text)

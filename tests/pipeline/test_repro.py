@@ -1,0 +1,140 @@
+"""DVC's graph on places: commands see the devices that they were given, and dvc.lock is what `dvc repro` would have written."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from apo_bench.engines.devices import Need
+from apo_bench.scheduling import Host
+from apo_bench.stages import stage_graph, stage_index
+from pipeline import repro
+from pipeline.repro import LockFile, Profile, StageError, reproduce
+
+PROGRAM = """
+import glob, json, os, sys, time
+started = time.monotonic()
+open(sys.argv[1] + ".begun", "w").close()
+if "arm" in sys.argv[1]:  # until as many run as there is room for, or it is clear that they do not
+    while len(glob.glob("arm*.begun")) < 4 and time.monotonic() < started + 60:
+        time.sleep(0.05)
+if len(sys.argv) > 2:
+    raise SystemExit(3)
+record = {"devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""), "started": started, "ended": time.monotonic()}
+print(json.dumps(record), file=open(sys.argv[1] + ".seen", "w"))
+print(sys.argv[1], file=open(sys.argv[1], "w"))
+"""
+
+
+def write_stages(folder: Path, parents: dict[str, list[str]], failing: str = "") -> None:
+    """A dvc.yaml of stages that note where and when they ran beside what DVC knows of."""
+    (folder / "note.py").write_text(PROGRAM)
+    stages = {
+        name: {
+            "cmd": f"exec {sys.executable} note.py {name}.txt {'fail' if name == failing else ''}".strip(),
+            "deps": [f"{parent}.txt" for parent in before],
+            "outs": [f"{name}.txt"],
+        }
+        for name, before in parents.items()
+    }
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty project, entered."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHELL", "/bin/sh")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    subprocess.run([Path(sys.executable).parent / "dvc", "init", "--no-scm", "--quiet"], check=True)
+    return tmp_path
+
+
+def read(needs: dict[str, Need]) -> Profile:
+    index = stage_index()
+    order, parents = stage_graph(index)
+    return Profile(index.repo, {stage.addressing: stage for stage in index.stages}, order, parents, needs)
+
+
+def seen(name: str) -> dict:
+    return json.loads(Path(f"{name}.txt.seen").read_text())
+
+
+def test_commands_see_their_devices_and_share_them_as_they_may(folder):
+    """Eight stages on two fake devices, two on each; one has a device for itself, one has none, and one comes last and has both."""
+    arms = [f"arm{number}" for number in range(8)]
+    write_stages(folder, {name: [] for name in [*arms, "whole", "judge"]} | {"last": arms})
+    needs = dict.fromkeys(arms, Need(1)) | {"whole": Need(1, is_whole=True), "judge": Need(), "last": Need(2, is_whole=True)}
+    assert reproduce(read(needs), [Host("", 1, ("4", "GPU-x"), 2)]) == 11
+    found = {name: seen(name) for name in needs}
+    assert {found[name]["devices"] for name in arms} == {"4", "GPU-x"}
+    assert found["judge"]["devices"] == "" and found["last"]["devices"] == "4,GPU-x"
+    for device in ("4", "GPU-x"):
+        on_it = [record for record in found.values() if device in record["devices"].split(",")]
+        moments = [record["started"] for record in on_it]
+        together = [sum(record["started"] <= moment < record["ended"] for record in on_it) for moment in moments]
+        assert max(together) == 2, "both halves were used at the same time, and no third stage was there"
+    alone = found["whole"]
+    others = [record for name, record in found.items() if name != "whole" and record["devices"] == alone["devices"]]
+    assert others and all(record["ended"] <= alone["started"] or alone["ended"] <= record["started"] for record in others)
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_the_books_are_those_of_dvc(folder):
+    write_stages(folder, {"a": [], "b": ["a"], "c": ["a"]})
+    needs = dict.fromkeys("abc", Need())
+    assert reproduce(read(needs), [Host("", 2)]) == 3
+    ours = Path("dvc.lock").read_bytes()
+    dvc = [Path(sys.executable).parent / "dvc"]
+    assert subprocess.run([*dvc, "status", "--json"], check=True, capture_output=True).stdout.strip() == b"{}"
+    Path("dvc.lock").unlink()
+    subprocess.run([*dvc, "repro", "--quiet"], check=True)
+    assert yaml.safe_load(Path("dvc.lock").read_text()) == yaml.safe_load(ours)
+    assert reproduce(read(needs), [Host("", 2)]) == 0
+
+
+def test_a_failed_stage_ends_the_run_and_what_ended_is_kept(folder):
+    write_stages(folder, {"a": [], "b": ["a"], "c": ["b"]}, failing="b")
+    with pytest.raises(StageError, match=r"^b failed: failed to run: exec .* b.txt fail, exited with 3$"):
+        reproduce(read(dict.fromkeys("abc", Need())), [Host("", 2)])
+    assert set(yaml.safe_load(Path("dvc.lock").read_text())["stages"]) == {"a"}
+    write_stages(folder, {"a": [], "b": ["a"], "c": ["b"]})
+    assert reproduce(read(dict.fromkeys("abc", Need())), [Host("", 2)]) == 2
+
+
+def test_the_lock_file_is_written_before_whoever_reads_it(folder, monkeypatch):
+    """Its code stands in the deps of a stage that does; else a run on one place would write the file after every stage."""
+    code = folder / "apo_bench/tracking"
+    code.mkdir(parents=True)
+    (code / "lock.py").write_text("")
+    write_stages(folder, {"a": [], "b": ["a"], "c": ["b"], "d": ["c"]})
+    stages = yaml.safe_load(Path("dvc.yaml").read_text())
+    stages["stages"]["c"] |= {"deps": ["b.txt", "apo_bench/tracking/lock.py"], "cmd": "cp dvc.lock c.txt"}
+    Path("dvc.yaml").write_text(yaml.safe_dump(stages))
+    monkeypatch.setattr(LockFile, "write_in_time", lambda self: None)
+    num_writes, write = [], LockFile.write
+
+    def counted(self):
+        num_writes.append(self._is_behind)
+        write(self)
+
+    monkeypatch.setattr(LockFile, "write", counted)
+    assert reproduce(read(dict.fromkeys("abcd", Need())), [Host("", 1)]) == 4
+    assert set(yaml.safe_load(Path("c.txt").read_text())["stages"]) == {"a", "b"}
+    assert num_writes == [True, True], "before c, and at the end"
+
+
+def test_stages_that_read_the_lock_file_are_known(root):
+    """By their deps, which cover what they import (test_dependencies)."""
+    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    assert {name for name, stage in stages.items() if any(repro.READERS in dep for dep in stage["deps"])} == {"compare", "times", "track"}
+
+
+def test_a_folder_without_stages_is_one_line(folder, root, capsys):
+    Path("params.yaml").write_text((root / "params.yaml").read_text())
+    assert repro.main() == 1
+    assert capsys.readouterr().err.startswith("repro: dvc.yaml: ")
