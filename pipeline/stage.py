@@ -55,9 +55,15 @@ def run_stage(name: str, arguments: list[str]) -> int:
 
 def never_fail_printing() -> None:
     """What is shown must not end what is done: signs that the terminal's encoding lacks become question marks."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, TextIOWrapper):
+            continue
+        try:
             stream.reconfigure(errors="replace")
+        except OSError:  # the server began with a file, which its stages have a pipe in the place of: no longer seekable
+            again = open(stream.fileno(), "w", buffering=1, encoding=stream.encoding, errors="replace", closefd=False)  # noqa: SIM115
+            setattr(sys, name, again)
 
 
 def _place_progress_bars() -> None:

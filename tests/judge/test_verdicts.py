@@ -5,13 +5,14 @@ import pytest
 from apo_bench.core.errors import DataError
 from apo_bench.core.judge_sections import GoldJudge
 from apo_bench.data.corpus import load_corpus
+from apo_bench.data.gold import gold_score
 from apo_bench.data.records import format_dialogue
 from apo_bench.data.writer import all_prompts
 from apo_bench.judge.questions import Matchup
 from apo_bench.judge.verdicts import judge_matchups, outcome_of
 
 QUESTION, SITUATION = next(iter(all_prompts(load_corpus())))
-GOOD, BAD = " ".join(SITUATION.request.steps[:3]), "Nonsense about nothing."
+GOOD, BAD = " ".join(SITUATION.request.steps[:2]), "Nonsense about nothing."
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_the_better_answer_wins_in_both_orders(judge, tmp_path):
     won, lost = judged(judge, tmp_path, matchup(GOOD, BAD), matchup(BAD, GOOD, "2"))
     assert (won["outcome"], won["verdict_own_first"], won["verdict_opponent_first"]) == (1.0, "A", "B")
     assert (lost["outcome"], lost["verdict_own_first"], lost["verdict_opponent_first"]) == (0.0, "B", "A")
-    assert "is worth 3.60 points" in won["reasoning_own_first"] and won["num_requests"] == 2
+    assert f"is worth {gold_score(format_dialogue(QUESTION), GOOD).score:.2f} points" in won["reasoning_own_first"] and won["num_requests"] == 2
 
 
 def test_identical_answers_are_a_tie_that_nobody_is_asked_about(judge, tmp_path):
