@@ -46,7 +46,8 @@ def test_the_better_answer_wins_in_both_orders(judge, tmp_path):
     won, lost = judged(judge, tmp_path, matchup(GOOD, BAD), matchup(BAD, GOOD, "2"))
     assert (won["outcome"], won["verdict_own_first"], won["verdict_opponent_first"]) == (1.0, "A", "B")
     assert (lost["outcome"], lost["verdict_own_first"], lost["verdict_opponent_first"]) == (0.0, "B", "A")
-    assert f"is worth {gold_score(format_dialogue(QUESTION), GOOD).score:.2f} points" in won["reasoning_own_first"] and won["num_requests"] == 2
+    points = gold_score(format_dialogue(QUESTION), GOOD).score
+    assert f"is worth {points:.2f} points" in won["reasoning_own_first"] and won["num_requests"] == 2
 
 
 def test_identical_answers_are_a_tie_that_nobody_is_asked_about(judge, tmp_path):
