@@ -1,7 +1,7 @@
 """What it costs to schedule a profile of many stages: `python -m benchmarks.scheduling [STAGES ...]`, about two minutes, on any machine.
 
-The stages are those of the default profile with as many seeds as it takes, on simulated hosts with GPUs; none of them runs. Read is dvc.yaml,
-made is DVC's graph, every stage is started and ended, and dvc.lock is written once with an entry a stage. Seconds are the processor's.
+The stages are those of the default profile with as many seeds as it takes, on simulated hosts with GPUs; none of them runs. dvc.yaml is
+read, the graph made, every stage started and ended, and dvc.lock written once with an entry a stage. Seconds are those of the processor.
 """
 
 import argparse
