@@ -230,7 +230,7 @@ def _serve(path: str) -> int:
         if not cluster.hosts:
             raise EngineError("engines.stages: no node of the Ray cluster has processors free for stages; end what else runs there")
     except ConnectionError as error:
-        print(f"engines.stages: no Ray cluster ({' '.join(str(error).split())[:120]}); `ray start --head` starts one", flush=True)
+        print(f"engines.stages: no Ray cluster ({' '.join(str(error).split())[:120]}); 'ray start --head' starts one", flush=True)
         return 1
     except ApoBenchError as error:
         print(error, flush=True)
