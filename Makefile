@@ -10,6 +10,7 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
+export RAY_USAGE_STATS_ENABLED := 0
 export PATH := $(BIN):$(PATH)
 export OMP_NUM_THREADS ?= 1
 

@@ -14,6 +14,7 @@ for _name, _value in {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # a bar for each small model loaded
     "VLLM_NO_USAGE_STATS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
     "TRANSFORMERS_VERBOSITY": "error",  # a report for each fresh reward head
     "TOKENIZERS_PARALLELISM": "false",
 }.items():

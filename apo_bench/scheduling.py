@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from apo_bench.engines.devices import VISIBLE_VARIABLE, Need
 
@@ -17,6 +18,8 @@ class Host:
     devices: tuple[str, ...] = ()
     """GPUs, as `VISIBLE_VARIABLE` names them there."""
     stages_per_device: int = 1
+    takes: Literal["all", "models", "light"] = "all"
+    """Which stages: `Need.is_light` says which are light."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class Places:
         self._hosts.pop(name, None)
 
     @property
+    def names(self) -> set[str]:
+        """Of the hosts."""
+        return set(self._hosts)
+
+    @property
     def capacity(self) -> int:
         """Stages that can run at the same time, at most."""
         hosts = [free.host for free in self._hosts.values()]
@@ -69,24 +77,26 @@ class Places:
 
         A stage that needs more devices than any host has gets all of one, and says itself what it lacks.
         """
-        num_devices = min(need.num_devices, max((len(free.load) for free in self._hosts.values()), default=0))
+        unsuited = "models" if need.is_light else "light"
+        hosts = [free for free in self._hosts.values() if free.host.takes != unsuited]
+        num_devices = min(need.num_devices, max((len(free.load) for free in hosts), default=0))
         if num_devices == 0:
-            free = max(self._hosts.values(), key=lambda free: free.slots, default=None)
+            free = max(hosts, key=lambda free: free.slots, default=None)
             if free is None or free.slots == 0:
                 return None
             free.slots -= 1
             return Place(free.host.name)
         if need.is_whole or num_devices > 1:
-            return self._take_whole(num_devices)
-        candidates = [(load, free, device) for free in self._hosts.values() for device, load in free.load.items()]
+            return self._take_whole(hosts, num_devices)
+        candidates = [(load, free, device) for free in hosts for device, load in free.load.items()]
         load, free, device = min(candidates, key=lambda candidate: candidate[0])
         if load >= free.host.stages_per_device:
             return None
         free.load[device] += 1
         return Place(free.host.name, (device,))
 
-    def _take_whole(self, num_devices: int) -> Place | None:
-        for free in self._hosts.values():
+    def _take_whole(self, hosts: Iterable[_Free], num_devices: int) -> Place | None:
+        for free in hosts:
             idle = [device for device, load in free.load.items() if load == 0]
             if len(idle) >= num_devices:
                 given = tuple(idle[:num_devices])

@@ -63,28 +63,32 @@ def stage_needs(index: Any, params: Params) -> dict[str, Need]:
 
 
 def this_host(params: Params) -> Host:
-    """What this machine has for stages: as many as the cores have room for and, on GPUs, `compute.stages_per_gpu` on each.
-
-    A stage on a GPU keeps a core busy, so where cores are short fewer share one. Ranks on the hosts of a hostfile run one stage at a time.
+    """What this machine has for stages; see `host_of`.
 
     Raises:
         EngineError: the hostfile is missing or broken.
     """
-    num_cores, compute, engines = os.cpu_count() or 1, params.compute, params.engines
+    return host_of("", params, os.cpu_count() or 1, visible_devices() if params.compute.device == "cuda" else ())
+
+
+def host_of(name: str, params: Params, num_cores: int, devices: tuple[str, ...]) -> Host:
+    """What a machine has for stages: as many as the cores have room for and, with GPUs, `compute.stages_per_gpu` on each.
+
+    A stage on a GPU keeps a core busy, so where cores are short fewer share one. Without GPUs, or where ranks are on those of a hostfile's
+    hosts, a profile for GPUs runs one stage at a time.
+
+    Raises:
+        EngineError: the hostfile is missing or broken.
+    """
+    compute, engines = params.compute, params.engines
     if compute.device == "cuda":
-        devices = () if engines.training == "deepspeed" and engines.deepspeed.hostfile else visible_devices()
-        return gpu_host("", params, num_cores, devices)
+        if not devices or (engines.training == "deepspeed" and engines.deepspeed.hostfile):
+            return Host(name, 1)
+        per_device = min(compute.stages_per_gpu, max(1, num_cores // len(devices)))
+        return Host(name, max(1, num_cores // compute.num_threads), devices, per_device)
     ranks = hosts(engines.deepspeed)[0].num_ranks if engines.training == "deepspeed" else 1
     copies = engines.vllm.tensor_parallel * engines.vllm.data_parallel if sampling_engine(engines, compute) == "vllm" else 1
-    return Host("", max(1, num_cores // (compute.num_threads * max(ranks, copies))))
-
-
-def gpu_host(name: str, params: Params, num_cores: int, devices: tuple[str, ...]) -> Host:
-    """A machine with GPUs; without any it has room for one stage at a time."""
-    if not devices:
-        return Host(name, 1)
-    per_device = min(params.compute.stages_per_gpu, max(1, num_cores // len(devices)))
-    return Host(name, max(1, num_cores // params.compute.num_threads), devices, per_device)
+    return Host(name, max(1, num_cores // (compute.num_threads * max(ranks, copies))))
 
 
 def num_side_by_side(host: Host) -> int:

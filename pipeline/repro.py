@@ -11,8 +11,10 @@ import multiprocessing
 import os
 import sys
 import time
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,15 @@ from apo_bench.core.processes import die_with_parent
 from apo_bench.engines.devices import Need
 from apo_bench.scheduling import Host, Place, Places, Schedule
 from apo_bench.stages import stage_graph, stage_index, stage_needs, this_host
+from pipeline.ray_nodes import LOOK_SECONDS, LOST, START_SECONDS, RayNodes, ray_nodes
 from pipeline.server import stage_server
 from pipeline.stage import BAR_LINE_VARIABLE, never_fail_printing
 
 LOCK_FILE = Path("dvc.lock")
 LOCK_SHARE = 0.05
 """Share of the time that may go into writing dvc.lock. What a kill keeps out of it, DVC's run cache still knows."""
+MOST_LOSSES = 3
+"""Nodes that may go under a stage before it is held to be the cause."""
 READERS = "apo_bench/tracking"
 """Code that reads dvc.lock, which stands in the deps of the stages that do."""
 
@@ -49,8 +54,8 @@ def main() -> int:
     try:
         params = load_params(PARAMS)
         profile, host = Profile.read(params), this_host(params)
-        with stage_server():
-            num_run = reproduce(profile, [host])
+        with stage_server(), ray_nodes(params) if params.engines.stages == "ray" else nullcontext() as nodes:
+            num_run = reproduce(profile, host, nodes)
     except (Exception, KeyboardInterrupt) as error:
         if not isinstance(error, (ApoBenchError, StageError, KeyboardInterrupt)):
             raise
@@ -63,6 +68,10 @@ def main() -> int:
 
 class StageError(Exception):
     """A stage failed; DVC's own exceptions do not survive pickling."""
+
+
+class LostHost(Exception):
+    """The host of a stage has gone, and nothing is known against the stage."""
 
 
 @dataclass(frozen=True)
@@ -87,20 +96,25 @@ class Profile:
         return cls(index.repo, stages, order, parents, stage_needs(index, params))
 
 
-def reproduce(profile: Profile, hosts: list[Host]) -> int:
+def reproduce(profile: Profile, host: Host, nodes: RayNodes | None = None) -> int:
     """Brings every stage up to date; returns how many had to run.
+
+    Args:
+        profile: its stages.
+        host: this machine, on which all stages run or, where there are nodes, those that run no model.
+        nodes: of a Ray cluster.
 
     Raises:
         StageError: one failed; those that ran beside it are ended.
     """
-    places = Places(hosts)
+    places = Places([host]) if nodes is None else Places([replace(host, takes="light"), *nodes.hosts()])
     context = multiprocessing.get_context("fork")
     numbers = context.SimpleQueue()
     for number in range(places.capacity):
         numbers.put(number)
     with ProcessPoolExecutor(places.capacity, mp_context=context, initializer=_begin_worker, initargs=(profile, numbers)) as pool:
         try:
-            return _Run(profile, pool, places).run()
+            return _Run(profile, pool, places, nodes).run()
         except (Exception, KeyboardInterrupt):
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
@@ -111,9 +125,12 @@ def reproduce(profile: Profile, hosts: list[Host]) -> int:
 class _Run:
     """Stages that run and dvc.lock, which gets their entries."""
 
-    def __init__(self, profile: Profile, pool: ProcessPoolExecutor, places: Places) -> None:
+    def __init__(self, profile: Profile, pool: ProcessPoolExecutor, places: Places, nodes: RayNodes | None) -> None:
         self._schedule = Schedule(profile.order, profile.parents, profile.needs)
-        self._stages, self._pool, self._places = profile.stages, pool, places
+        self._stages, self._pool, self._places, self._nodes = profile.stages, pool, places, nodes
+        self._num_lost: Counter[str] = Counter()
+        self._last_seen = time.monotonic()
+        """When there was a node, if there are to be any."""
         self._running: dict[Future[Entry | None], tuple[str, Place]] = {}
         self._lock = LockFile()
         self._num_run = 0
@@ -126,9 +143,14 @@ class _Run:
                     name, place = started
                     if _reads_lock(self._stages[name]):
                         self._lock.write()
-                    self._running[self._pool.submit(_reproduce, name, place)] = started
-                for future in wait(self._running, return_when=FIRST_COMPLETED).done:
+                    variables = place.environment
+                    if self._nodes and place.host:
+                        variables |= self._nodes.environment(place.host)
+                    self._running[self._pool.submit(_reproduce, name, variables)] = started
+                for future in wait(self._running, LOOK_SECONDS if self._nodes else None, FIRST_COMPLETED).done:
                     self._end(future)
+                if self._nodes:
+                    self._look(self._nodes)
                 self._lock.write_in_time()
         finally:
             self._lock.write()
@@ -136,10 +158,35 @@ class _Run:
 
     def _end(self, future: "Future[Entry | None]") -> None:
         name, place = self._running.pop(future)
-        if entry := future.result():
+        try:
+            entry = future.result()
+        except LostHost:
+            self._num_lost[name] += 1
+            if self._num_lost[name] == MOST_LOSSES:
+                raise StageError(f"{name}: {MOST_LOSSES} nodes have gone while they ran it, the last was {place.host}") from None
+            print(f"repro: node {place.host} has gone; {name} runs again elsewhere", flush=True)
+            self._places.remove(place.host)
+            self._schedule.again(name)
+            return
+        if entry:
             self._num_run += 1
             self._lock.add(entry)
         self._schedule.end(name, place, self._places)
+
+    def _look(self, nodes: RayNodes) -> None:
+        """Takes note of nodes that have come or gone."""
+        there = {host.name: host for host in nodes.hosts()}
+        for name in self._places.names - {""} - set(there):
+            self._places.remove(name)
+        for name in set(there) - self._places.names:
+            self._places.add(there[name])
+        now = time.monotonic()
+        if there or self._running:
+            self._last_seen = now
+        elif now - self._last_seen > START_SECONDS:
+            raise StageError("no node of the Ray cluster is left; run again when there is one")
+        else:
+            time.sleep(LOOK_SECONDS)
 
 
 def _reads_lock(stage: Any) -> bool:
@@ -194,8 +241,8 @@ def _begin_worker(profile: Profile, numbers: Any) -> None:
     os.environ[BAR_LINE_VARIABLE] = str(numbers.get())
 
 
-def _reproduce(name: str, place: Place) -> Entry | None:
-    """Brings one stage up to date; returns its entry for dvc.lock if it had to run.
+def _reproduce(name: str, variables: dict[str, str]) -> Entry | None:
+    """Brings one stage up to date, its command with these environment variables; returns its entry for dvc.lock if it had to run.
 
     As `dvc repro --single-item`, but with the stages parsed once: dvc.yaml and params.yaml do not change during a run, and parsing them
     takes longer than a small stage.
@@ -205,11 +252,13 @@ def _reproduce(name: str, place: Place) -> Entry | None:
     from dvc.stage.serialize import to_lockfile
 
     stage, before = _profile.stages[name], dict(os.environ)
-    os.environ.update(place.environment)
+    os.environ.update(variables)
     try:
         with lock_repo(_profile.repo):
             return dict(to_lockfile(stage)) if stage.reproduce() else None
     except DvcException as error:
+        if str(error).endswith(f"exited with {LOST}"):
+            raise LostHost(name) from None
         raise StageError(f"{name} failed: {error}") from None
     finally:
         os.environ.clear()

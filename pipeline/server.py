@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from apo_bench.core.processes import die_with_parent
 
@@ -50,7 +51,7 @@ def stage_server() -> Iterator[None]:
 
 
 @contextmanager
-def _short(path: str) -> Iterator[str]:
+def short(path: str) -> Iterator[str]:
     """A name for a socket that fits its address, 108 bytes, however long TMPDIR is."""
     folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -62,7 +63,7 @@ def _short(path: str) -> Iterator[str]:
 def forward(path: str, arguments: list[str]) -> int:
     """Has the server at `path` run a stage with this process's folder, environment and terminal; returns its exit status."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        with _short(path) as address:
+        with short(path) as address:
             connection.connect(address)
         request = json.dumps({"arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}).encode()
         files = array.array("i", [0, 1, 2]).tobytes()
@@ -81,11 +82,7 @@ def _serve(path: str) -> None:
     import apo_bench.engines.sampling  # noqa: F401
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # handlers are reaped by the kernel
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        with _short(path + ".new") as address:
-            listener.bind(address)
-        listener.listen(16)
-        Path(path + ".new").rename(path)  # only now does it look started
+    with listen(path) as listener:
         while True:
             connection, _ = listener.accept()
             if os.fork() == 0:
@@ -94,19 +91,36 @@ def _serve(path: str) -> None:
             connection.close()
 
 
+@contextmanager
+def listen(path: str) -> Iterator[socket.socket]:
+    """A socket at `path` that callers can connect to as soon as they see it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        with short(path + ".new") as address:
+            listener.bind(address)
+        listener.listen(16)
+        Path(path + ".new").rename(path)  # only now does it look started
+        yield listener
+
+
+def receive(connection: socket.socket) -> tuple[dict[str, Any], array.array]:
+    """A caller's request, and its input, output and error output if it passes them on."""
+    header, ancillary, _, _ = connection.recvmsg(8, socket.CMSG_SPACE(3 * array.array("i").itemsize))
+    files = array.array("i", ancillary[0][2] if ancillary else b"")
+    request = b""
+    while len(request) < int.from_bytes(header, "big"):
+        request += connection.recv(1 << 20)
+    return json.loads(request), files
+
+
 def _handle(connection: socket.socket) -> None:
     """Runs one stage in a child and answers with its exit status; kills it when the caller goes away. Never returns."""
     die_with_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    header, ancillary, _, _ = connection.recvmsg(8, socket.CMSG_SPACE(3 * array.array("i").itemsize))
-    files = array.array("i", ancillary[0][2])
-    request = b""
-    while len(request) < int.from_bytes(header, "big"):
-        request += connection.recv(1 << 20)
+    request, files = receive(connection)
     child = os.fork()
     if child == 0:
         connection.close()
-        _become_stage(json.loads(request), files)
+        _become_stage(request, files)
     pidfd = os.pidfd_open(child)
     ready, _, _ = select.select([pidfd, connection.fileno()], [], [])
     if pidfd not in ready:  # the caller sends nothing more, so readable means it hung up
@@ -122,6 +136,9 @@ def _become_stage(request: dict, files: array.array) -> None:
     for target, source in enumerate(files):
         os.dup2(source, target)
         os.close(source)
+    # Anew, as those of the server know whether they can be sought, which may not be so of the caller's.
+    sys.stdout = open(1, "w", encoding=sys.stdout.encoding, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding=sys.stderr.encoding, errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])

@@ -97,6 +97,13 @@ def test_without_devices_stages_take_processors() -> None:
     assert places.take(TWO) == Place("")
 
 
+def test_light_stages_stay_on_the_host_for_them() -> None:
+    places = Places([Host("", 1, takes="light"), Host("node", 2, takes="models")])
+    light = Need(is_light=True)
+    assert [places.take(light), places.take(light)] == [Place(""), None]
+    assert [places.take(NONE) for _ in range(3)] == [Place("node"), Place("node"), None]
+
+
 def test_a_host_that_goes_takes_its_places_with_it() -> None:
     places = Places([devices("0", slots=0, host="a"), devices("0", slots=0, host="b")])
     on_a = places.take(ONE)

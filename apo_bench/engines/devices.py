@@ -26,6 +26,8 @@ class Need:
     """GPUs; 0: processors alone."""
     is_whole: bool = False
     """Whether no other stage may be on them: vLLM and DeepSpeed fill the devices that they are given."""
+    is_light: bool = False
+    """Whether the stage runs no model: it reads and writes what is small, or asks a server."""
 
 
 def sampling_engine(engines: Engines, compute: Compute) -> Literal["in_process", "vllm"]:
@@ -46,12 +48,13 @@ def is_installed(package: str) -> bool:
 def need_of(script: str, params: Params) -> Need:
     """What the stage of that script takes; its share of processors goes without saying."""
     engines = params.engines
+    serves_judge = script in JUDGE_STAGES and isinstance(params.judge.provider, VllmJudge)
+    if script not in MODEL_STAGES and not serves_judge:
+        return Need(is_light=True)
     if params.compute.device == "cpu":
         return Need()
-    if script in JUDGE_STAGES and isinstance(params.judge.provider, VllmJudge):
+    if serves_judge:
         return Need(1, is_whole=True)
-    if script not in MODEL_STAGES:
-        return Need()
     if script in SAMPLING_STAGES:
         if sampling_engine(engines, params.compute) == "vllm":
             return Need(engines.vllm.tensor_parallel * engines.vllm.data_parallel, is_whole=True)

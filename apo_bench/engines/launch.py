@@ -23,7 +23,7 @@ from apo_bench.engines.node import REPORT
 
 PORT_VARIABLE = "APO_BENCH_PORT"
 """Environment variable: the port of the first host where ranks meet, for hosts with a firewall; else any that is free."""
-FORWARDED = ("APO_BENCH_", "CUDA_", "DO_NOT_TRACK", "GLOO_", "HF_", "LD_LIBRARY_PATH", "NCCL_", "OMP_", "PYTORCH_", "TORCH")
+FORWARDED = ("APO_BENCH_", "CUDA_", "DO_NOT_TRACK", "GLOO_", "HF_", "LD_LIBRARY_PATH", "MALLOC_", "NCCL_", "OMP_", "PYTORCH_", "TORCH")
 """Beginnings of the environment variables that ranks on other hosts get too."""
 GRACE_SECONDS = 3.0
 """After a first failure, for those that it caused or that caused it: the ranks of other hosts often notice a death before its own host."""

@@ -32,7 +32,7 @@ from apo_bench.plan.costs import Rates, assumed_rates, calibrate, simulate
 from apo_bench.plan.inputs import read_or_prepare, read_or_train_tokenizer
 from apo_bench.plan.work import Sizes, Work, assume, measure, work_of
 from apo_bench.scheduling import Host, Places, Schedule
-from apo_bench.stages import gpu_host, num_on_a_gpu, num_side_by_side, stage_graph, stage_index, stage_needs, this_host
+from apo_bench.stages import host_of, num_on_a_gpu, num_side_by_side, stage_graph, stage_index, stage_needs, this_host
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _planned_host(params: Params, needs: dict[str, Need]) -> Host:
         return host
     num_devices = max(need.num_devices for need in needs.values())
     num_cores = max(os.cpu_count() or 1, num_devices * params.compute.stages_per_gpu)
-    return gpu_host("", params, num_cores, tuple(map(str, range(num_devices))))
+    return host_of("", params, num_cores, tuple(map(str, range(num_devices))))
 
 
 def _data_checks(params: Params, records: Records) -> list[Check]:

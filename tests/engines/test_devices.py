@@ -73,12 +73,13 @@ def test_what_auto_came_to_is_recorded(params, tokenizer, tmp_path, monkeypatch)
 
 
 def test_needs_by_engine(params):
-    assert {need_of(script, change(params, "cpu", "vllm", "deepspeed")) for script in (*MODEL_STAGES, "compare")} == {Need()}
+    assert {need_of(script, change(params, "cpu", "vllm", "deepspeed")) for script in MODEL_STAGES} == {Need()}
     assert {need_of(script, change(params)) for script in MODEL_STAGES} == {Need(1)}
     both = change(params, sampling="vllm", training="deepspeed")
     assert need_of("sample", both) == need_of("evaluate", both) == need_of("best_of_n", both) == Need(6, is_whole=True)
     assert {need_of(script, both) for script in USE_RANKS} == {Need(4, is_whole=True)}
-    assert {need_of(script, both) for script in ("prepare", "labels", "score_gold", "judge", "compare", "times", "track")} == {Need()}
+    for script in ("prepare", "labels", "score_gold", "judge", "compare", "times", "track"):
+        assert need_of(script, both) == need_of(script, params) == Need(is_light=True)
 
 
 def test_a_judge_that_is_served_here_has_a_gpu_for_itself(params):

@@ -69,7 +69,7 @@ def test_commands_see_their_devices_and_share_them_as_they_may(folder):
     arms = [f"arm{number}" for number in range(8)]
     write_stages(folder, {name: [] for name in [*arms, "whole", "judge"]} | {"last": arms})
     needs = dict.fromkeys(arms, Need(1)) | {"whole": Need(1, is_whole=True), "judge": Need(), "last": Need(2, is_whole=True)}
-    assert reproduce(read(needs), [Host("", 1, ("4", "GPU-x"), 2)]) == 11
+    assert reproduce(read(needs), Host("", 1, ("4", "GPU-x"), 2)) == 11
     found = {name: seen(name) for name in needs}
     assert {found[name]["devices"] for name in arms} == {"4", "GPU-x"}
     assert found["judge"]["devices"] == "" and found["last"]["devices"] == "4,GPU-x"
@@ -87,23 +87,23 @@ def test_commands_see_their_devices_and_share_them_as_they_may(folder):
 def test_the_books_are_those_of_dvc(folder):
     write_stages(folder, {"a": [], "b": ["a"], "c": ["a"]})
     needs = dict.fromkeys("abc", Need())
-    assert reproduce(read(needs), [Host("", 2)]) == 3
+    assert reproduce(read(needs), Host("", 2)) == 3
     ours = Path("dvc.lock").read_bytes()
     dvc = [Path(sys.executable).parent / "dvc"]
     assert subprocess.run([*dvc, "status", "--json"], check=True, capture_output=True).stdout.strip() == b"{}"
     Path("dvc.lock").unlink()
     subprocess.run([*dvc, "repro", "--quiet"], check=True)
     assert yaml.safe_load(Path("dvc.lock").read_text()) == yaml.safe_load(ours)
-    assert reproduce(read(needs), [Host("", 2)]) == 0
+    assert reproduce(read(needs), Host("", 2)) == 0
 
 
 def test_a_failed_stage_ends_the_run_and_what_ended_is_kept(folder):
     write_stages(folder, {"a": [], "b": ["a"], "c": ["b"]}, failing="b")
     with pytest.raises(StageError, match=r"^b failed: failed to run: exec .* b.txt fail, exited with 3$"):
-        reproduce(read(dict.fromkeys("abc", Need())), [Host("", 2)])
+        reproduce(read(dict.fromkeys("abc", Need())), Host("", 2))
     assert set(yaml.safe_load(Path("dvc.lock").read_text())["stages"]) == {"a"}
     write_stages(folder, {"a": [], "b": ["a"], "c": ["b"]})
-    assert reproduce(read(dict.fromkeys("abc", Need())), [Host("", 2)]) == 2
+    assert reproduce(read(dict.fromkeys("abc", Need())), Host("", 2)) == 2
 
 
 def test_the_lock_file_is_written_before_whoever_reads_it(folder, monkeypatch):
@@ -123,7 +123,7 @@ def test_the_lock_file_is_written_before_whoever_reads_it(folder, monkeypatch):
         write(self)
 
     monkeypatch.setattr(LockFile, "write", counted)
-    assert reproduce(read(dict.fromkeys("abcd", Need())), [Host("", 1)]) == 4
+    assert reproduce(read(dict.fromkeys("abcd", Need())), Host("", 1)) == 4
     assert set(yaml.safe_load(Path("c.txt").read_text())["stages"]) == {"a", "b"}
     assert num_writes == [True, True], "before c, and at the end"
 
