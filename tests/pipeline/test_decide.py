@@ -106,7 +106,7 @@ def workspace(tmp_path_factory):
     params["judge"] |= {"rounds": ["r2"], "seeds": [0], "human_pairs": []}
     params["game"]["seeds"] = [0]
     params["compare"] |= {"num_bootstrap_draws": 1000, "num_shown_prompts": 2}
-    params["claims"] |= {"min_seeds": 2, "looks": [2, 3]}
+    params["claims"] |= {"min_seeds": 3, "looks": [3, 4]}
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False, default_flow_style=None))
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     assert run(folder, "dvc", "init", "--quiet").returncode == 0
@@ -189,17 +189,17 @@ def test_one_seed_speaks_no_verdict(workspace):
 
 
 def test_a_study_is_looked_at_until_its_last_look(workspace):
-    """One seed becomes two and then three; what ran for the first look does not run for the second; then nothing is left to do."""
+    """One seed becomes three and then four; what ran for the first look does not run for the second; then nothing is left to do."""
     done = run(workspace, sys.executable, "-m", "pipeline.decide", "1h")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     said = [line for line in done.stdout.splitlines() if line.startswith("decide: ")]
-    assert said[0].startswith("decide: the look at 2 seeds takes 1 more: about ") and "evaluation not counted; 60.0 m are left" in said[0]
-    assert any(line.startswith("decide: after 2 seeds: ") for line in said)
+    assert said[0].startswith("decide: the look at 3 seeds takes 2 more: about ") and "evaluation not counted; 60.0 m are left" in said[0]
+    assert any(line.startswith("decide: after 3 seeds: ") for line in said)
     ran = [line.split() for line in done.stdout.splitlines() if line.startswith("repro: ")]
     summary = json.loads((workspace / "report/summary.json").read_text())
     claims = summary["claims"]["families"]["gold"].values()
     if any(claim["verdict"] == "undecided" for claim in claims):  # else the second look was not needed
-        assert summary["claims"]["num_seeds"] == 3 and said[-1] == "decide: 3 seeds are the last look; what is open stays so"
+        assert summary["claims"]["num_seeds"] == 4 and said[-1] == "decide: 4 seeds are the last look; what is open stays so"
         (_, of_first), (second, of_second) = ((int(words[1]), int(words[3])) for words in ran)
         assert second == of_second - of_first + 3  # compare, times and track again
     params = load_params(workspace / "params.yaml")
