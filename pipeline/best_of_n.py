@@ -8,7 +8,7 @@ from apo_bench.data.records import read_records
 from apo_bench.engines.sampling import Samples, sample_responses
 from apo_bench.evaluation.policies import evaluate_policy, write_evaluation
 from apo_bench.models.language_model import load_language_model
-from apo_bench.models.reward_model import all_rewards, load_reward_model
+from apo_bench.models.reward_model import all_rewards, load_reward_model, longest_scored
 from apo_bench.models.tokenizer import encode_records, load_tokenizer
 
 
@@ -29,13 +29,17 @@ def main(policy: Path, reward_model: Path, reward_all: Path, data: Path, seed: i
         "samples to choose from",
     )
     responses, finished = [group.responses for group in groups], [group.finished for group in groups]
-    encoded = encode_records(tokenizer, prompts, responses, max_length, compute.max_prompt_length, finished)
+    model = load_reward_model(reward_model, compute)
+    encoded = encode_records(tokenizer, prompts, responses, longest_scored(model, max_length), compute.max_prompt_length, finished)
     flat = [sequence for group in encoded for sequence in group]
-    rewards_PN = all_rewards(load_reward_model(reward_model, compute), flat, tokenizer.pad_token_id, "choose").view(len(prompts), -1)
-    best = [
-        Samples([group.responses[choice]], [group.finished[choice]], group.prompt_length, [group.lengths[choice]])
-        for group, choice in zip(groups, rewards_PN.argmax(dim=1).tolist(), strict=True)
-    ]
+    rewards_PN = all_rewards(model, flat, tokenizer.pad_token_id, "choose").view(len(prompts), -1)
+    best = [best_of(group, rewards) for group, rewards in zip(groups, rewards_PN.tolist(), strict=True)]
     sft = load_language_model(policy, compute)
     rows = evaluate_policy(sft, sft, load_reward_model(reward_all, compute), tokenizer, prompts, best, compute, max_length, params.has_gold)
     return write_evaluation(rows, results), results
+
+
+def best_of(group: Samples, rewards: list[float]) -> Samples:
+    """The response of a prompt that is scored best, the first of equals."""
+    choice = rewards.index(max(rewards))
+    return Samples([group.responses[choice]], [group.finished[choice]], group.prompt_length, [group.lengths[choice]])

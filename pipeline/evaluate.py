@@ -30,9 +30,10 @@ def main(policy: Path, sft: Path, reward_all: Path, data: Path, seed: int, round
         derive_seed(seed, "evaluate"),
         "test responses",
     )
+    model = load_language_model(policy, params.compute)
     rows = evaluate_policy(
-        load_language_model(policy, params.compute),
-        load_language_model(sft, params.compute),
+        model,
+        model if policy == sft else load_language_model(sft, params.compute),
         load_reward_model(reward_all, params.compute),
         tokenizer,
         prompts,

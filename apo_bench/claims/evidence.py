@@ -15,6 +15,7 @@ from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import SFT, Arm, reference_name, reward
 from apo_bench.core.sections import START_ROUND
+from apo_bench.evaluation.statistics import mean_spread
 
 METRIC = {"gold": "gold", "RM_all": "reward_all", "RM_all at equal length": "reward_all_equal_length"}
 """Of an outcome."""
@@ -52,12 +53,8 @@ class Evidence:
             return claims.smallest_accuracy_effect
         if measure == "squared calibration error":
             return claims.smallest_accuracy_effect**2
-        return claims.smallest_effect * self.spread(METRIC[measure])
-
-    def spread(self, metric: str) -> float:
-        """The standard deviation of SFT's values over the test prompts, the mean over seeds."""
-        starts = [self._columns[reference_name(SFT, seed), START_ROUND][metric] for seed in self._params.run.seeds]
-        return float(np.mean([values_P.std(ddof=1) for values_P in starts]))
+        starts = (self._columns[reference_name(SFT, seed), START_ROUND][METRIC[measure]] for seed in self._params.run.seeds)
+        return claims.smallest_effect * mean_spread(starts)
 
     def _value(self, contrast: Contrast, seed: int) -> float:
         if contrast.measure == "squared calibration error":

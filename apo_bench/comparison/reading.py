@@ -32,7 +32,7 @@ from apo_bench.core.layout import reward as reward_folder
 from apo_bench.core.results import read_metrics
 from apo_bench.core.sections import NO_ADVERSARIAL, START_ROUND
 from apo_bench.evaluation.length import length_slope
-from apo_bench.evaluation.statistics import Estimate, PromptBootstrap, over_replicates
+from apo_bench.evaluation.statistics import Estimate, PromptBootstrap, mean_spread, over_replicates
 from apo_bench.game.results import read_game
 from apo_bench.judge.results import read_judged
 
@@ -232,8 +232,8 @@ class _Numbers:
         claims, seeds = self.params.claims, self.params.run.seeds
         if metric.unit == "share":
             return claims.smallest_accuracy_effect
-        starts = [self.columns[reference_name(SFT, seed), START_ROUND][metric.name] for seed in seeds]
-        return claims.smallest_effect * float(np.mean([self._of_subset(metric, values_P).std(ddof=1) for values_P in starts]))
+        starts = (self.columns[reference_name(SFT, seed), START_ROUND][metric.name] for seed in seeds)
+        return claims.smallest_effect * mean_spread(self._of_subset(metric, values_P) for values_P in starts)
 
     def _of_subset(self, metric: Metric, values_P: np.ndarray) -> np.ndarray:
         subsets = self._subsets[: len(values_P)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from apo_bench.core.sections import BASE, FIRST_ROUND, Run
+from apo_bench.core.sections import FIRST_ROUND, Run
 
 SFT, BEST_OF_N = "sft", "best_of_n"
 TEST_REWARD_MODEL = "all"
@@ -108,6 +108,3 @@ def reference_evaluation(results: Path, name: str, seed: int) -> Path:
 def reference_name(name: str, seed: int) -> str:
     """The name of a reference of one replicate in tables and runs."""
     return f"{name}-s{seed}"
-
-
-__all__ = ["BASE", "BEST_OF_N", "SFT", "TEST_REWARD_MODEL", "Arm", "arms", "first", "replicate", "reward"]

@@ -62,7 +62,7 @@ class Run(Section):
         for key, known in (("fixed_reward_models", (BASE, NO_ADVERSARIAL)), ("gold_reward_models", (ORACLE,))):
             unknown = [name for name in getattr(self, key) if name not in known]
             if unknown:
-                raise ValueError(f"{key} can have {' and '.join(known)}; found {unknown[0]}, to be retrained each round perhaps")
+                raise ValueError(f"{key} can have {' and '.join(known)}; found {unknown[0]}, which may belong in retrained_reward_models")
         misplaced = [name for name in self.retrained_reward_models if name in (BASE, NO_ADVERSARIAL, ORACLE)]
         if misplaced:
             raise ValueError(f"retrained_reward_models: {misplaced[0]} is trained once, or not at all; name it in another list")

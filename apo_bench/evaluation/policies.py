@@ -42,9 +42,12 @@ def evaluate_policy(
     responses, finished = [group.responses for group in samples], [group.finished for group in samples]
     groups = encode_records(tokenizer, prompts, responses, max_length, compute.max_prompt_length, finished)
     sequences = [group[0] for group in groups]
-    scored = encode_records(tokenizer, prompts, responses, longest_scored(reward_all, max_length), compute.max_prompt_length, finished)
-    rewards = all_rewards(reward_all, [group[0] for group in scored], tokenizer.pad_token_id, "RM_all").tolist()
-    divergences = response_kl(policy, sft, sequences, tokenizer.pad_token_id).tolist()
+    scored_length = longest_scored(reward_all, max_length)
+    if scored_length != max_length:
+        groups = encode_records(tokenizer, prompts, responses, scored_length, compute.max_prompt_length, finished)
+    rewards = all_rewards(reward_all, [group[0] for group in groups], tokenizer.pad_token_id, "RM_all").tolist()
+    is_moved = policy is not sft
+    divergences = response_kl(policy, sft, sequences, tokenizer.pad_token_id).tolist() if is_moved else [0.0] * len(sequences)
     rows = []
     for prompt, group, sequence, reward, divergence in zip(prompts, samples, sequences, rewards, divergences, strict=True):
         response = group.responses[0]

@@ -1,6 +1,6 @@
 """Intervals by a seeded bootstrap over prompts. Shape suffixes: D draws, P prompts, C columns (metrics)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,11 @@ def over_replicates(values_S: np.ndarray, confidence: float) -> Estimate:
     half = float(stats.t.isf((1 - confidence) / 2, len(values_S) - 1)) * error
     value = float(values_S.mean())
     return Estimate(value, value - half, value + half, error)
+
+
+def mean_spread(values_SP: Iterable[np.ndarray]) -> float:
+    """The standard deviation over prompts, the mean over replicates."""
+    return float(np.mean([values_P.std(ddof=1) for values_P in values_SP]))
 
 
 class PromptBootstrap:

@@ -15,8 +15,9 @@ from games import played
 from lock_file import LockFile
 from scipy import stats
 
-from apo_bench.comparison.reading import read_comparison
+from apo_bench.comparison.reading import _doses, read_comparison
 from apo_bench.comparison.results import NEEDS_GOLD
+from apo_bench.core.config import load_params
 from apo_bench.core.data_sections import HHData
 from apo_bench.core.errors import ComparabilityError, DataError, MissingInputError
 from apo_bench.core.files import write_json, write_jsonl
@@ -378,6 +379,12 @@ def test_mechanism_by_hand(results, run_params):
         "found": "RJS",
         "holds": True,
     }
+
+
+def test_doses_are_what_differs_in_alpha_alone(root):
+    """WGAN's, GAIL's and the sequential reward model differ in more."""
+    doses = _doses(load_params(root / "profiles/ablations/params.yaml"))
+    assert list(doses.items()) == [("no_adversarial", 0.0), ("adversarial", 0.1), ("alpha_03", 0.3), ("alpha_1", 1.0), ("alpha_3", 3.0)]
 
 
 def test_gold_that_an_earlier_run_left_is_not_shown(results, results_without_gold, hh_params, run_params):

@@ -4,25 +4,13 @@ import importlib.metadata
 
 import pytest
 import yaml
+from other_engines import with_engines
 
 from apo_bench.core.judge_sections import VllmJudge
 from apo_bench.engines import devices
 from apo_bench.engines.devices import MODEL_STAGES, Need, need_of, sampling_engine, visible_devices
 from apo_bench.engines.record import environment
 from pipeline.ranks import USE_RANKS
-
-
-def change(params, device="cuda", sampling="in_process", training="in_process"):
-    """On another device and with other engines: 2 x 3 devices to sample, 4 ranks to train."""
-    engines = params.engines.model_copy(
-        update={
-            "sampling": sampling,
-            "training": training,
-            "vllm": params.engines.vllm.model_copy(update={"tensor_parallel": 2, "data_parallel": 3}),
-            "deepspeed": params.engines.deepspeed.model_copy(update={"num_processes": 4}),
-        }
-    )
-    return params.model_copy(update={"compute": params.compute.model_copy(update={"device": device}), "engines": engines})
 
 
 @pytest.fixture
@@ -54,7 +42,7 @@ def installed(monkeypatch):
 )
 def test_auto_is_vllm_where_it_is_and_the_device_is_a_gpu(params, installed, sampling, device, packages, expected):
     installed(*packages)
-    changed = change(params, device, sampling)
+    changed = with_engines(params, device, sampling)
     assert sampling_engine(changed.engines, changed.compute) == expected
 
 
@@ -62,20 +50,20 @@ def test_what_auto_came_to_is_recorded(params, tokenizer, tmp_path, monkeypatch)
     """The same params leave another record where vLLM samples, so that no arm of the one is ranked with one of the other."""
     tokenizer.save_pretrained(tmp_path)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a GPU")
-    changed = change(params, sampling="auto")
+    changed = with_engines(params, sampling="auto")
     found = {}
     for is_there in (True, False):
         monkeypatch.setattr(devices, "is_installed", lambda package, is_there=is_there: is_there)
         found[is_there] = environment("sample", {"policy": tmp_path}, changed)
     assert set(found[True]) - set(found[False]) == {"vllm"}
     assert {"torch", "liger_kernel"} <= set(found[False])
-    assert "liger_kernel" not in environment("sample", {"policy": tmp_path}, change(params, "cpu", "auto"))
+    assert "liger_kernel" not in environment("sample", {"policy": tmp_path}, with_engines(params, "cpu", "auto"))
 
 
 def test_needs_by_engine(params):
-    assert {need_of(script, change(params, "cpu", "vllm", "deepspeed")) for script in MODEL_STAGES} == {Need()}
-    assert {need_of(script, change(params)) for script in MODEL_STAGES} == {Need(1)}
-    both = change(params, sampling="vllm", training="deepspeed")
+    assert {need_of(script, with_engines(params, "cpu", "vllm", "deepspeed")) for script in MODEL_STAGES} == {Need()}
+    assert {need_of(script, with_engines(params)) for script in MODEL_STAGES} == {Need(1)}
+    both = with_engines(params, sampling="vllm", training="deepspeed")
     assert need_of("sample", both) == need_of("evaluate", both) == need_of("best_of_n", both) == Need(6, is_whole=True)
     assert {need_of(script, both) for script in USE_RANKS} == {Need(4, is_whole=True)}
     for script in ("prepare", "labels", "score_gold", "judge", "compare", "times", "track"):
@@ -84,7 +72,7 @@ def test_needs_by_engine(params):
 
 def test_a_judge_that_is_served_here_has_a_gpu_for_itself(params):
     provider = VllmJudge.model_construct(source="vllm")
-    changed = change(params).model_copy(update={"judge": params.judge.model_copy(update={"provider": provider})})
+    changed = with_engines(params).model_copy(update={"judge": params.judge.model_copy(update={"provider": provider})})
     assert need_of("judge", changed) == need_of("judge_human", changed) == Need(1, is_whole=True)
 
 

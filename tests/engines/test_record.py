@@ -7,22 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from other_engines import with_engines
 
 from apo_bench.core.results import RECORDED, TIMED
 from apo_bench.engines.record import Stopwatch, environment, leave_record, num_gpus, times_file
-
-
-def with_engines(params, device="cuda", sampling="in_process", training="in_process"):
-    """The params on another device and with other engines: 2 x 3 devices to sample, 4 ranks to train."""
-    engines = params.engines.model_copy(
-        update={
-            "sampling": sampling,
-            "training": training,
-            "vllm": params.engines.vllm.model_copy(update={"tensor_parallel": 2, "data_parallel": 3}),
-            "deepspeed": params.engines.deepspeed.model_copy(update={"num_processes": 4}),
-        }
-    )
-    return params.model_copy(update={"compute": params.compute.model_copy(update={"device": device}), "engines": engines})
 
 
 def test_seconds_stand_beside_the_results_in_a_folder_of_their_own():

@@ -28,6 +28,7 @@ def train(tmp_path, monkeypatch, tokenizer, params):
     raw["prepare"] |= SIZES | {"folder": str(ROOT / "apo_bench/data/corpus")}
     raw["sampling"]["train"]["num_samples"] = 2
     raw["run"]["methods"] = ["dpo"]
+    raw["evaluate"]["num_earlier_pairs"] = 3
     for kind in raw["reward"]:
         raw["reward"][kind] = raw["reward"][kind] | {"learning_rate": 1e-30, "batch_size": 4}
     Path("params.yaml").write_text(yaml.safe_dump(raw))
@@ -66,8 +67,17 @@ def test_others_start_each_round_where_the_fixed_one_started(train, kind):
     base, first, second, other = train("base", 0), train(kind, 1), train(kind, 2), train(kind, 1, seed=1)
     assert all(torch.equal(base[name], first[name]) and torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["score.weight"], other["score.weight"])
-    margins = [json.loads(line) for line in Path(f"results/{kind}/r2/margins.jsonl").read_text().splitlines()]
+    margins = [json.loads(line) for line in Path(f"results/{kind}/r1/margins.jsonl").read_text().splitlines()]
     assert len(margins) == 4 and {"id", "subset", "margin", "correct"} == set(margins[0])
+
+
+def test_between_the_first_round_and_the_last_fewer_pairs_are_tested_on(train):
+    for number in (1, 2, 3):
+        train("adversarial", number)
+    tested = [Path(f"results/adversarial/r{number}/margins.jsonl").read_text().splitlines() for number in (1, 2, 3)]
+    assert list(map(len, tested)) == [4, 3, 4] and [json.loads(line)["id"] for line in tested[1]] == [
+        json.loads(line)["id"] for line in tested[0][:3]
+    ]
 
 
 def test_no_adversarial_trains_as_long_on_new_pairs(train):

@@ -344,3 +344,18 @@ def test_controls_are_judged_against_base_and_gold_has_no_accuracy_on_pairs(repl
         assert first == "Gold", "the primary outcome comes first"
         [row] = re.findall(r'<th scope="row">RJS oracle</th><td class="round">r1</td>((?:<td>[\d.]*</td>)+)</tr>', page)
         assert re.findall(r"<td>(.*?)</td>", row).count("") == len(REWARD_MODEL_METRICS) - 1
+
+
+def test_doses_of_the_game_are_drawn_where_there_are_three(comparison, params):
+    """Three reward models in the place of two, called by their alpha; every panel tells what it shows."""
+    arms = {
+        f"{m}-stronger": replace(comparison.policies[f"{m}-adversarial"], name=f"{m}-stronger", reward_model="stronger")
+        for m in ("rjs", "dpo")
+    }
+    models = comparison.reward_models | dict.fromkeys(arms, comparison.reward_models["rjs-base"])
+    doses = {"base": 0.0, "adversarial": 0.1, "stronger": 3.0}
+    changed = replace(comparison, policies=comparison.policies | arms, reward_models=models, doses=doses)
+    [drawn] = [chart for chart in charts(changed) if chart.title == "How much of the game"]
+    assert len(drawn.panels) == (4 if comparison.has_gold else 3)
+    assert all("by alpha 0, 0.1, 3." in panel and "RJS: " in panel and "DPO: " in panel for panel in drawn.panels)
+    assert "How much of the game" not in [chart.title for chart in charts(replace(changed, doses={"base": 0.0, "adversarial": 0.1}))]
