@@ -371,8 +371,12 @@ def test_mechanism_by_hand(results, run_params):
     found = read_comparison(results, run_params).summary()["mechanism"]
     assert [one["holds"] for one in found] == [False, True, True, False]
     assert [one["found"] for one in found] == ["60.0 %", "50 %", "RJS 10.0", "none"]
-    worse = [row | {"gold": row["gold"] - 3, "reward_all": row["reward_all"] + 1} for row in rows(GOLD["s0/arms/rjs-base/r2"])]
-    write_jsonl(results / "s0/arms/rjs-base/r2/evaluation/prompts.jsonl", worse)
+    last = results / "s0/arms/rjs-base/r2/evaluation/prompts.jsonl"
+    both_up = [row | {"gold": row["gold"] + 1, "reward_all": row["reward_all"] + 1} for row in rows(GOLD["s0/arms/rjs-base/r2"])]
+    write_jsonl(last, both_up)
+    assert not read_comparison(results, run_params).summary()["mechanism"][3]["holds"]
+    worse = [row | {"gold": row["gold"] - 4} for row in both_up]
+    write_jsonl(last, worse)
     assert read_comparison(results, run_params).summary()["mechanism"][3] == {
         "words": "some method over-optimises it: RM_all up, gold down",
         "wanted": "one or more",

@@ -1,11 +1,11 @@
-"""The bootstrap: what it covers, that its seed is its own, and that subsets are resampled apart."""
+"""Intervals over prompts and over replicates: what they cover, that their seed is their own, and that subsets are resampled apart."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from apo_bench.core.errors import DataError
-from apo_bench.evaluation.statistics import PromptBootstrap
+from apo_bench.evaluation.statistics import PromptBootstrap, mean_spread, over_replicates
 
 SUBSETS = ["helpful"] * 6 + ["harmless"] * 4
 VALUES = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0, 1.0, 0.0, 2.0]
@@ -75,3 +75,12 @@ def test_bad_input_is_refused():
         bootstrap(["helpful"]).means({"a": [1.0]}, "harmless")
     with pytest.raises(DataError, match="not finite in b"):
         bootstrap().means({"a": VALUES, "b": [float("nan"), *VALUES[1:]]})
+
+
+def test_means_over_replicates_have_students_interval():
+    """Against SciPy; and the spread over prompts is a mean over replicates."""
+    values_S = np.random.default_rng(0).normal(3.0, 2.0, size=7)
+    found = over_replicates(values_S, 0.9)
+    low, high = stats.t.interval(0.9, 6, loc=values_S.mean(), scale=stats.sem(values_S))
+    assert (found.value, found.low, found.high, found.standard_error) == pytest.approx((values_S.mean(), low, high, stats.sem(values_S)))
+    assert mean_spread([np.array([1.0, 3.0]), np.array([0.0, 4.0])]) == pytest.approx((2**0.5 + 8**0.5) / 2)
