@@ -7,8 +7,9 @@ import importlib
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-import yaml
 from pydantic import Field
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from apo_bench.core.compute_sections import Compute, Engines
 from apo_bench.core.data_sections import EmbeddedData, HHData
@@ -127,12 +128,15 @@ def read_params(path: Path) -> Params:
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))  # as DVC reads it, YAML 1.2: what it hashes is what runs
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file; run from the folder of a profile") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
-    except yaml.YAMLError as error:
+    except MarkedYAMLError as error:
+        place = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}: not YAML: {error.problem}{place}") from error
+    except YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     try:
         if not isinstance(raw, dict):

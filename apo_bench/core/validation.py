@@ -1,7 +1,6 @@
 """Validates a section with pydantic; a fault becomes one line that names the key, what was found and what was expected."""
 
 import difflib
-import re
 from collections.abc import Iterable, Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -53,9 +52,7 @@ def _explain(error: ValidationError, where: str, model: Any) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error":
         return f"{key}: {message}" if key else message
-    looks_like_1e5 = isinstance(fault["input"], str) and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", fault["input"])
-    hint = " (YAML reads 1e-5 as text: write 1.0e-5)" if looks_like_1e5 and "number" in message else ""
-    return f"{key}: found {fault['input']!r}; {message[0].lower()}{message[1:]}{hint}"
+    return f"{key}: found {fault['input']!r}; {message[0].lower()}{message[1:]}"
 
 
 def _walk(model: Any, location: Sequence[str | int]) -> tuple[list[str], list[str]]:

@@ -225,7 +225,9 @@ class Chat:
         return pieces, tuple(_Trim(begin, end) for begin, end in zip(beginnings[:-1], endings[2:], strict=True))
 
     def _plain(self, texts: list[str]) -> list[list[int]]:
-        return [list(ids) for ids in self._tokenizer(texts, add_special_tokens=False).input_ids] if texts else []
+        if not texts:
+            return []
+        return self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False).input_ids
 
     def _behind(self, tails: list[str], texts: list[str]) -> list[list[int]]:
         """Token ids of the texts, each behind a tail."""

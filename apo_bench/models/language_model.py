@@ -3,11 +3,12 @@
 Shape suffixes: N sequences, R rows, T tokens, M predicted tokens of all sequences in a row, H hidden size, V vocabulary.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import patch
 
+import accelerate.utils.other as accelerate_models
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -27,7 +28,7 @@ from apo_bench.models.precision import attention, check_device, fuse_kernels, mi
 from apo_bench.models.tokenizer import TokenSequence
 from apo_bench.models.ways import evaluating, length_limit, logits_of, made_up, prompt_mask, same, vocabulary_size, ways_of
 
-TOKENS_A_BATCH = {"cpu": 2**13, "cuda": 2**16}
+TOKENS_A_BATCH = {"cpu": 2**11, "cuda": 2**16}
 """Tokens of a batch in inference: enough to keep the matrix units busy, small enough for the memory of a small machine."""
 LOGITS_AT_ONCE = {"cpu": 2**25, "cuda": 2**30}
 """Logits (tokens times vocabulary) that are held at a time, 128 MiB or 4 GiB: with a large vocabulary they would outweigh all else."""
@@ -108,8 +109,9 @@ def check_model_there(path: Path) -> None:
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
     """Saves weights (safetensors), configuration and tokenizer so that `from_pretrained` loads them."""
-    os.environ.setdefault("DS_ACCELERATOR", model.device.type)  # here DeepSpeed is imported, if installed, and would tell what it guesses
-    model.save_pretrained(path)
+    # transformers asks Accelerate what is wrapped around the model (nothing is), and Accelerate imports DeepSpeed, if installed: 2 s.
+    with patch.object(accelerate_models, "is_deepspeed_available", return_value=False):
+        model.save_pretrained(path)
     tokenizer.save_pretrained(path)
 
 

@@ -45,7 +45,7 @@ def _in_braces(values: dict[str, Any]) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """A value on one line, small floats as YAML 1.1 reads them: 1.0e-5."""
+    """A value on one line, small floats as the other sections have them: 1.0e-5."""
     if isinstance(value, list):
         return f"[{', '.join(map(_yaml, value))}]"
     if isinstance(value, float) and 0 < abs(value) < 1e-2:

@@ -1,10 +1,12 @@
 """params.yaml: whatever is wrong is one line that names the file, the key and, for a misspelt one, the near names."""
 
 import copy
+import re
 from dataclasses import asdict
 
 import pytest
 import yaml
+from dvc.utils.serialize import parse_yaml
 
 from apo_bench.core.config import Params, load_params
 from apo_bench.core.errors import ConfigError
@@ -70,12 +72,12 @@ def test_unknown_names_get_the_near_ones(load, changes, where, near):
     assert where in message and near in message and " known: " in message
 
 
-HINT = "input should be a valid number (YAML reads 1e-5 as text: write 1.0e-5)"
+HINT = "input should be a valid number"
 LISTS = "run: reward_models must be those of fixed_reward_models, retrained_reward_models, gold_reward_models, "
 ROUNDS = "run: later_rounds has "
 WRONG = {
-    "1e-5 in a stage": ({"sft.learning_rate": "1e-5"}, f"sft.learning_rate: found '1e-5'; {HINT}"),
-    "1e-5 in a method": ({"methods.rjs.learning_rates": ["1e-5"] * 3}, f"methods.rjs.learning_rates.0: found '1e-5'; {HINT}"),
+    "text for a rate": ({"sft.learning_rate": "fast"}, f"sft.learning_rate: found 'fast'; {HINT}"),
+    "text for a rate of a method": ({"methods.rjs.learning_rates": ["fast"] * 3}, f"methods.rjs.learning_rates.0: found 'fast'; {HINT}"),
     "text for a count": ({"sft.epochs": "3"}, "sft.epochs: found '3'; input should be a valid integer"),
     "fraction for a count": ({"sft.epochs": 1.5}, "sft.epochs: found 1.5; "),
     "truth for a count": ({"sft.epochs": True}, "sft.epochs: found True; "),
@@ -151,7 +153,7 @@ def test_file_that_is_missing_or_not_yaml(tmp_path):
     with pytest.raises(ConfigError, match=r"params.yaml: no such file"):
         load_params(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_text("run: [")
-    with pytest.raises(ConfigError, match=r"params.yaml: not YAML: .* line 1") as caught:
+    with pytest.raises(ConfigError, match=r"params.yaml: not YAML: did not find expected node content at line 2") as caught:
         load_params(tmp_path / "params.yaml")
     assert "\n" not in str(caught.value)
 
@@ -263,3 +265,27 @@ def test_gold_judges_only_where_it_is_known(load, root, params):
     message = message_of(load, without_gold)
     assert message.startswith("judge.provider.source: gold judges the embedded corpus alone, prepare.source is hh; write server or vllm")
     assert not load({**without_gold, "judge.rounds": [], "judge.human_pairs": []}).judge.is_used
+
+
+@pytest.mark.parametrize(
+    ("written", "seeds"),
+    [("[010, 0o11, 1_000]", [10, 9, 1000]), ("[1:30]", "1:30"), ("[yes]", "yes")],
+    ids=["octal", "sexagesimal", "truth"],
+)
+def test_params_mean_what_dvc_reads(tmp_path, root, written, seeds):
+    text = re.sub(r"  seeds: \[.*", f"  seeds: {written}", (root / "params.yaml").read_text(), count=1)
+    (tmp_path / "params.yaml").write_text(text)
+    dvcs = parse_yaml(text, "params.yaml")["run"]["seeds"]
+    assert dvcs == (seeds if isinstance(seeds, list) else [seeds])
+    if isinstance(seeds, list):
+        assert list(load_params(tmp_path / "params.yaml").run.seeds) == seeds
+    else:
+        with pytest.raises(ConfigError, match=r"run.seeds.0: found " + re.escape(repr(seeds))):
+            load_params(tmp_path / "params.yaml")
+
+
+def test_a_repeated_key_is_named_with_its_line(tmp_path, root):
+    text = (root / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text + "profile: other\n")
+    with pytest.raises(ConfigError, match=rf"not YAML: found duplicate key \"profile\" .* at line {len(text.splitlines()) + 1}$"):
+        load_params(tmp_path / "params.yaml")

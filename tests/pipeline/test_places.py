@@ -18,6 +18,8 @@ ODD = "My Drive %40 ?a#b ü's"
 
 def run(*arguments, cwd=ROOT, **variables):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # a make of ours is no part of the one that runs the tests
+        environment.pop(name, None)
     return subprocess.run(arguments, cwd=cwd, env=environment, capture_output=True, text=True, timeout=200)
 
 
@@ -91,7 +93,7 @@ def test_paths_are_one_word_to_make(installed, tmp_path, target):
     """The recipe's own last line, by a shell in which the programs say what they were given."""
     data = tmp_path / ("data of " + ODD)
     data.mkdir()
-    done = run("make", "--dry-run", target, "PROFILE=small", f"HH={data}", cwd=installed)
+    done = run("make", "--no-print-directory", "--dry-run", target, "PROFILE=small", f"HH={data}", cwd=installed)
     assert "apo-bench" in done.stdout, done.stderr
     programs = "apo-bench() { printf '%s|' \"$@\"; }; python() { :; }; cd() { :; };"
     told = run("bash", "-c", f"{programs} {done.stdout.splitlines()[-1]}", cwd=installed)

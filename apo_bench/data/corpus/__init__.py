@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
 
 from apo_bench.core.errors import DataError
 from apo_bench.data.records import HUMAN
@@ -106,7 +106,7 @@ def load_corpus() -> Corpus:
     """Reads the content from the YAML files beside this module."""
 
     def read(name: str) -> Any:
-        return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+        return YAML(typ="safe").load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
 
     def contexts(items: list[dict[str, str]]) -> tuple[Context, ...]:
         return tuple(Context(**item) for item in items)
