@@ -204,11 +204,6 @@ def test_file_that_is_no_mapping(tmp_path, text, found):
         load_params(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize(("value", "is_hinted"), [("1e-5", True), ("3E-4", True), ("tiny", False), ("", False)])
-def test_hint_about_floats_only_where_it_helps(load, value, is_hinted):
-    assert ("write 1.0e-5" in message_of(load, {"sft.learning_rate": value})) == is_hinted
-
-
 def test_reward_models_with_other_heads_are_not_compared(load, params):
     message = message_of(load, {"reward.adversarial": params.reward["adversarial"] | {"head_per_subset": True}})
     assert message.startswith("reward.adversarial.head_per_subset: True, expected False as in reward.base")
