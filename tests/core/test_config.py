@@ -264,7 +264,7 @@ def test_gold_judges_only_where_it_is_known(load, root, params):
 
 @pytest.mark.parametrize(
     ("written", "seeds"),
-    [("[010, 0o11, 1_000]", [10, 9, 1000]), ("[1:30]", "1:30"), ("[yes]", "yes")],
+    [("[0, 010, 0o11, 1_000]", [0, 10, 9, 1000]), ("\n    - 1:30", "1:30"), ("[yes]", "yes")],
     ids=["octal", "sexagesimal", "truth"],
 )
 def test_params_mean_what_dvc_reads(tmp_path, root, written, seeds):
