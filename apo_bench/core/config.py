@@ -85,6 +85,10 @@ class Params(Section):
                 raise ConfigError(
                     f"reward.{name}.{key}: {found}, expected {expected}: that is what {name} is; give another game another name"
                 )
+        known = importlib.import_module("apo_bench.losses.reward").GAME_LOSSES
+        if section.adversarial_loss not in known:
+            found = section.adversarial_loss
+            raise ConfigError(f"reward.{name}.adversarial_loss: no loss {found!r};{near(found, known)} known: {', '.join(known)}")
         if name != NO_ADVERSARIAL and section.adversarial_weight == 0:
             raise ConfigError(f"reward.{name}.adversarial_weight: 0, expected more: without the game it is {NO_ADVERSARIAL}")
         return section

@@ -194,9 +194,9 @@ class RetrainedReward(RewardTraining):
     """lambda: weight of the Bradley-Terry loss on human pairs."""
     adversarial_weight: Weight
     """alpha: weight of the loss on (golden, policy sample) pairs; divided by the number of samples a prompt."""
-    adversarial_loss: Literal["bradley_terry", "difference"]
-    """The loss on (golden, policy sample) pairs."""
-    start: Literal["base", "previous"]
+    adversarial_loss: Name
+    """The loss on (golden, policy sample) pairs: one of `apo_bench.losses.reward.GAME_LOSSES`."""
+    start: Literal["base_model", "previous"]
     """Trained from the base model, or from the reward model of the round before."""
 
     @model_validator(mode="after")
@@ -207,10 +207,10 @@ class RetrainedReward(RewardTraining):
 
 
 REWARD_KINDS: dict[str, dict[str, object]] = {
-    "adversarial": {"adversarial_loss": "bradley_terry", "start": "base"},
-    "wgan": {"adversarial_loss": "difference", "start": "base"},
-    "gail": {"human_weight": 0, "adversarial_loss": "bradley_terry", "start": "base"},
-    NO_ADVERSARIAL: {"adversarial_weight": 0, "start": "base"},
+    "adversarial": {"adversarial_loss": "bradley_terry", "start": "base_model"},
+    "wgan": {"adversarial_loss": "difference", "start": "base_model"},
+    "gail": {"human_weight": 0, "adversarial_loss": "bradley_terry", "start": "base_model"},
+    NO_ADVERSARIAL: {"adversarial_weight": 0, "start": "base_model"},
     "sequential": {"adversarial_loss": "bradley_terry", "start": "previous"},
 }
 """What defines APO's reward model and the ablations of Cheng et al. 2024 (Table 1), by the names that the claims know them by."""

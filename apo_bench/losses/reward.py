@@ -42,6 +42,10 @@ def difference_loss(chosen_P: Tensor, rejected_P: Tensor) -> Tensor:
     return (rejected_P - chosen_P).mean()
 
 
+GAME_LOSSES: dict[str, PairLoss] = {"bradley_terry": bradley_terry_loss, "difference": difference_loss}
+"""What `adversarial_loss` of a reward model can be."""
+
+
 def adversarial_reward_loss(
     chosen_P: Tensor,
     rejected_P: Tensor,

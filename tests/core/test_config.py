@@ -225,8 +225,8 @@ def test_sections_of_reward_that_nothing_uses(load, params):
         ("gail", "human_weight", 0.5, "0"),
         ("no_adversarial", "adversarial_weight", 0.1, "0"),
         ("wgan", "adversarial_loss", "bradley_terry", "difference"),
-        ("sequential", "start", "base", "previous"),
-        ("adversarial", "start", "previous", "base"),
+        ("sequential", "start", "base_model", "previous"),
+        ("adversarial", "start", "previous", "base_model"),
     ],
 )
 def test_a_kind_is_what_its_name_says(load, root, kind, key, value, expected):
@@ -284,3 +284,8 @@ def test_a_repeated_key_is_named_with_its_line(tmp_path, root):
     (tmp_path / "params.yaml").write_text(text + "profile: other\n")
     with pytest.raises(ConfigError, match=rf"not YAML: found duplicate key \"profile\" .* at line {len(text.splitlines()) + 1}$"):
         load_params(tmp_path / "params.yaml")
+
+
+def test_losses_of_the_game_are_known(load, params):
+    message = message_of(load, {"reward.mine": params.reward["adversarial"] | {"adversarial_loss": "bradley_tery"}})
+    assert "no loss 'bradley_tery'; did you mean bradley_terry? known: bradley_terry, difference" in message
