@@ -6,8 +6,9 @@ and the value of each param that a stage ran with, environment.json its librarie
 The rule. Between arms of different methods may differ the method's code and its section of params.yaml, but for epochs, batch size and
 longest sequence: how much is learnt from is no part of a method. Its rate is, as losses have scales of their own. Between arms with
 different reward models the same holds for the reward model's section, its script and what only one of the kinds reads (golden responses'
-samples, say). Replicates of an arm may differ in the seed and in what was made of it: labels, SFT, RM_base, RM_all. Within one method, or
-one kind of reward model, nothing of it may. All else never may.
+samples, say); one of them, `base_after_golden`, is RM_base with another start of the policy. Replicates of an arm may differ in the seed
+and in what was made of it: labels, SFT, RM_base, RM_all. Within one method, or one kind of reward model, nothing of it may. All else never
+may.
 """
 
 import re
@@ -26,7 +27,7 @@ from apo_bench.core.files import read_json
 from apo_bench.core.layout import SFT, Arm
 from apo_bench.core.layout import arms as arms_of
 from apo_bench.core.results import ENVIRONMENT, RECORDED
-from apo_bench.core.sections import FIRST_ROUND
+from apo_bench.core.sections import BASE_AFTER_GOLDEN, FIRST_ROUND
 from apo_bench.core.validation import near
 from apo_bench.tracking.lock import LOCK, Lock, flat_params
 
@@ -49,7 +50,8 @@ STEPS = {
 }
 """Step by the script of a stage, where the script alone says it."""
 REWARD_SCRIPTS = ("reward", "adversarial_reward")
-METHOD_CODE, SCRIPT, SEED, START = "code of the method", "code of the stage", "seed", "policy at its start, the reference"
+METHOD_CODE, SCRIPT, SEED = "code of the method", "code of the stage", "seed"
+START, REFERENCE = "SFT policy, the reference", "policy of the round before, the reference"
 AMOUNTS = ("epochs", "batch_size", "max_length")
 """Keys that methods, and kinds of reward models, share: how much is learnt from."""
 AS_MADE = "as made"
@@ -200,12 +202,17 @@ def _belongs_to(step: str, name: str, arms: tuple[Arm, Arm], is_in_both: bool) -
     """What two arms may differ in this input for; None if they must not. The rule stands at the top of this file."""
     one, other = arms
     section, _, key = name.partition(".")
-    if one.seed != other.seed and (name in (SEED, START) or IN_A_REPLICATE in name or not is_in_both):  # not all seeds are judged
+    if one.seed != other.seed and (
+        name in (SEED, START, REFERENCE) or IN_A_REPLICATE in name or not is_in_both
+    ):  # not all seeds are judged
         return "seed"
     if step == POLICY and one.method != other.method and (name == METHOD_CODE or (section == "method" and key not in AMOUNTS)):
         return "method"
     is_kinds_own = name == SCRIPT or not is_in_both or (section == "reward" and key not in AMOUNTS)
     if step in (REWARD_MODEL, GOLDEN_SAMPLES, SCORES) and one.reward_model != other.reward_model and is_kinds_own:
+        return "reward model"
+    starts_elsewhere = one.reward_model != other.reward_model and BASE_AFTER_GOLDEN in (one.reward_model, other.reward_model)
+    if step in (SAMPLES, POLICY) and starts_elsewhere and not is_in_both:
         return "reward model"
     return None
 
@@ -246,7 +253,7 @@ def _files(lock: Lock, entry: dict[str, Any], step: str, arm: Arm) -> dict[str, 
         name, made = producer
         source = _step(lock.stages[name])
         if step == POLICY and source in (POLICY, STEPS["sft"]):
-            found[START] = md5 if source != POLICY else AS_MADE if md5 == made else md5
+            found[REFERENCE if source == POLICY else START] = md5 if source != POLICY else AS_MADE if md5 == made else md5
         elif "/arms/" in path or "/first/" in path or (step == SCORES and source == REWARD_MODEL):
             found[source or path] = AS_MADE if md5 == made else md5
         else:

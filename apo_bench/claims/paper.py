@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from apo_bench.core.sections import BASE, FIRST_ROUND, NO_ADVERSARIAL, START_ROUND, Run
+from apo_bench.core.sections import BASE, BASE_AFTER_GOLDEN, FIRST_ROUND, NO_ADVERSARIAL, START_ROUND, Run
 
 METHODS = ("rjs", "rrhf", "dpo")
 """The paper's; others of a run are no part of its claims."""
 APO = "adversarial"
-KINDS = {NO_ADVERSARIAL: "AB"}
+KINDS = {NO_ADVERSARIAL: "AB", BASE_AFTER_GOLDEN: "base after SFT on golden"}
 Outcome = Literal["gold", "RM_all", "RM_all at equal length", "judge"]
 """What says how good a policy is."""
 Measure = Literal["gold", "RM_all", "RM_all at equal length", "judge", "accuracy", "squared calibration error"]
@@ -71,7 +71,8 @@ class Claim:
 
 def paper_claims(run: Run, outcome: Outcome) -> list[Claim]:
     """C1 to C12 for the methods, reward models and rounds of a run, then APO's effect over the methods: against RM_base, as C1 to C3 taken
-    together, and against the reward model that is trained as long on human pairs alone (AB)."""
+    together, against the reward model that is trained as long on human pairs alone (AB), and against RM_base for policies that have been
+    fine-tuned on the golden responses, so that both sides have had them (GOLDEN)."""
     methods = [method for method in METHODS if method in run.methods]
     first, last = run.rounds[0], run.rounds[-1]
     rms = Rewards(methods, run)
@@ -181,6 +182,7 @@ def paper_claims(run: Run, outcome: Outcome) -> list[Claim]:
         ),
         _beats("APO", "APO beats the fixed reward model over the methods", methods, BASE, run, outcome),
         _beats("AB", "APO beats a reward model that is trained as long on human pairs alone", methods, NO_ADVERSARIAL, run, outcome),
+        _beats("GOLDEN", "APO beats the fixed reward model after SFT on the golden responses", methods, BASE_AFTER_GOLDEN, run, outcome),
     ]
 
 

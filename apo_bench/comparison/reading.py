@@ -124,7 +124,8 @@ def _references(params: Params) -> list[_Replicate]:
 
 def _without_ledger(params: Params) -> list[str]:
     """Reward models that play no game, beside the fixed one that all are measured by."""
-    return [name for name in (*params.run.fixed_reward_models, *params.run.gold_reward_models) if name != FIXED]
+    run = params.run
+    return [name for name in (*run.fixed_reward_models, *run.gold_reward_models, *run.golden_start_reward_models) if name != FIXED]
 
 
 def _read_rows(results: Path, params: Params, replicates: list[_Replicate], keys: tuple[str, ...]) -> dict[RoundKey, Rows]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from apo_bench.core.sections import FIRST_ROUND, Run
+from apo_bench.core.sections import BASE, BASE_AFTER_GOLDEN, FIRST_ROUND, Run
 
 SFT, BEST_OF_N = "sft", "best_of_n"
 TEST_REWARD_MODEL = "all"
@@ -50,8 +50,9 @@ class Arm:
 
         Those named in `fixed` are trained once a replicate; the others' of round 1 are shared by the methods.
         """
-        if self.reward_model in fixed:
-            return reward(root, self.reward_model, self.seed)
+        name = BASE if self.reward_model == BASE_AFTER_GOLDEN else self.reward_model
+        if name in fixed:
+            return reward(root, name, self.seed)
         return first(root, self.seed) / "reward" / self.reward_model if round_id == FIRST_ROUND else self.folder(root, round_id) / "reward"
 
     def score(self, results: Path, round_id: str) -> Path:

@@ -20,7 +20,7 @@ class Section(BaseModel):
 
 
 START_ROUND, FIRST_ROUND = "r0", "r1"
-BASE, NO_ADVERSARIAL, ORACLE = "base", "no_adversarial", "oracle"
+BASE, NO_ADVERSARIAL, ORACLE, BASE_AFTER_GOLDEN = "base", "no_adversarial", "oracle", "base_after_golden"
 """Reward models that the game does not retrain: RM_base, the same trained as long as the game's on human pairs alone, and gold."""
 
 
@@ -36,13 +36,17 @@ class Run(Section):
 
     methods: Annotated[list[Name], Field(min_length=1)]
     reward_models: Annotated[list[Name], Field(min_length=1)]
-    """Those of the three lists below, in the order of the tables."""
+    """Those of the four lists below, in the order of the tables."""
     fixed_reward_models: list[Name]
     """Trained once a replicate: `base`, with which the others are compared, and `no_adversarial` (AB), as long and on human pairs alone."""
     retrained_reward_models: list[Name]
     """Trained anew in each round, each with its section under `reward`."""
     gold_reward_models: list[Name]
     """`oracle`: gold itself; or none."""
+    golden_start_reward_models: list[Name]
+    """`base_after_golden`: RM_base, for policies that start from SFT on the golden responses; or none."""
+    sft_start_reward_models: list[Name]
+    """All others, whose policies start from SFT."""
     later_rounds: list[Round]
     """Rounds after r1, in order; r1 starts from the SFT policy and shares its samples and reward models among the arms."""
     seeds: Annotated[list[int], Field(min_length=1)]
@@ -50,7 +54,7 @@ class Run(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Run":
-        lists = ("fixed_reward_models", "retrained_reward_models", "gold_reward_models")
+        lists = ("fixed_reward_models", "retrained_reward_models", "gold_reward_models", "golden_start_reward_models")
         for key in ("methods", "reward_models", *lists, "seeds"):
             values = getattr(self, key)
             if len(set(values)) != len(values):
@@ -59,16 +63,20 @@ class Run(Section):
             raise ValueError(
                 f"fixed_reward_models must contain {BASE}, which the others are compared with; found {self.fixed_reward_models}"
             )
-        for key, known in (("fixed_reward_models", (BASE, NO_ADVERSARIAL)), ("gold_reward_models", (ORACLE,))):
+        known_names = {"fixed_reward_models": (BASE, NO_ADVERSARIAL), "gold_reward_models": (ORACLE,), lists[-1]: (BASE_AFTER_GOLDEN,)}
+        for key, known in known_names.items():
             unknown = [name for name in getattr(self, key) if name not in known]
             if unknown:
                 raise ValueError(f"{key} can have {' and '.join(known)}; found {unknown[0]}, which may belong in retrained_reward_models")
-        misplaced = [name for name in self.retrained_reward_models if name in (BASE, NO_ADVERSARIAL, ORACLE)]
+        misplaced = [name for name in self.retrained_reward_models if name in (BASE, NO_ADVERSARIAL, ORACLE, BASE_AFTER_GOLDEN)]
         if misplaced:
             raise ValueError(f"retrained_reward_models: {misplaced[0]} is trained once, or not at all; name it in another list")
         expected = [name for key in lists for name in getattr(self, key)]
         if sorted(self.reward_models) != sorted(expected):
             raise ValueError(f"reward_models must be those of {', '.join(lists)}, {expected}; found {self.reward_models}")
+        others = [name for name in self.reward_models if name not in self.golden_start_reward_models]
+        if self.sft_start_reward_models != others:
+            raise ValueError(f"sft_start_reward_models must be reward_models without golden_start_reward_models, {others}")
         for number, later in enumerate(self.later_rounds, start=2):
             if (later.id, later.previous) != (f"r{number}", f"r{number - 1}"):
                 expected_round = f"{{id: r{number}, previous: r{number - 1}}}"

@@ -15,7 +15,7 @@ from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import read_json
 from apo_bench.core.layout import SFT, TEST_REWARD_MODEL, Arm, reference_name
 from apo_bench.core.results import read_metrics
-from apo_bench.core.sections import BASE, FIRST_ROUND, NO_ADVERSARIAL, START_ROUND
+from apo_bench.core.sections import BASE, BASE_AFTER_GOLDEN, FIRST_ROUND, NO_ADVERSARIAL, START_ROUND
 from apo_bench.tracking.game import game_measures, game_tags, shift_measures
 from apo_bench.tracking.lock import Lock, flat_params, sha256
 from apo_bench.tracking.measures import (
@@ -162,7 +162,7 @@ class _Describer:
 
     def _reward_files(self, kind: str, seed: int, model: Path) -> list[DataFile]:
         """What a reward model was trained on: an ablation without one of the game's terms has not read what that is about."""
-        further = {TEST_REWARD_MODEL: ["pairs_lm"], NO_ADVERSARIAL: ["pairs_further"], BASE: []}
+        further = {TEST_REWARD_MODEL: ["pairs_lm"], NO_ADVERSARIAL: ["pairs_further"], BASE: [], BASE_AFTER_GOLDEN: []}
         if kind in further:
             return [self._file(name, seed=seed) for name in ("pairs_rm", *further[kind])]
         weights = flat_params(self.lock.stages_of([model]))
@@ -215,7 +215,8 @@ class _Describer:
                 measures += measures_of(group, values, round_number(round_id))
         paths_of_reward = self._reward_paths(arm, self.rounds[-1])
         reward_files = self._reward_files(arm.reward_model, arm.seed, paths_of_reward[0]) if paths_of_reward else []
-        data = [self._file("prompts_lm"), *reward_files, self._file("prompts_test", "evaluation")]
+        golden = [self._file("golden_rm")] if arm.reward_model == BASE_AFTER_GOLDEN else []
+        data = [self._file("prompts_lm"), *golden, *reward_files, self._file("prompts_test", "evaluation")]
         tags = {"kind": "replicate", **_arm_tags(arm), "mlflow.runColor": self._color(arm)} | ({"judge.findings": judged} if judged else {})
         tags |= game_tags(played) if played else {}
         return self._run(name, tags, paths, measures=measures, models=models, data=data, verdicts=verdicts)

@@ -5,18 +5,20 @@ import pytest
 from apo_bench.claims.paper import APO, METHODS, PolicyCell, RewardCell, paper_claims
 from apo_bench.core.sections import Run
 
-KINDS = ["base", "adversarial", "wgan", "gail", "no_adversarial", "sequential"]
+KINDS = ["base", "adversarial", "wgan", "gail", "no_adversarial", "sequential", "base_after_golden"]
 
 
-NAMES = [*(f"C{number}" for number in range(1, 13)), "APO", "AB"]
+NAMES = [*(f"C{number}" for number in range(1, 13)), "APO", "AB", "GOLDEN"]
 
 
 def run(methods=("rjs", "rrhf", "dpo"), kinds=KINDS, num_rounds=3):
     later = [{"id": f"r{number}", "previous": f"r{number - 1}"} for number in range(2, num_rounds + 1)]
     fixed = [kind for kind in kinds if kind in ("base", "no_adversarial")]
     lists = {"methods": list(methods), "reward_models": list(kinds), "fixed_reward_models": fixed, "gold_reward_models": []}
-    retrained = [kind for kind in kinds if kind not in fixed]
-    return Run.model_validate({**lists, "retrained_reward_models": retrained, "later_rounds": later, "seeds": [0]})
+    golden = [kind for kind in kinds if kind == "base_after_golden"]
+    lists |= {"golden_start_reward_models": golden, "sft_start_reward_models": [kind for kind in kinds if kind not in golden]}
+    lists["retrained_reward_models"] = [kind for kind in kinds if kind not in (*fixed, *golden)]
+    return Run.model_validate({**lists, "later_rounds": later, "seeds": [0]})
 
 
 def claims(outcome="RM_all", **changes):
@@ -27,14 +29,14 @@ def test_a_full_run_tests_all():
     found = claims()
     assert list(found) == NAMES
     assert all(claim.contrasts and not claim.missing for claim in found.values())
-    assert [len(claim.contrasts) for claim in found.values()] == [1, 1, 1, 2, 1, 2, 2, 1, 2, 1, 4, 2, 1, 1]
+    assert [len(claim.contrasts) for claim in found.values()] == [1, 1, 1, 2, 1, 2, 2, 1, 2, 1, 4, 2, 1, 1, 1]
 
 
 @pytest.mark.parametrize("outcome", ["gold", "RM_all", "RM_all at equal length"])
 def test_policies_are_judged_by_the_outcome(outcome):
     found = claims(outcome)
     about_policies = [claim.name for claim in found.values() if claim.is_about_policies]
-    assert about_policies == ["C1", "C2", "C3", "C9", "C10", "C11", "C12", "APO", "AB"]
+    assert about_policies == ["C1", "C2", "C3", "C9", "C10", "C11", "C12", "APO", "AB", "GOLDEN"]
     for claim in found.values():
         for contrast in claim.contrasts:
             assert (contrast.measure == outcome) == isinstance(contrast.terms[0][1], PolicyCell)
@@ -53,7 +55,7 @@ def test_the_methods_against_base():
     assert contrast.weight == 2.0
 
 
-@pytest.mark.parametrize(("name", "other"), [("APO", "base"), ("AB", "no_adversarial")])
+@pytest.mark.parametrize(("name", "other"), [("APO", "base"), ("AB", "no_adversarial"), ("GOLDEN", "base_after_golden")])
 def test_the_effect_over_the_methods_is_the_mean_of_theirs(name, other):
     (contrast,) = claims()[name].contrasts
     weights = {(cell.method, cell.reward_model, cell.round): weight for weight, cell in contrast.terms}

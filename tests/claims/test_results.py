@@ -13,7 +13,7 @@ from apo_bench.core.files import write_jsonl
 SUBSETS = ["helpful", "harmless"] * 64
 GAINS = {("rjs", "adversarial"): {"gold": 2.0, "reward_all": -2.0}, ("dpo", "adversarial"): {"gold": -2.0, "reward_all": 0.0}}
 """Over the fixed reward model. SFT's scores have a standard deviation of 10, so a difference of 1 matters."""
-NOT_TESTED = {"C2", "C4", "C6", "C7", "C8", "C9", "C10", "C11", "C12", "AB"}
+NOT_TESTED = {"C2", "C4", "C6", "C7", "C8", "C9", "C10", "C11", "C12", "AB", "GOLDEN"}
 
 
 @pytest.fixture
@@ -22,6 +22,7 @@ def read(params, tmp_path):
         seeds = list(range(num_seeds))
         run = {"methods": ["rjs", "dpo"], "reward_models": ["base", "adversarial"], "later_rounds": [], "seeds": seeds}
         run |= {"fixed_reward_models": ["base"], "retrained_reward_models": ["adversarial"], "gold_reward_models": []}
+        run |= {"golden_start_reward_models": [], "sft_start_reward_models": ["base", "adversarial"]}
         changes = {"run": params.run.model_copy(update=run), "claims": params.claims.model_copy(update={"looks": list(looks)})}
         rng = np.random.default_rng(0)
         for folder in (f"s{seed}/{name}" for seed in seeds for name in ("reward/base", "first/reward/adversarial")):
@@ -52,7 +53,7 @@ def of(verdicts, outcome):
 def test_verdicts_are_what_was_planted(read):
     verdicts = read(8)
     gold, by_rm = of(verdicts, "gold"), of(verdicts, "RM_all")
-    assert verdicts.primary.outcome == "gold" and list(gold) == [*(f"C{number}" for number in range(1, 13)), "APO", "AB"]
+    assert verdicts.primary.outcome == "gold" and list(gold) == [*(f"C{number}" for number in range(1, 13)), "APO", "AB", "GOLDEN"]
     assert gold["C1"].verdict == "reproduced" and gold["C1"].reason == "as claimed"
     assert gold["C3"].verdict == "not reproduced" and gold["C3"].reason.startswith("the opposite: DPO with APO over with base")
     assert gold["APO"].verdict == "no difference beyond d" and gold["APO"].reason == "within ± d"

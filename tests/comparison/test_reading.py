@@ -87,7 +87,12 @@ def rows(gold):
 @pytest.fixture
 def run_params(params):
     """The repository's params for one method and two rounds."""
-    kinds = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "gold_reward_models": []}
+    kinds = {
+        "reward_models": ["base", "adversarial"],
+        "fixed_reward_models": ["base"],
+        "gold_reward_models": [],
+        "sft_start_reward_models": ["base", "adversarial"],
+    }
     run = params.run.model_copy(update={"methods": ["rjs"], "later_rounds": params.run.later_rounds[:1], "seeds": [0], **kinds})
     judge = params.judge.model_copy(update={"rounds": ["r2"], "seeds": [0]})
     evaluate = Evaluate(num_earlier_prompts=10_000, num_earlier_pairs=10_000)
@@ -423,7 +428,12 @@ def test_missing_gold_is_an_error_where_it_is_known(results, run_params, folder,
 def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tmp_path, monkeypatch, capsys):
     results = request.getfixturevalue("results" if has_gold else "results_without_gold")
     sections = yaml.safe_load((root / "params.yaml").read_text())
-    kinds = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "gold_reward_models": []}
+    kinds = {
+        "reward_models": ["base", "adversarial"],
+        "fixed_reward_models": ["base"],
+        "gold_reward_models": [],
+        "sft_start_reward_models": ["base", "adversarial"],
+    }
     sections["run"] |= {"methods": ["rjs"], "later_rounds": sections["run"]["later_rounds"][:1], "seeds": [0], **kinds}
     if not has_gold:
         model = {"source": "pretrained", "folder": "model", "chat_template": "own", "hub": HH["hub"], "wheel": None, "num_parameters": 1}

@@ -73,7 +73,7 @@ def test_unknown_names_get_the_near_ones(load, changes, where, near):
 
 
 HINT = "input should be a valid number"
-LISTS = "run: reward_models must be those of fixed_reward_models, retrained_reward_models, gold_reward_models, "
+LISTS = "run: reward_models must be those of fixed_reward_models, retrained_reward_models, gold_reward_models, golden_start_reward_models, "
 ROUNDS = "run: later_rounds has "
 WRONG = {
     "text for a rate": ({"sft.learning_rate": "fast"}, f"sft.learning_rate: found 'fast'; {HINT}"),
@@ -109,11 +109,16 @@ WRONG = {
         {"run.reward_models": ["base"]}, f"{LISTS}['base', 'no_adversarial', 'adversarial', 'oracle']; found ['base']",
     ),
     "reward model without section": (
-        {"run.reward_models": ["base", "wgan", "no_adversarial", "oracle"], "run.retrained_reward_models": ["wgan"]},
+        {key: ["base", "wgan", "no_adversarial", "oracle"] for key in ("run.reward_models", "run.sft_start_reward_models")}
+        | {"run.retrained_reward_models": ["wgan"]},
         "reward.wgan: no such section",
     ),
     "fixed that is retrained": (
         {"run.fixed_reward_models": ["base", "adversarial"]}, "run: fixed_reward_models can have base and no_adversarial; found adv",
+    ),
+    "start of an arm left out": (
+        {"run.sft_start_reward_models": ["base"]},
+        "run: sft_start_reward_models must be reward_models without golden_start_reward_models, ['base', ",
     ),
     "gold by another name": ({"run.gold_reward_models": ["gold"]}, "run: gold_reward_models can have oracle; found gold"),
     "retrained that is fixed": (
@@ -251,10 +256,18 @@ def test_sections_of_methods_that_the_run_leaves_out(load, params):
 
 def test_gold_judges_only_where_it_is_known(load, root, params):
     small = yaml.safe_load((root / "profiles/small/params.yaml").read_text(encoding="utf-8"))
-    kinds = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "gold_reward_models": []}
+    kinds = {
+        "reward_models": ["base", "adversarial"],
+        "fixed_reward_models": ["base"],
+        "gold_reward_models": [],
+        "sft_start_reward_models": ["base", "adversarial"],
+    }
     without_gold = {"prepare": small["prepare"], "base_model": small["base_model"], **{f"run.{key}": value for key, value in kinds.items()}}
     message = message_of(
-        load, without_gold | {"run.reward_models": [*kinds["reward_models"], "oracle"], "run.gold_reward_models": ["oracle"]}
+        load,
+        without_gold
+        | {"run.reward_models": [*kinds["reward_models"], "oracle"], "run.gold_reward_models": ["oracle"]}
+        | {"run.sft_start_reward_models": [*kinds["reward_models"], "oracle"]},
     )
     assert message.startswith("run.gold_reward_models: ['oracle'], expected [] where gold is unknown")
     message = message_of(load, without_gold)

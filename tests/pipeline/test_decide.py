@@ -101,7 +101,12 @@ def workspace(tmp_path_factory):
     params["base_model"] |= {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64, "vocab_size": 400}
     params["sampling"]["train"] |= {"num_samples": 2, "max_new_tokens": 16}
     params["sampling"]["test"] |= {"max_new_tokens": 16}
-    kinds = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "gold_reward_models": []}
+    kinds = {
+        "reward_models": ["base", "adversarial"],
+        "fixed_reward_models": ["base"],
+        "gold_reward_models": [],
+        "sft_start_reward_models": ["base", "adversarial"],
+    }
     params["run"] |= {"methods": ["rjs"], "later_rounds": params["run"]["later_rounds"][:1], "seeds": [0], **kinds}
     params["judge"] |= {"rounds": ["r2"], "seeds": [0], "human_pairs": []}
     params["game"]["seeds"] = [0]

@@ -16,7 +16,8 @@ SIZES = {
     "num_rm_prompts": 48, "num_lm_prompts": 48, "num_game_prompts": 12, "num_further_pairs": 18, "num_validation_prompts": 10,
     "num_test_pairs": 40, "num_test_prompts": 24, "num_pretraining_examples": 300, "num_demonstrations": 64,
 }  # fmt: skip
-GROUPS = [f"{method}-{kind}" for method in ("rjs", "dpo") for kind in ("base", "no_adversarial", "oracle", "adversarial")]
+KINDS = ["base", "no_adversarial", "oracle", "base_after_golden", "adversarial"]
+GROUPS = [f"{method}-{kind}" for method in ("rjs", "dpo") for kind in KINDS]
 ARMS = [f"{group}-s0" for group in GROUPS]
 REFERENCES = ["sft", "golden", "human", "best_of_n"]
 
@@ -58,9 +59,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         params["base_model"] |= {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64, "vocab_size": 400}
         params["sampling"]["train"] |= {"num_samples": 2, "max_new_tokens": 24}
         params["sampling"]["test"] |= {"max_new_tokens": 24}
-        kinds = ["base", "no_adversarial", "oracle", "adversarial"]
         later = params["run"]["later_rounds"][:1]
-        params["run"] |= {"methods": ["rjs", "dpo"], "reward_models": kinds, "seeds": [0], "later_rounds": later}
+        params["run"] |= {"methods": ["rjs", "dpo"], "reward_models": KINDS, "seeds": [0], "later_rounds": later}
+        params["run"] |= {"golden_start_reward_models": KINDS[3:4], "sft_start_reward_models": [*KINDS[:3], KINDS[4]]}
         params["evaluate"] |= {"num_earlier_prompts": 16}
         params["judge"] |= {"rounds": ["r1", "r2"], "num_human_pairs": 16, "seeds": [0]}
         params["game"] |= {"seeds": [0]}
@@ -309,9 +310,11 @@ def test_arms_of_one_run_are_alike(workspace: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", MUTATIONS)
 def test_guard_catches_a_single_input_that_differs(workspace: Path, tmp_path: Path, what: str) -> None:
-    """Against each other arm it is the one difference; the other arms are alike. The oracle has no reward model that could be unlike."""
+    """Against each other arm it is the one difference; the other arms are alike. The oracle has no reward model that could be unlike, and
+    what starts from SFT on golden has another start."""
     unlike = unlike_after(workspace, tmp_path, MUTATIONS[what])
-    others = [arm for arm in ARMS[:-1] if "oracle" not in arm or MUTATIONS[what][0] != "adversarial_reward@"]
+    without = {"adversarial_reward@": "oracle", "align_first@": "golden"}.get(MUTATIONS[what][0] if what != "epochs" else "", "none")
+    others = [arm for arm in ARMS[:-1] if without not in arm]
     assert set(unlike) == {(arm, ARMS[-1]) for arm in others}
     assert {len(faults) for faults in unlike.values()} == {1}
 

@@ -33,7 +33,12 @@ def shrink(params: dict) -> None:
     params["base_model"] |= {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64, "vocab_size": 400}
     params["sampling"]["train"] |= {"num_samples": 2, "max_new_tokens": 12}
     params["sampling"]["test"] |= {"max_new_tokens": 12}
-    kinds = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "gold_reward_models": []}
+    kinds = {
+        "reward_models": ["base", "adversarial"],
+        "fixed_reward_models": ["base"],
+        "gold_reward_models": [],
+        "sft_start_reward_models": ["base", "adversarial"],
+    }
     params["run"] |= {"methods": ["dpo"], "seeds": [0], "later_rounds": params["run"]["later_rounds"][:1], **kinds}
     params["evaluate"] |= {"num_earlier_prompts": 8}
     params["judge"] |= {"rounds": ["r1"], "num_human_pairs": 8, "seeds": [0]}

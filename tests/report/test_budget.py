@@ -27,7 +27,12 @@ SCORES = {"sft": 0.0, "golden": 1.5, "human": 0.2, "best_of_n": 5.0, "dpo-base":
 @pytest.fixture
 def run(params):
     """One method, both reward models, two rounds, one replicate."""
-    kinds = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "gold_reward_models": []}
+    kinds = {
+        "reward_models": ["base", "adversarial"],
+        "fixed_reward_models": ["base"],
+        "gold_reward_models": [],
+        "sft_start_reward_models": ["base", "adversarial"],
+    }
     return params.run.model_copy(update={"methods": ["dpo"], "later_rounds": params.run.later_rounds[:1], "seeds": [0], **kinds})
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from apo_bench.report.claims import claim_rows, claims_markdown, claims_table
 
-NAMES = [*(f"C{number}" for number in range(1, 13)), "APO", "AB"]
+NAMES = [*(f"C{number}" for number in range(1, 13)), "APO", "AB", "GOLDEN"]
 ABOUT_POLICIES = ["C1", "C2", "C3", "C10", "C11", "C12", "APO", "AB"]
 """Those that the default's arms can test."""
 

@@ -85,7 +85,12 @@ def comparison(request, params):
         verdicts = {metric.name: says if metric.better else None for metric in metrics}
         return {name: Compared(**vars(estimate), verdict=verdicts[name]) for name, estimate in estimates(value).items()}
 
-    kinds = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "gold_reward_models": []}
+    kinds = {
+        "reward_models": ["base", "adversarial"],
+        "fixed_reward_models": ["base"],
+        "gold_reward_models": [],
+        "sft_start_reward_models": ["base", "adversarial"],
+    }
     run = params.run.model_copy(update={"methods": ["rjs", "dpo"], "later_rounds": params.run.later_rounds[:1], "seeds": [0], **kinds})
     policies = {name: policy(name, ["r0"], estimates, response=HOSTILE, scores=scores) for name in REFERENCES}
     policies |= {f"{m}-{k}": policy(f"{m}-{k}", rounds, estimates, m, k, scores=scores) for m, k, s in arms}
