@@ -1,5 +1,6 @@
 """What the rows of a JSONL file must have: columns with types, checked by pydantic; a fault is one line with file, line and key."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import (
     Annotated,
@@ -31,7 +32,7 @@ Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 EXPECTED = {
     "string_type": "str", "list_type": "list", "bool_type": "bool", "float_type": "a number", "int_type": "a whole number",
-    "finite_number": "a finite number", "string_too_short": "text", "string_pattern_mismatch": "text",
+    "finite_number": "a finite number", "string_too_short": "text", "too_short": "at least one value", "string_pattern_mismatch": "text",
 }  # fmt: skip
 """In our words, by what pydantic calls a fault."""
 SHOWN = 40
@@ -63,6 +64,7 @@ class Schema:
             unique: the column whose values stand once in a file.
         """
         self.columns = tuple(columns)
+        self._known = {*columns, *(optional or {})}
         fields = {**columns, **{name: NotRequired[kind] for name, kind in (optional or {}).items()}}
         row = with_config(ConfigDict(strict=True, extra="allow"))(TypedDict("row", fields))  # type: ignore[operator]
         self._rows: TypeAdapter[Any] = TypeAdapter(Annotated[list[row], FailFast()])  # type: ignore[arg-type, valid-type]  # made here, of columns
@@ -79,12 +81,26 @@ class Schema:
         except ValidationError as error:
             [number, *keys], fault = error.errors()[0]["loc"], error.errors()[0]
             raise DataError(f"{where(int(number) + 1)}: {self._explain(rows[int(number)], keys, fault)}") from error
+        self._check_further(rows, where)
         if self._fault_of is not _nothing:
             for number, row in enumerate(rows, start=1):
                 if fault_found := self._fault_of(row):
                     raise DataError(f"{where(number)}: {fault_found}")
         if self._unique:
             self._check_unique(rows, self._unique, where)
+
+    def _check_further(self, rows: Sequence[Row], where: Callable[[int], str]) -> None:
+        """The keys that are no columns are carried along, so they must be such as can be written again."""
+        num_columns = len(self.columns)
+        for number, row in enumerate(rows, start=1):
+            if len(row) == num_columns:
+                continue
+            for key in row.keys() - self._known:
+                try:
+                    if isinstance(row[key], float | list | dict):
+                        json.dumps(row[key], allow_nan=False)
+                except ValueError as error:
+                    raise DataError(f"{where(number)}: {key} has a number that no float can hold; make the file again") from error
 
     def _explain(self, row: Row, keys: list[Any], fault: Any) -> str:
         if fault["type"] == "missing":
