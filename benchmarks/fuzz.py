@@ -8,6 +8,7 @@ before, or what stands in the file is a valid value, and is what was taken.
 """
 
 import argparse
+import os
 import random
 import shutil
 import sys
@@ -55,7 +56,6 @@ def tried(what: str, read: Callable[[], str]) -> Tried:
 def kinds() -> dict[str, Callable[[Path], Trial]]:
     """What can be tried, by name: makes a whole input in a folder, and gives what breaks it."""
     from benchmarks.broken_inputs import exchange_files, hh_files, ledgers, params, records, server_answers
-
     from benchmarks.broken_models import model_folders
 
     return {
@@ -70,12 +70,12 @@ def kinds() -> dict[str, Callable[[Path], Trial]]:
 
 
 SHARES = {
-    "params": 0.2,
-    "records": 0.25,
+    "params": 0.1,
+    "records": 0.3,
     "HH files": 0.1,
-    "ledgers": 0.1,
-    "server answers": 0.1,
-    "exchange files": 0.15,
+    "ledgers": 0.15,
+    "server answers": 0.05,
+    "exchange files": 0.2,
     "model folders": 0.1,
 }
 """Of all mutations."""
@@ -95,6 +95,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="*")
     options = parser.parse_args()
+    os.environ["TQDM_DISABLE"] = "1"
     chosen = {name: make for name, make in kinds().items() if not options.kinds or name in options.kinds}
     whole = sum(SHARES[name] for name in chosen)
     print(f"| kind | tried | {' | '.join(OUTCOMES)} |\n|---|{'---:|' * (1 + len(OUTCOMES))}", flush=True)
