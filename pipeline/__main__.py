@@ -1,5 +1,6 @@
 """`python -m pipeline STAGE ...`: runs a stage here or, if a stage server is named in the environment, there (it has imported torch)."""
 
+import signal
 import sys
 
 from apo_bench.core.checkout import use_code_of_root
@@ -19,12 +20,24 @@ def main() -> int:
         print("usage: python -m pipeline STAGE [options]", file=sys.stderr)
         return 2
     socket_path = os.environ.get(SOCKET_VARIABLE)
-    if socket_path:
-        return forward(socket_path, sys.argv[1:])
+    if socket_path and (status := forward(socket_path, sys.argv[1:])) is not None:
+        if status > 128:
+            print(f"{sys.argv[1]}: ended by {_signal(status - 128)}; if memory ran out, run fewer stages at a time", file=sys.stderr)
+        return status
     from pipeline.stage import run_stage
 
     return run_stage(sys.argv[1], sys.argv[2:])
 
 
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

@@ -26,15 +26,13 @@ from typing import Any
 import apo_bench
 from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError, EngineError
-from apo_bench.core.processes import die_with_parent
+from apo_bench.core.processes import die_with_parent, scratch_prefix
 from apo_bench.engines.devices import VISIBLE_VARIABLE
 from apo_bench.engines.launch import FORWARDED
 from apo_bench.scheduling import Host
 from apo_bench.stages import host_of
-from pipeline.server import SOCKET_VARIABLE, listen, receive, short, stage_server
+from pipeline.server import NODE_VARIABLE, SOCKET_VARIABLE, announce, listen, receive, short, stage_server
 
-NODE_VARIABLE = "APO_BENCH_NODE"
-"""Environment variable: the node on which the stage is to run."""
 LOST = 69
 """Exit status of a stage whose node has gone (EX_UNAVAILABLE of <sysexits.h>)."""
 START_SECONDS = 120
@@ -83,7 +81,7 @@ def ray_nodes(params: Params) -> Iterator[RayNodes]:
         raise EngineError("engines.stages: ray is not installed; pip install 'apo-bench[ray]', or write local")
     if params.engines.training == "deepspeed" and params.engines.deepspeed.hostfile:
         raise EngineError("engines.deepspeed.hostfile: with engines.stages: ray hosts are Ray's; write null")
-    with TemporaryDirectory(prefix="apo-bench-") as folder, (Path(folder) / "log").open("w+") as log:
+    with TemporaryDirectory(prefix=scratch_prefix()) as folder, (Path(folder) / "log").open("w+") as log:
         path = str(Path(folder) / "socket")
         process = subprocess.Popen([sys.executable, "-m", "pipeline.ray_nodes", path], stdout=subprocess.PIPE, stderr=log, text=True)
         assert process.stdout is not None
@@ -256,6 +254,7 @@ def _answer(cluster: _Cluster, connection: socket.socket) -> None:
             connection.sendall(json.dumps([asdict(host) for host in cluster.hosts]).encode())
             return
         try:
+            announce(connection)
             connection.sendall(bytes([cluster.run(request, files)]))
         finally:
             for file in files:

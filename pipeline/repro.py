@@ -9,10 +9,12 @@ longer than small stages, in a large profile.
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +23,11 @@ from typing import Any
 from apo_bench.core.checkout import use_code_of_root
 from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError
-from apo_bench.core.processes import die_with_parent
+from apo_bench.core.processes import PARENT_VARIABLE, die_with_parent
 from apo_bench.engines.devices import Need
 from apo_bench.scheduling import Host, Place, Places, Schedule
 from apo_bench.stages import stage_graph, stage_index, stage_needs, this_host
+from pipeline.leftovers import one_run, take_away
 from pipeline.ray_nodes import LOOK_SECONDS, LOST, START_SECONDS, RayNodes, ray_nodes
 from pipeline.server import stage_server
 from pipeline.stage import BAR_LINE_VARIABLE, never_fail_printing
@@ -52,16 +55,21 @@ def main() -> int:
         print(f"repro: {refusal}", file=sys.stderr)
         return 1
     os.environ.update(MEMORY | os.environ)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what has run is entered in dvc.lock
     try:
         params = load_params(PARAMS)
         profile, host = Profile.read(params), this_host(params)
-        with stage_server(), ray_nodes(params) if params.engines.stages == "ray" else nullcontext() as nodes:
-            num_run = reproduce(profile, host, nodes)
-    except (Exception, KeyboardInterrupt) as error:
-        if not isinstance(error, (ApoBenchError, StageError, KeyboardInterrupt)):
-            raise
-        print(f"repro: {error or type(error).__name__}", file=sys.stderr)
+        with one_run(Path(profile.repo.tmp_dir)):
+            if done := take_away(profile.repo):
+                print(f"repro: {done}", flush=True)
+            with stage_server(), ray_nodes(params) if params.engines.stages == "ray" else nullcontext() as nodes:
+                num_run = reproduce(profile, host, nodes)
+    except (ApoBenchError, StageError) as error:
+        print(f"repro: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("repro: ended; run again, and it goes on from there", file=sys.stderr)
+        return 128 + signal.SIGINT
     seconds = time.perf_counter() - started
     print(f"repro: {num_run} of {len(profile.order)} stages run, the others up to date, {seconds:.0f} s")
     return 0
@@ -110,17 +118,47 @@ def reproduce(profile: Profile, host: Host, nodes: RayNodes | None = None) -> in
     """
     places = Places([host]) if nodes is None else Places([replace(host, takes="light"), *nodes.hosts()])
     context = multiprocessing.get_context("fork")
-    numbers = context.SimpleQueue()
-    for number in range(places.capacity):
-        numbers.put(number)
-    with ProcessPoolExecutor(places.capacity, mp_context=context, initializer=_begin_worker, initargs=(profile, numbers)) as pool:
+    board = Board(places.capacity, context)
+    with ProcessPoolExecutor(places.capacity, mp_context=context, initializer=_begin_worker, initargs=(profile, board)) as pool:
+        run = _Run(profile, pool, places, nodes)
         try:
-            return _Run(profile, pool, places, nodes).run()
+            return run.run()
+        except BrokenProcessPool:
+            pool.shutdown()
+            raise StageError(board.obituary(run.workers, profile.order)) from None
         except (Exception, KeyboardInterrupt):
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.kill()
             raise
+
+
+class Board:
+    """What each worker is at, in memory that outlives it."""
+
+    def __init__(self, num_workers: int, context: Any) -> None:
+        self._numbers = context.SimpleQueue()
+        for number in range(num_workers):
+            self._numbers.put(number)
+        self._pids, self._stages = context.RawArray("i", num_workers), context.RawArray("i", [-1] * num_workers)
+
+    def join(self) -> int:
+        """Gives the calling worker its number."""
+        number = int(self._numbers.get())
+        self._pids[number] = os.getpid()
+        return number
+
+    def write(self, number: int, stage: int) -> None:
+        """Enters the stage that a worker is at, by its place in the order of all; -1 if at none."""
+        self._stages[number] = stage
+
+    def obituary(self, workers: list[Any], order: list[str]) -> str:
+        """Says which stage was run by the worker that died first; the pool itself has ended the others by SIGTERM."""
+        at = {pid: order[stage] for pid, stage in zip(self._pids, self._stages, strict=True) if stage >= 0}
+        ended = {at.get(worker.pid, "a stage"): worker.exitcode for worker in workers if worker.exitcode not in (None, 0, -signal.SIGTERM)}
+        names = list(ended) or sorted(at.values())
+        how = ", ".join({f" by signal {-code}" if code < 0 else f" with status {code}" for code in ended.values()})
+        return f"{' or '.join(names)}: the process that ran it was ended{how}; if memory ran out, run fewer stages at a time; run again"
 
 
 class _Run:
@@ -135,6 +173,8 @@ class _Run:
         self._running: dict[Future[Entry | None], tuple[str, Place]] = {}
         self._lock = LockFile()
         self._num_run = 0
+        self.workers: list[Any] = []
+        """The pool's processes, once they are started."""
 
     def run(self) -> int:
         """To the end of all; returns how many stages had to run."""
@@ -148,6 +188,7 @@ class _Run:
                     if self._nodes and place.host:
                         variables |= self._nodes.environment(place.host)
                     self._running[self._pool.submit(_reproduce, name, variables)] = started
+                    self.workers = self.workers or multiprocessing.active_children()
                 for future in wait(self._running, LOOK_SECONDS if self._nodes else None, FIRST_COMPLETED).done:
                     self._end(future)
                 if self._nodes:
@@ -231,15 +272,19 @@ class LockFile:
 
 
 _profile: Profile
-"""Of a worker: what it was forked with."""
+_board: Board
+_number: int
+"""Of a worker: what it was forked with, and which of them it is."""
 
 
-def _begin_worker(profile: Profile, numbers: Any) -> None:
-    """Prepares a worker: progress bars of its stages have a line of their own (or are rare, in a log)."""
-    global _profile
+def _begin_worker(profile: Profile, board: Board) -> None:
+    """Prepares a worker: progress bars of its stages have a line of their own (or are rare, in a log), and it ends when it is told to."""
+    global _profile, _board, _number
     die_with_parent()
-    _profile = profile
-    os.environ[BAR_LINE_VARIABLE] = str(numbers.get())
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of the terminal: the first one says what is to end
+    _profile, _board, _number = profile, board, board.join()
+    os.environ |= {BAR_LINE_VARIABLE: str(_number), PARENT_VARIABLE: str(os.getpid())}
 
 
 def _reproduce(name: str, variables: dict[str, str]) -> Entry | None:
@@ -254,6 +299,7 @@ def _reproduce(name: str, variables: dict[str, str]) -> Entry | None:
 
     stage, before = _profile.stages[name], dict(os.environ)
     os.environ.update(variables)
+    _board.write(_number, _profile.order.index(name))
     try:
         with lock_repo(_profile.repo):
             return dict(to_lockfile(stage)) if stage.reproduce() else None
@@ -262,6 +308,7 @@ def _reproduce(name: str, variables: dict[str, str]) -> Entry | None:
             raise LostHost(name) from None
         raise StageError(f"{name} failed: {error}") from None
     finally:
+        _board.write(_number, -1)
         os.environ.clear()
         os.environ.update(before)
 

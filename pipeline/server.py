@@ -1,8 +1,8 @@
 """A process that has imported the heavy libraries once and forks a child for each stage.
 
 Imports take seconds and a stage of the default profile often less; the server makes them cost once, not once a stage. It changes nothing
-else: the child has the caller's arguments, environment, folder and terminal, and dies with its caller. Without a server each stage
-imports for itself.
+else: the child has the caller's arguments, environment, folder and terminal, and dies with its caller. Without a server, be it that it
+did not start or that it died, each stage imports for itself.
 """
 
 import array
@@ -20,32 +20,34 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from apo_bench.core.processes import die_with_parent
+from apo_bench.core.processes import die_with_parent, scratch_prefix
 
 SOCKET_VARIABLE = "APO_BENCH_STAGE_SERVER"
+NODE_VARIABLE = "APO_BENCH_NODE"
+"""Environment variable: the node of a Ray cluster on which the stage is to run."""
 START_SECONDS = 120
+END_SECONDS = 10
+"""For a stage to end whose server has died."""
+PID_BYTES = 4
+"""What a server answers first; the exit status follows, in one byte, when the stage has ended."""
 
 
 @contextmanager
 def stage_server() -> Iterator[None]:
-    """Starts a server and names it in the environment of the processes that are started inside the block.
-
-    Raises:
-        RuntimeError: it did not come up.
-    """
-    with TemporaryDirectory(prefix="apo-bench-") as folder:
+    """Starts a server and names it in the environment of the processes that are started inside the block; says so if it does not start."""
+    with TemporaryDirectory(prefix=scratch_prefix()) as folder:
         path = str(Path(folder) / "socket")
         process = subprocess.Popen([sys.executable, "-m", "pipeline.server", path])
         deadline = time.monotonic() + START_SECONDS
-        while not os.path.exists(path):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("the stage server did not start; run plain `dvc repro` to see why")
+        while not os.path.exists(path) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
+        if not os.path.exists(path):
+            print("the stage server did not start: each stage imports for itself, which takes longer", file=sys.stderr, flush=True)
         os.environ[SOCKET_VARIABLE] = path
         try:
             yield
         finally:
-            del os.environ[SOCKET_VARIABLE]
+            os.environ.pop(SOCKET_VARIABLE, None)
             process.terminate()
             process.wait()
 
@@ -60,22 +62,57 @@ def short(path: str) -> Iterator[str]:
         os.close(folder)
 
 
-def forward(path: str, arguments: list[str]) -> int:
-    """Has the server at `path` run a stage with this process's folder, environment and terminal; returns its exit status."""
+def forward(path: str, arguments: list[str]) -> int | None:
+    """Has the server at `path` run a stage with this process's folder, environment and terminal.
+
+    Returns:
+        Its exit status, 128 and the signal's number if a signal ended it, or None if there is no server, or none any more; then nothing of
+        the stage runs any longer.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        with short(path) as address:
-            connection.connect(address)
-        request = json.dumps({"arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}).encode()
-        files = array.array("i", [0, 1, 2]).tobytes()
-        connection.sendmsg([len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
-        connection.sendall(request)
-        reply = connection.recv(1)
-    return reply[0] if reply else 1
+        try:
+            with short(path) as address:
+                connection.connect(address)
+            request = json.dumps({"arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}).encode()
+            files = array.array("i", [0, 1, 2]).tobytes()
+            connection.sendmsg([len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+            connection.sendall(request)
+            begun = connection.recv(PID_BYTES, socket.MSG_WAITALL)
+        except OSError:
+            return _nobody()
+        stage = _pidfd(int.from_bytes(begun, "big")) if len(begun) == PID_BYTES else None
+        try:
+            reply = connection.recv(1)
+        except OSError:
+            reply = b""
+    if reply:
+        return reply[0]
+    if stage is not None:
+        select.select([stage], [], [], END_SECONDS)  # it dies with the server, and must not write beside another one
+    return _nobody()
+
+
+def _nobody() -> int | None:
+    """What to do where no server answers: a stage that was sent to another machine fails, others run here."""
+    return 1 if NODE_VARIABLE in os.environ else None
+
+
+def announce(connection: socket.socket, pid: int = 0) -> None:
+    """Tells the caller which process runs its stage, 0 for one on another machine."""
+    connection.sendall(pid.to_bytes(PID_BYTES, "big"))
+
+
+def _pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid) if pid else None
+    except OSError:  # it has ended
+        return None
 
 
 def _serve(path: str) -> None:
     """Imports what stages import, then forks a handler for each connection until it is terminated."""
     die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of the terminal: stages end when their caller does
     import evaluate  # noqa: F401  3-7 s with what it pulls in
     import transformers.models.llama.modeling_llama  # noqa: F401
 
@@ -121,13 +158,15 @@ def _handle(connection: socket.socket) -> None:
     if child == 0:
         connection.close()
         _become_stage(request, files)
+    with suppress(OSError):  # the caller may have gone
+        announce(connection, child)
     pidfd = os.pidfd_open(child)
     ready, _, _ = select.select([pidfd, connection.fileno()], [], [])
     if pidfd not in ready:  # the caller sends nothing more, so readable means it hung up
         os.kill(child, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with suppress(OSError):  # the caller may have gone
-        connection.sendall(bytes([status if 0 <= status < 256 else 1]))
+        connection.sendall(bytes([status if status >= 0 else 128 - status]))
     os._exit(0)
 
 

@@ -57,9 +57,9 @@ def our_records(kind: str, seed: int, count: int = 40) -> list[dict]:
         samples = {"responses": responses, "finished": [rng.random() < 0.5 for _ in range(num_samples)]}
         rewards = [rng.choice([*FLOATS, rng.gauss(0, 1)]) for _ in range(num_samples)]
         if kind == "pairs":
-            row |= {"chosen": text(rng), "rejected": text(rng)}
+            row |= {"chosen": f"{text(rng)}a", "rejected": f"{text(rng)}b"}
         elif kind == "responses":
-            row |= {"response": text(rng)}
+            row |= {"response": f"{text(rng)}a"}
         elif kind == "samples":
             row |= samples
         elif kind == "scores":
@@ -109,11 +109,11 @@ def their_items(kind: str, seed: int, with_extra_keys: bool, count: int = 40) ->
         scores = {key: rng.choice([*FLOATS, rng.gauss(0, 1)]) for key in samples}
         if kind == "pairs":
             first, second = rng.sample(FLOATS[2:], 2)
-            texts = [f"{query}<sep>{text(rng)}" for _ in range(2)]
+            texts = [f"{query}<sep>{text(rng)}{end}" for end in "ab"]
             item = {"text": texts, "scores": rng.choice([[1.0, 0.0], [1, 0], [0.0, 1.0], [first, second]])}
             items.append({**item, **rng.choice([query_id, {}]), **rng.choice([{}, {"type": "apo"}]), **extra, **more})
         elif kind == "golden":
-            items.append({**query_id, "golden": text(rng), **rng.choice([{}, {"query": query}]), **more})
+            items.append({**query_id, "golden": f"{text(rng)}a", **rng.choice([{}, {"query": query}]), **more})
         elif kind == "samples":
             items.append({"query": query, **query_id, **samples, **extra, **finished, **more})
         else:
@@ -231,7 +231,7 @@ GOLDEN = {"query_id": "p", "golden": "g"}
 SCORES = {"p:sample_0": 1.0, "p:sample_1": 2.0}
 BROKEN_ITEMS = [
     ("pairs", {**PAIR, "scores": [1.0]}, "scores has 1 values, expected 2, one a response"),
-    ("pairs", {**PAIR, "scores": [1.0, float("nan")]}, "found NaN or Infinity, expected finite numbers"),
+    ("pairs", {**PAIR, "scores": [1.0, float("nan")]}, "found NaN; JSON has finite numbers only"),
     ("pairs", {**PAIR, "scores": [1.0, "0"]}, "scores has '0', expected a finite number"),
     ("pairs", {**PAIR, "scores": [True, 0]}, "scores has True, expected a finite number"),
     ("pairs", {**PAIR, "scores": [10**400, 0]}, "expected a finite number"),
@@ -281,7 +281,7 @@ BROKEN_ITEMS = [
     ("scores", {"p:sample_2": 1.0}, "a score of p:sample_2, expected QUERY_ID:SAMPLE_KEY of a sample in"),
     ("scores", {"sample_0": 1.0}, "a score of sample_0, expected QUERY_ID:SAMPLE_KEY"),
     ("scores", {"first:sample_0": 1.0}, "a second score of first:sample_0, the first is at"),
-    ("scores", {**SCORES, "p:sample_1": float("inf")}, "found NaN or Infinity"),
+    ("scores", {**SCORES, "p:sample_1": float("inf")}, "found Infinity; JSON has finite numbers only"),
     ("scores", {**SCORES, "p:sample_1": "high"}, "p:sample_1 has 'high', expected a finite number"),
 ]
 GOOD_ITEMS = {"pairs": PAIR, "samples": {**SAMPLE, "query_id": "first"}, "rejection-sampled": {**BEST, "query_id": "first"}}
@@ -337,7 +337,7 @@ def test_a_sample_without_a_score_is_named(folder):
         (b'[{"a": 1},\n{"b": ]', "theirs:2: not JSON (Expecting value at column 7)"),
         (b'{"a": 1}\n{"q": 1, "q": 2}', "theirs:2: the key 'q' stands twice in an object"),
         (b'[{"q": 1, "q": 2}]', "theirs: the key 'q' stands twice in an object"),
-        (b'{"a": "\xe9"}', "theirs: not UTF-8"),
+        (b'{"a": "\xe9"}', "theirs:1: not UTF-8"),
         (b'"text"', "theirs:1: found a JSON str, expected an object"),
     ],
 )
@@ -394,14 +394,14 @@ OUR_SCORES = {
         ("pairs", {**OUR_PAIR, "type": "gail"}, "type is 'gail'"),
         ("pairs", {**OUR_PAIR, "text": "x"}, "the key text has another meaning in the output"),
         ("pairs", {**OUR_PAIR, "chosen": "\ud83d"}, "half of a surrogate pair"),
-        ("samples", {**OUR_SCORES, "responses": [], "finished": []}, "responses has 0 values, expected at least one"),
-        ("samples", {**OUR_SCORES, "responses": ["a", 3]}, "responses has a int"),
+        ("samples", {**OUR_SCORES, "responses": [], "finished": []}, "responses is [], expected at least one value"),
+        ("samples", {**OUR_SCORES, "responses": ["a", 3]}, "responses[1] is int, expected str"),
         ("samples", {**OUR_SCORES, "finished": [True]}, "finished has 1 values, expected 2"),
         ("samples", {**OUR_SCORES, "sample_7": "x"}, "the key sample_7 has another meaning"),
         ("samples", {**OUR_SCORES, "query_id": None}, "query_id is NoneType"),
         ("scores", {**OUR_SCORES, "rewards": [1]}, "rewards has 1 values, expected 2"),
-        ("scores", {**OUR_SCORES, "rewards": [1, float("nan")]}, "found NaN or Infinity"),
-        ("scores", {**OUR_SCORES, "id": "first"}, "query_id first stands at"),
+        ("scores", {**OUR_SCORES, "rewards": [1, float("nan")]}, "found NaN; JSON has finite numbers only"),
+        ("scores", {**OUR_SCORES, "id": "first"}, "id 'first' stands at"),
         ("rejection-sampled", {**OUR_SCORES, "target": "a"}, "target is not a response with the highest score, which is 2"),
     ],
 )

@@ -36,6 +36,8 @@ LIMIT_KEYS = ("max_tokens", "max_completion_tokens")
 NO_COMPLETION = "the answer is not a chat completion; see if base_url must end in /v1"
 NUM_NAMED = 3
 """Prompts that a message names of those it counts, and reasons that it gives in words."""
+MOST_TOKENS = 10**9
+"""Of an answer, that are believed."""
 MAX_MESSAGE = 300
 """Characters of a server's message that are shown."""
 
@@ -146,44 +148,53 @@ async def _complete(client: "AsyncOpenAI", settings: ChatServer, prompt: Prompt,
 
 
 async def _create(client: "AsyncOpenAI", settings: ChatServer, prompt: Prompt, form: dict[str, Any]) -> Any:
+    from openai import OpenAIError
+
     limit = {} if LIMIT_KEYS[1] in form else {LIMIT_KEYS[0]: settings.max_tokens}
     temperature = {} if settings.temperature is None else {"temperature": settings.temperature}
     try:
         return await client.chat.completions.create(model=settings.model, messages=prompt.messages, **limit, **temperature, **form)  # type: ignore[call-overload]
-    except (ValueError, RecursionError) as error:  # the body is not the JSON it says it is
-        raise _MalformedError(_server_message(error, _api_key(settings))) from error
+    except OpenAIError:
+        raise
+    except Exception as error:  # the body is not the JSON it says it is, or a header not what it should be
+        raise _MalformedError(_server_message(error, _api_key(settings)) or NO_COMPLETION) from error
 
 
 def _row(completion: Any, settings: ChatServer, prompt: Prompt) -> dict[str, Any]:
     """The ledger's row of a completion, but for its price."""
     choices = getattr(completion, "choices", None)
-    if not choices:
+    if not choices or not isinstance(choices, list):
         told = _told(getattr(completion, "error", None))
         raise _MalformedError(_without_key(f"the server's answer is an error: {told}", _api_key(settings)) if told else NO_COMPLETION)
     content = getattr(getattr(choices[0], "message", None), "content", None)
     if isinstance(content, list):  # of parts
         content = "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
-    text = content if isinstance(content, str) else ""
     usage = getattr(completion, "usage", None)
     return {
         "key": prompt.key,
         "id": prompt.id,
         "model": settings.model,
-        "served_model": str(getattr(completion, "model", None) or ""),
-        "response": text.encode(errors="replace").decode(),  # half of a surrogate pair could not be written
-        "finish_reason": str(getattr(choices[0], "finish_reason", None) or ""),
+        "served_model": _whole(str(getattr(completion, "model", None) or "")[:MAX_MESSAGE]),
+        "response": _whole(content if isinstance(content, str) else ""),
+        "finish_reason": _whole(str(getattr(choices[0], "finish_reason", None) or "")[:MAX_MESSAGE]),
         "prompt_tokens": _tokens(usage, "prompt_tokens", prompt.num_tokens),
         "completion_tokens": _tokens(usage, "completion_tokens", settings.max_tokens),
     }
 
 
+def _whole(text: str) -> str:
+    """The text with a question mark for each half of a surrogate pair, which no file could hold."""
+    return text.encode(errors="replace").decode()
+
+
 def _tokens(usage: Any, name: str, most: int) -> int:
-    """What the server says it charges, or the most it can be if it does not say."""
+    """What the server says it charges, or the most it can be if it says nothing that can be so."""
     found = usage.get(name) if isinstance(usage, dict) else getattr(usage, name, None)
     try:
-        return max(0, int(float(found)))  # type: ignore[arg-type]
+        number = float(found)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return most
+    return most if isinstance(found, bool) or not 0 <= number <= MOST_TOKENS else int(number)
 
 
 def _told(error: Any) -> str:

@@ -10,20 +10,25 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge
 
 from apo_bench.core.errors import DataError, OutputError
 from apo_bench.core.files import read_jsonl
+from apo_bench.core.schemas import Count, Name, Number, Schema
 from apo_bench.core.sections import ChatServer
 
 CHARACTERS_A_TOKEN = 3
 """English has about four, so that this overestimates what a prompt costs. Counted in UTF-8 bytes, as other scripts have fewer."""
 TOKENS_A_MESSAGE = 8
 """What a chat template puts around a message, at most."""
-COLUMNS: dict[str, type] = {
-    "key": str, "id": str, "model": str, "served_model": str, "response": str, "finish_reason": str, "prompt_tokens": int,
-    "completion_tokens": int, "usd": float,
-}  # fmt: skip
+SCHEMA = Schema(
+    {
+        "key": Name, "id": str, "model": str, "served_model": str, "response": str, "finish_reason": str, "prompt_tokens": Count,
+        "completion_tokens": Count, "usd": Annotated[Number, Ge(0)],
+    }
+)  # fmt: skip
 """Of a row; `served_model` is what the server says it is, which tells when a judge changed under its name."""
 FIRST_BYTES = b'{"key": "'
 """How each line of a ledger begins; it tells a line that a kill cut in half from the last line of a file that is none."""
@@ -166,12 +171,7 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file() or path.stat().st_size == 0:
         return []
-    rows = read_jsonl(path, required=COLUMNS)
-    for number, row in enumerate(rows, start=1):
-        for column, expected in COLUMNS.items():
-            if type(row[column]) is not expected:
-                raise DataError(f"{path}:{number}: {column} is {type(row[column]).__name__}, expected {expected.__name__}")
-    return rows
+    return read_jsonl(path, SCHEMA)
 
 
 def _mend_last_line(path: Path) -> str:
@@ -185,7 +185,7 @@ def _mend_last_line(path: Path) -> str:
         raise DataError(f"{where}: not a line of a ledger; the name must be that of a ledger or of a new file")
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         with _output_errors(path):
             os.truncate(path, start)
         return f"{where}: dropped, as it was cut in half when a run was killed; the prompt is asked again"

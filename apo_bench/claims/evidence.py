@@ -14,6 +14,7 @@ from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import SFT, Arm, reference_name, reward
+from apo_bench.core.results import MARGIN, VERDICT
 from apo_bench.core.sections import START_ROUND
 from apo_bench.evaluation.statistics import mean_spread
 
@@ -75,7 +76,7 @@ class Evidence:
 
     def _judged_P(self, arm: Arm, round_id: str) -> np.ndarray:
         """Wins over SFT, a tie or what the judge said nothing of as half."""
-        rows = read_jsonl(arm.judgement(self._results, round_id, SFT) / "verdicts.jsonl", ("outcome",))
+        rows = read_jsonl(arm.judgement(self._results, round_id, SFT) / "verdicts.jsonl", VERDICT)
         return np.array([0.5 if row["outcome"] is None else row["outcome"] for row in rows], dtype=np.float64)
 
     def _read(self, cell: RewardCell, seed: int) -> Pairs:
@@ -87,7 +88,7 @@ class Evidence:
         )
         if folder not in self._margins:
             file = folder / "margins.jsonl"
-            rows = read_jsonl(file, ("id", "subset", "margin", "correct"))
+            rows = read_jsonl(file, MARGIN)
             pairs = [(row["id"], row["subset"]) for row in rows]
             self._pairs = self._pairs or pairs
             if pairs != self._pairs:

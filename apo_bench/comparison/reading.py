@@ -30,6 +30,7 @@ from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import SFT, TEST_REWARD_MODEL, Arm, arms, reference_evaluation, reference_name
 from apo_bench.core.layout import reward as reward_folder
 from apo_bench.core.results import read_metrics
+from apo_bench.core.schemas import SUBSETS, Name, Number, Schema, Subset
 from apo_bench.core.sections import NO_ADVERSARIAL, START_ROUND
 from apo_bench.evaluation.length import length_slope
 from apo_bench.evaluation.statistics import Estimate, PromptBootstrap, mean_spread, over_replicates
@@ -41,8 +42,6 @@ Columns = dict[str, np.ndarray]
 RoundKey = tuple[str, str]
 """A replicate of a policy, and a round."""
 
-SUBSETS = ("helpful", "harmless")
-ROW_KEYS = ("id", "subset", "dialogue", "response")
 PAIR_METRICS = ("human_accuracy", "human_accuracy_standard_error", "gold_accuracy", "ece", "ace", "mce")
 OPTIONAL_PAIR_METRICS = tuple(f"human_accuracy_{subset}" for subset in SUBSETS)
 """Not there if no test pair is of the subset."""
@@ -131,16 +130,17 @@ def _without_ledger(params: Params) -> list[str]:
 def _read_rows(results: Path, params: Params, replicates: list[_Replicate], keys: tuple[str, ...]) -> dict[RoundKey, Rows]:
     """(replicate, round) -> its rows, all on the same prompts in the same order, or on the first of them."""
     files = {(one.name, round_id): one.evaluation(results, round_id) for one in replicates for round_id in one.rounds(params)}
-    rows = {key: read_jsonl(file, (*ROW_KEYS, *keys)) for key, file in files.items()}
+    schema = Schema({"id": Name, "subset": Subset, **dict.fromkeys(keys, Number)})
+    rows = {key: read_jsonl(file, schema) for key, file in files.items()}
     start, last = rows[replicates[0].name, START_ROUND], params.run.rounds[-1]
     for (name, round_id), file in files.items():
         num_expected = len(start) if round_id in (START_ROUND, last) else min(len(start), params.evaluate.num_earlier_prompts)
-        _check(file, rows[name, round_id], start[:num_expected], keys)
+        _check(file, rows[name, round_id], start[:num_expected])
     return rows
 
 
-def _check(file: Path, rows: Rows, start: Rows, keys: tuple[str, ...]) -> None:
-    """Refuses rows that are not about SFT's prompts in SFT's order, or whose values are not numbers."""
+def _check(file: Path, rows: Rows, start: Rows) -> None:
+    """Refuses rows that are not about SFT's prompts in SFT's order."""
     if len(rows) != len(start):
         raise DataError(
             f"{file}: {len(rows)} prompts, expected {len(start)} of SFT's evaluation; evaluate the same test prompts (dvc repro)"
@@ -148,11 +148,6 @@ def _check(file: Path, rows: Rows, start: Rows, keys: tuple[str, ...]) -> None:
     for line, (row, first) in enumerate(zip(rows, start, strict=True), start=1):
         if (row["id"], row["subset"]) != (first["id"], first["subset"]):
             raise DataError(f"{file}:{line}: prompt {row['id']}, SFT's evaluation has {first['id']}; evaluate the same test prompts")
-        if row["subset"] not in SUBSETS:
-            raise DataError(f"{file}:{line}: subset {row['subset']!r}, expected {' or '.join(SUBSETS)}")
-        wrong = [key for key in keys if not isinstance(row[key], int | float)]
-        if wrong:
-            raise DataError(f"{file}:{line}: {wrong[0]} is {row[wrong[0]]!r}, expected a number")
 
 
 def _length_slope(replicates: list[_Replicate], params: Params, rows: dict[RoundKey, Rows]) -> float:

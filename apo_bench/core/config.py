@@ -142,6 +142,8 @@ def read_params(path: Path) -> Params:
         raise ConfigError(f"{path}: not YAML: {error.problem}{place}") from error
     except YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except (ValueError, RecursionError) as error:  # a whole number of thousands of digits, a date that is none, lists in lists in lists
+        raise ConfigError(f"{path}: a value that cannot be read ({' '.join(str(error).split())[:80]}); expected plain values") from error
     try:
         if not isinstance(raw, dict):
             found = "nothing" if raw is None else f"a {type(raw).__name__}"

@@ -44,7 +44,7 @@ class NotTheWriter(Exception):
     """Raised where a rank that must not write begins to: its part of the stage is done. No error."""
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of PyTorch or Python says that memory ran out."""
     import torch  # imported by whatever ran out of memory, but not by every stage
 

@@ -14,9 +14,12 @@ from typing import Any
 
 from apo_bench.core.errors import DataError, MissingInputError, NotTheWriter, OutputError
 from apo_bench.core.ranks import rank
+from apo_bench.core.schemas import Schema
+from apo_bench.core.strict_json import parse, parse_row
 
 WRITE_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What the system answers when bytes do not fit; of these errors alone many name no file."""
+ONE_A_LINE = "expected one JSON object a line"
 
 
 @contextmanager
@@ -84,51 +87,40 @@ def read_json(path: Path) -> Any:
 
     Raises:
         MissingInputError: there is no such file.
-        DataError: the file is not UTF-8 or not JSON.
+        DataError: the file is not UTF-8 or not JSON, or holds what `parse` refuses; file and line are named.
     """
-    try:
-        return json.loads(_existing(path).read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); make the file again") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg}); make the file again") from error
+    return parse(_existing(path).read_bytes(), path)
 
 
-def read_jsonl(path: Path, required: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """The rows of a JSONL file, compressed if its name ends in .gz, each a JSON object that has the `required` keys.
+def read_jsonl(path: Path, schema: Schema | None = None) -> list[dict[str, Any]]:
+    """The rows of a JSONL file, compressed if its name ends in .gz, each a JSON object as the schema has it.
 
     Raises:
         MissingInputError: there is no such file.
-        DataError: the file is empty or its compression broken, or a line is not UTF-8, not a JSON object, or lacks a key; file and line
-            are named.
+        DataError: the file is empty or its compression broken, or a line is not UTF-8 or not a JSON object, holds what `parse` refuses, or
+            breaks the schema; file, line and key are named.
     """
     rows = []
-    required = list(required)
-    for where, raw in _lines(_existing(path)):
-        try:
-            row = json.loads(raw.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise DataError(f"{where}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
-        except json.JSONDecodeError as error:
-            raise DataError(f"{where}: not JSON ({error.msg} at column {error.colno}); expected one JSON object a line") from error
+    for number, raw in _lines(_existing(path)):
+        row = parse_row(raw, path, number, ONE_A_LINE) if schema else parse(raw, path, number, ONE_A_LINE)
         if not isinstance(row, dict):
-            raise DataError(f"{where}: found a JSON {type(row).__name__}, expected an object with the keys {', '.join(required)}")
-        missing = [key for key in required if key not in row]
-        if missing:
-            raise DataError(f"{where}: no key {', '.join(missing)}; found {', '.join(row) or 'no keys'}")
+            keys = f" with the keys {', '.join(schema.columns)}" if schema else ""
+            raise DataError(f"{path}:{number}: found a JSON {type(row).__name__}, expected an object{keys}")
         rows.append(row)
     if not rows:
-        raise DataError(f"{path}: no records; expected one JSON object a line")
+        raise DataError(f"{path}: no records; {ONE_A_LINE}")
+    if schema:
+        schema.check(rows, lambda number: f"{path}:{number}")
     return rows
 
 
-def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Each line of a file without its end, and where it stands. Broken compression is named with the line that could not be read."""
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Each line of a file without its end, and its number. Broken compression is named with the line that could not be read."""
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
-                yield f"{path}:{number}", raw.rstrip(b"\r\n")
+                yield number, raw.rstrip(b"\r\n")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}:{number + 1}: not gzip, or cut short ({error}); get the file again") from error
 

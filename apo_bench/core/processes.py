@@ -5,6 +5,10 @@ import os
 import signal
 import sys
 
+SCRATCH = "apo-bench-"
+PARENT_VARIABLE = "APO_BENCH_PARENT"
+"""Environment variable: the process that starts a stage, which must not outlive it. A stage takes it out."""
+
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 
 
@@ -12,7 +16,22 @@ def die_with_parent() -> None:
     """Asks the kernel to kill this process when its parent dies, so that a killed parent leaves no child that works on (Linux only)."""
     if sys.platform != "linux":
         return
-    parent = os.getppid()
+    parent = int(os.environ.pop(PARENT_VARIABLE, os.getppid()))  # it may have died before this process could ask who it is
     ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the kernel knew
         os._exit(1)
+
+
+def scratch_prefix() -> str:
+    """How the names of this process's temporary folders begin, so that another can tell whether they are still wanted."""
+    return f"{SCRATCH}{os.getpid()}-"
+
+
+def has_ended(pid: int, seen: float) -> bool:
+    """Whether a process that was there at the time `seen`, in seconds since the epoch, has ended; another may have its number now."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).create_time() > seen + 1 or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -7,6 +7,7 @@ from typing import Any
 
 from apo_bench.core.errors import MissingInputError
 from apo_bench.core.files import complete_directory, read_json, write_json, write_jsonl
+from apo_bench.core.schemas import Name, Number, Schema, Share, Subset
 
 TIMED = ("base_model", "sft", "reference", "reward", "sample", "adversarial_reward", "score", "align")
 """Stages that policies are made by; dvc.yaml has their seconds among their outputs."""
@@ -18,6 +19,10 @@ NUM_LAST_STEPS = 20
 """Steps over which the final loss is averaged: one step's loss is mostly noise."""
 MARGINS = "margins.jsonl"
 """What a reward model makes of each human test pair, beside its metrics."""
+MARGIN = Schema({"id": Name, "subset": Subset, "margin": Number, "correct": Share})
+"""Its columns: the reward of the chosen response minus that of the rejected one, and how probable it is that a label agrees."""
+VERDICT = Schema({"id": Name, "subset": Subset, "outcome": Share | None})
+"""Columns of a judgement that are compared: 1 won, 0.5 tie, 0 lost, None left out."""
 
 
 def write_training(

@@ -15,11 +15,15 @@ from apo_bench.chat.client import ask_all, counted
 from apo_bench.chat.ledger import Prompt, open_ledger
 from apo_bench.core.data_sections import GoldenAPI, GoldenChosen, GoldenFile
 from apo_bench.core.errors import DataError
-from apo_bench.core.files import read_json, read_jsonl
+from apo_bench.core.files import read_jsonl
+from apo_bench.core.schemas import Name, Schema, Text
+from apo_bench.core.strict_json import parse_list
 from apo_bench.data.records import parse_dialogue
 
 Rows = list[dict[str, Any]]
 
+FILE_ROW = Schema({"query_id": Name | int, "golden": Text})
+"""Of a golden response in the authors' format, whose ids may be numbers."""
 CUT = {"length": "cut at max_tokens", "content_filter": "cut by the server's content filter"}
 """Finish reasons of an answer that is not whole, and what they mean."""
 
@@ -51,11 +55,7 @@ def _from_file(path: Path, pairs: Rows) -> list[str]:
     golden: dict[str, str] = {}
     places: dict[str, str] = {}
     for place, row in _file_rows(path):
-        if not isinstance(row, dict) or type(row.get("query_id")) not in (str, int) or not isinstance(row.get("golden"), str):
-            raise DataError(f"{place}: found {json.dumps(row)[:80]}, expected an object with query_id and golden, both text")
         name = str(row["query_id"])
-        if not row["golden"].strip():
-            raise DataError(f"{place}: golden of prompt {name} is empty; give it a response or drop the row")
         if name in golden:
             raise DataError(f"{place}: a second golden response to prompt {name}, the first is {places[name]}; drop one")
         golden[name], places[name] = row["golden"].strip(), place
@@ -68,13 +68,15 @@ def _from_file(path: Path, pairs: Rows) -> list[str]:
     return [golden[row["id"]] for row in pairs]
 
 
-def _file_rows(path: Path) -> list[tuple[str, Any]]:
-    """The rows of a JSON list or of JSONL, each with its place."""
+def _file_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The rows of a JSON list or of JSONL, checked, each with its place."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; prepare.golden.path must name a JSON list or JSONL with query_id and golden")
     if path.read_bytes().lstrip().startswith(b"["):
-        return [(f"{path}: row {number}", row) for number, row in enumerate(read_json(path), start=1)]
-    return [(f"{path}:{number}", row) for number, row in enumerate(read_jsonl(path, required=["query_id", "golden"]), start=1)]
+        rows = parse_list(path.read_bytes(), path, lambda number: f"{path}: row {number}")
+        FILE_ROW.check(rows, lambda number: f"{path}: row {number}")
+        return [(f"{path}: row {number}", row) for number, row in enumerate(rows, start=1)]
+    return [(f"{path}:{number}", row) for number, row in enumerate(read_jsonl(path, FILE_ROW), start=1)]
 
 
 def _from_server(settings: GoldenAPI, pairs: Rows) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import read_jsonl
+from apo_bench.core.schemas import Schema
 from apo_bench.data.records import ASSISTANT, HUMAN, parse_dialogue, prompt_id
 
 NO_TURNS = "no Human turn first or no Assistant turn"
@@ -28,7 +29,7 @@ CUT = "cut at a stray marker"
 MARKER = re.compile(f"({HUMAN}|{ASSISTANT})")
 BARE_MARKER = re.compile(r"\n\n(?:Human|Assistant)\s*\Z")
 """The beginning of a turn that the model was stopped in."""
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+RAW_PAIR = Schema({"chosen": str, "rejected": str})
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,7 @@ def read_raw_pairs(folder: Path, subset: str, split: str) -> list[dict[str, str]
         MissingInputError: there is no such folder or file.
         DataError: both files are there, the compression is broken, or a line is not an object with these two texts.
     """
-    path = _find(Path(folder), subset, split)
-    keys = ("chosen", "rejected")
-    rows = read_jsonl(path, required=keys)
-    for number, row in enumerate(rows, start=1):
-        for key in keys:
-            if not isinstance(row[key], str):
-                raise DataError(f"{path}:{number}: {key} is {type(row[key]).__name__}, expected str; get the file again")
-            if LONE_SURROGATE.search(row[key]):
-                raise DataError(f"{path}:{number}: {key} has half a surrogate pair, which is no character; get the file again")
-    return rows
+    return read_jsonl(_find(Path(folder), subset, split), RAW_PAIR)
 
 
 def split_text(text: str) -> SplitText | None:

@@ -7,29 +7,29 @@ that follows it.
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from apo_bench.core.errors import DataError
+from annotated_types import Len
+
 from apo_bench.core.files import read_jsonl, write_jsonl
+from apo_bench.core.schemas import Name, Number, Schema, Share, Subset, Text
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 HUMAN = "\n\nHuman:"
 ASSISTANT = "\n\nAssistant:"
-SUBSETS = ("helpful", "harmless")
-"""`helpful`: a harmless question. `harmless`: a question that a harmless answer declines; in HH, a dialogue in which the human tries to
-get harm out of the assistant (red teaming), a few of whose questions are harmless nevertheless."""
-
-COLUMNS: dict[str, dict[str, type]] = {
-    "pairs": {"id": str, "subset": str, "dialogue": str, "chosen": str, "rejected": str},
-    "prompts": {"id": str, "subset": str, "dialogue": str},
-    "responses": {"id": str, "subset": str, "dialogue": str, "response": str},
-    "samples": {"id": str, "subset": str, "dialogue": str, "responses": list, "finished": list},
-    "scores": {"id": str, "subset": str, "dialogue": str, "responses": list, "finished": list, "rewards": list},
+_PROMPT = {"id": Name, "subset": Subset, "dialogue": str}
+_SAMPLES = {**_PROMPT, "responses": Annotated[list[str], Len(1)], "finished": list[bool]}
+COLUMNS: dict[str, dict[str, Any]] = {
+    "pairs": {**_PROMPT, "chosen": Text, "rejected": Text},
+    "prompts": _PROMPT,
+    "responses": {**_PROMPT, "response": Text},
+    "samples": _SAMPLES,
+    "scores": {**_SAMPLES, "rewards": list[Number]},
 }
 """Columns of each kind of records file; pairs whose labels were drawn with a known probability have it in `probability`, that of the row's
-own label. `finished[k]` says whether response k ended by itself, not at the token limit."""
+own label. `finished[k]` says whether response k ended by itself, not at the token limit. A sample may be empty: a model may say nothing."""
 
 SCORED = "scored.jsonl"
 """Where a stage leaves its `scores`, beside what they say of the reward model."""
@@ -45,20 +45,27 @@ def read_records(path: Path, kind: str) -> list[dict[str, Any]]:
 
     Raises:
         MissingInputError: there is no such file.
-        DataError: no records, a broken line, a missing column, a wrong type or an unknown subset; file and line are named.
+        DataError: no records, or a line that is broken or no record of that kind; file, line and key are named.
     """
-    columns = COLUMNS[kind]
-    rows = read_jsonl(path, required=columns)
-    for number, row in enumerate(rows, start=1):
-        for column, expected in columns.items():
-            if not isinstance(row[column], expected):
-                found = type(row[column]).__name__
-                raise DataError(f"{path}:{number}: {column} is {found}, expected {expected.__name__}")
-        if row["subset"] not in SUBSETS:
-            raise DataError(f"{path}:{number}: subset is {row['subset']!r}, expected one of {', '.join(SUBSETS)}")
-        if not row["dialogue"].startswith(HUMAN) or not row["dialogue"].endswith(ASSISTANT):
-            raise DataError(f"{path}:{number}: dialogue must begin with {HUMAN!r} and end with {ASSISTANT!r}")
-    return rows
+    return read_jsonl(path, SCHEMAS[kind])
+
+
+def fault_of(row: dict[str, Any]) -> str:
+    """What is wrong with a record beside the types of its columns, "" if nothing is."""
+    dialogue = row["dialogue"]
+    if not dialogue.startswith(HUMAN) or not dialogue.endswith(ASSISTANT):
+        return f"dialogue must begin with {HUMAN!r} and end with {ASSISTANT!r}"
+    if not dialogue[len(HUMAN) : -len(ASSISTANT)].strip():
+        return "dialogue has no question, expected text between its first marker and its last"
+    return ""
+
+
+def sample_fault_of(row: dict[str, Any]) -> str:
+    """As `fault_of`, of samples, scored or not."""
+    for column in ("finished", "rewards"):
+        if column in row and len(row[column]) != len(row["responses"]):
+            return f"{column} has {len(row[column])} values, expected {len(row['responses'])}, one a response"
+    return fault_of(row)
 
 
 def read_dataset(path: Path, kind: str) -> "Dataset":
@@ -66,6 +73,18 @@ def read_dataset(path: Path, kind: str) -> "Dataset":
     from datasets import Dataset  # 1 s of imports that only the tracking needs
 
     return Dataset.from_list([{column: row[column] for column in COLUMNS[kind]} for row in read_records(path, kind)])
+
+
+SCHEMAS = {
+    "pairs": Schema(COLUMNS["pairs"], {"probability": Share}, fault_of),
+    "prompts": Schema(COLUMNS["prompts"], None, fault_of, unique="id"),
+    "responses": Schema(COLUMNS["responses"], None, fault_of),
+    "prompted": Schema(COLUMNS["prompts"], None, fault_of),
+    "samples": Schema(COLUMNS["samples"], {"rewards": list[Number]}, sample_fault_of, unique="id"),
+    "scores": Schema(COLUMNS["scores"], None, sample_fault_of, unique="id"),
+}
+"""What each kind is checked against where it is read; a prompt stands once among prompts and samples. `prompted` are
+records of any kind, of which the prompts alone matter."""
 
 
 def prompt_id(dialogue: str) -> str:

@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from apo_bench.core.processes import scratch_prefix
+
 REPORT = "\x1eapo-bench "
 RENDEZVOUS_SECONDS = 120
 """How long hosts wait for one another: they import torch meanwhile, from shared storage perhaps."""
@@ -25,7 +27,7 @@ TAIL_LINES = 20
 def main() -> int:
     """Runs a host's ranks; returns the exit status."""
     request = json.loads(sys.stdin.readline())
-    with TemporaryDirectory(prefix="apo-bench-ranks-") as logs:
+    with TemporaryDirectory(prefix=scratch_prefix()) as logs:
         threading.Thread(target=_die_with_input, args=[logs], daemon=True).start()
         failures = _run_node(request, logs)
         if failures:

@@ -7,9 +7,9 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.core.compute_sections import Compute
+from apo_bench.core.schemas import SUBSETS
 from apo_bench.data.gold import gold_rewards
 from apo_bench.data.labels import PROBABILITY
-from apo_bench.data.records import SUBSETS
 from apo_bench.metrics import compute_metric
 from apo_bench.models.precision import mixed_precision
 from apo_bench.models.reward_model import all_rewards, longest_scored

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from apo_bench.core.errors import DataError
-from apo_bench.data.records import COLUMNS, SUBSETS, prompt_id, read_records, write_records
+from apo_bench.core.schemas import SUBSETS
+from apo_bench.data.records import COLUMNS, SCHEMAS, prompt_id, write_records
 from apo_bench.exchange.fields import (
     PAIR_SCORES,
     SAMPLE_KEY,
@@ -79,7 +79,7 @@ def import_golden(source: Path, output: Path, prompts: Path) -> str:
         OutputError: the output cannot be written.
     """
     known: dict[str, Item] = {}
-    for record in read_our_records(prompts, "prompts"):
+    for record in read_our_records(prompts, "prompted"):
         earlier = known.setdefault(record.value["id"], record)
         if any(earlier.value[column] != record.value[column] for column in COLUMNS["prompts"]):
             raise DataError(f"{record.where}: the id {record.value['id']} stands at {earlier.where} for another prompt; give each its own")
@@ -125,7 +125,7 @@ def import_scores(source: Path, output: Path, samples: Path) -> str:
         {**row, "rewards": [scores[f"{row['id']}:sample_{index}"] for index in range(len(row["responses"]))]}
         for row in (record.value for record in records)
     ]
-    _write_checked(output, "scores", rows)
+    write_records(output, rows)
     read = f"{len(scores)} scores of {source} and {len(records)} records of {samples}"
     return Tally().line("import scores", read, f"{len(rows)} records to {output}")
 
@@ -142,21 +142,14 @@ def _import(
     check_suffix(output, OUR_SUFFIXES)
     items = read_items(source)
     tally = Tally()
-    rows = [row for item in items for row in convert(item, tally)]
+    converted = [(item.where, row) for item in items for row in convert(item, tally)]
     remark(tally)
-    if not rows:
+    if not converted:
         raise DataError(f"{source}: no record is left of {len(items)} items: each has one response, or equal scores")
-    _write_checked(output, kind, rows)
-    return tally.line(f"import {title}", f"{len(items)} items of {source}", f"{len(rows)} records to {output}")
-
-
-def _write_checked(output: Path, kind: str, rows: Rows) -> None:
-    """Writes records that `read_records` is known to read: an output that a stage would refuse must not come to stand."""
-    with TemporaryDirectory() as folder:
-        trial = Path(folder) / output.name
-        write_records(trial, rows)
-        read_records(trial, kind)
+    rows = [row for _, row in converted]
+    SCHEMAS[kind].check(rows, lambda number: converted[number - 1][0])
     write_records(output, rows)
+    return tally.line(f"import {title}", f"{len(items)} items of {source}", f"{len(rows)} records to {output}")
 
 
 def _pairs(item: Item, subset: str | None, tally: Tally) -> Rows:

@@ -5,6 +5,7 @@ from pathlib import Path
 from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
+from apo_bench.core.schemas import Name, Number, Schema, Subset
 from apo_bench.data.records import read_records
 from apo_bench.game.players import FIXED, GOLDEN, START, Rows, Scores
 from apo_bench.models.reward_model import all_rewards, load_reward_model, longest_scored
@@ -22,7 +23,8 @@ def read_players(sft: Path, evaluations: Path, golden: Path, rounds: list[str], 
     """
     folders = {START: sft} | {name: evaluations / name / "evaluation" for name in rounds}
     files = {name: folder / "prompts.jsonl" for name, folder in folders.items()}
-    policies = {name: read_jsonl(file, ("id", "subset", "dialogue", "response", "finished", *keys)) for name, file in files.items()}
+    schema = Schema({"id": Name, "subset": Subset, "dialogue": str, "response": str, "finished": bool, **dict.fromkeys(keys, Number)})
+    policies = {name: read_jsonl(file, schema) for name, file in files.items()}
     responses = read_records(golden, "responses")
     num_common = min(map(len, policies.values()))  # earlier rounds answer the first prompts alone
     start = [row["id"] for row in policies[START]]

@@ -12,6 +12,7 @@ import numpy as np
 
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
+from apo_bench.core.results import VERDICT
 from apo_bench.core.sections import FIRST_ROUND
 from apo_bench.data.gold import gold_rewards
 from apo_bench.data.records import SCORED, read_records
@@ -125,7 +126,7 @@ def shift_numbers(rounds: dict[str, Rows], num_draws: int, confidence: float, se
 
 
 def _verdicts(folder: Path, scores: Scores) -> Rows:
-    rows = read_jsonl(folder / "verdicts.jsonl", ("id", "subset", "outcome"))
+    rows = read_jsonl(folder / "verdicts.jsonl", VERDICT)
     num_prompts = len(scores[FIXED][START])
     if len(rows) < num_prompts:
         raise DataError(f"{folder / 'verdicts.jsonl'}: {len(rows)} prompts, the ledger has {num_prompts}; judge the same (dvc repro)")

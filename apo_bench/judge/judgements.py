@@ -8,6 +8,7 @@ import numpy as np
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import complete_directory, read_jsonl, write_json, write_jsonl
+from apo_bench.core.schemas import Name, Schema, Subset
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.gold import gold_rewards
 from apo_bench.data.records import read_records
@@ -16,7 +17,8 @@ from apo_bench.judge.questions import Matchup
 from apo_bench.judge.verdicts import judge_matchups
 
 Rows = list[dict[str, Any]]
-COLUMNS = ("id", "subset", "dialogue", "response")
+EVALUATED = Schema({"id": Name, "subset": Subset, "dialogue": str, "response": str})
+"""Columns of an evaluation that a judge sees."""
 
 
 def judge_responses(params: Params, responses: Path, opponent: Path, ledgers: Path, name: str, replay: bool) -> tuple[Rows, dict[str, Any]]:
@@ -27,7 +29,7 @@ def judge_responses(params: Params, responses: Path, opponent: Path, ledgers: Pa
         DataError: it is broken, or the two are about different prompts.
         ApoBenchError: see `judge_matchups`.
     """
-    own, other = (read_jsonl(folder / "prompts.jsonl", COLUMNS) for folder in (responses, opponent))
+    own, other = (read_jsonl(folder / "prompts.jsonl", EVALUATED) for folder in (responses, opponent))
     other = other[: len(own)]  # earlier rounds answer the first prompts alone
     if [(row["id"], row["dialogue"]) for row in own] != [(row["id"], row["dialogue"]) for row in other]:
         raise DataError(f"{opponent / 'prompts.jsonl'}: not the prompts of {responses / 'prompts.jsonl'}; evaluate the same (dvc repro)")

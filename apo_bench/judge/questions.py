@@ -12,7 +12,8 @@ from typing import Any, Literal
 from apo_bench.chat.ledger import Prompt
 from apo_bench.core.errors import ConfigError, MissingInputError
 from apo_bench.core.judge_sections import GoldJudge, ServerJudge, VllmJudge
-from apo_bench.data.records import ASSISTANT, SUBSETS
+from apo_bench.core.schemas import SUBSETS
+from apo_bench.data.records import ASSISTANT
 
 Verdict = Literal["A", "B", "tie"]
 VERDICTS: tuple[Verdict, ...] = ("A", "B", "tie")

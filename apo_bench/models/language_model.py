@@ -22,7 +22,7 @@ from apo_bench.core.ranks import add_up, num_ranks, rank
 from apo_bench.core.sections import ScratchModel
 from apo_bench.data.batching import PACK, TokenBatch, inference_batches, pad
 from apo_bench.losses.sequence import sum_by_sequence, token_logps
-from apo_bench.models.loading import loading
+from apo_bench.models.loading import WHOLE, check_finite, check_generation, check_whole, loading
 from apo_bench.models.packed_attention import PACKED, can_be_packed, sent
 from apo_bench.models.precision import attention, check_device, fuse_kernels, mixed_precision, reduced_dtype, share_memory
 from apo_bench.models.tokenizer import TokenSequence
@@ -57,15 +57,18 @@ def load_language_model(path: Path, compute: Compute, for_training: bool = False
 
     Raises:
         MissingInputError: there is none.
-        ModelError: it cannot be loaded, or the device is not there.
+        ModelError: it cannot be loaded or is not whole, or the device is not there.
     """
     check_model_there(path)
     dtype = torch.float32 if for_training else reduced_dtype(compute)
     with loading(path, "the model"):
-        model: nn.Module = AutoModelForCausalLM.from_pretrained(
-            path, use_safetensors=True, dtype=dtype, attn_implementation=attention(compute)
-        )
-    return ready(cast(PreTrainedModel, model), compute)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=attention(compute), **WHOLE)
+        model, found = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
+        check_whole(path, model, found)
+        check_generation(path, model)
+        model = ready(model, compute)
+        check_finite(path, model)
+    return model
 
 
 def ready(model: PreTrainedModel, compute: Compute) -> PreTrainedModel:

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from apo_bench.core.errors import MissingInputError, ModelError
 from apo_bench.core.sections import PretrainedModel
 from apo_bench.models.chat_template import DATE_KEY, DEFAULT_DATE
-from apo_bench.models.loading import loading
+from apo_bench.models.loading import WHOLE, check_finite, check_generation, check_whole, loading
 from apo_bench.models.tokenizer import check_tokenizer
 
 HH_CHAT_TEMPLATE = (
@@ -30,12 +30,11 @@ def load_pretrained(settings: PretrainedModel) -> tuple[PreTrainedModel, PreTrai
     """
     tokenizer = load_pretrained_tokenizer(settings)
     with loading(Path(settings.folder), "the model"):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            settings.folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-    model, found = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
-    if missing := sorted(found["missing_keys"]):
-        raise ModelError(f"{settings.folder}: its weights lack {len(missing)} of {type(model).__name__}, {missing[0]} among them")
+        loaded: Any = AutoModelForCausalLM.from_pretrained(settings.folder, dtype=torch.float32, **WHOLE)
+        model, found = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
+        check_whole(Path(settings.folder), model, found)
+        check_generation(Path(settings.folder), model)
+        check_finite(Path(settings.folder), model)
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
     return model, tokenizer
@@ -48,13 +47,13 @@ def load_pretrained_tokenizer(settings: PretrainedModel) -> PreTrainedTokenizerF
         raise MissingInputError(f"{folder}: no model there; `apo-bench fetch` gets it")
     with loading(folder, "the tokenizer"):
         tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(folder))
-    if settings.chat_template == "hh":
-        tokenizer.chat_template = HH_CHAT_TEMPLATE
-    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
-        tokenizer.pad_token = _spare_token(tokenizer, folder)
-    if settings.chat_date != DEFAULT_DATE:
-        tokenizer.init_kwargs[DATE_KEY] = settings.chat_date
-    check_tokenizer(tokenizer, folder)
+        if settings.chat_template == "hh":
+            tokenizer.chat_template = HH_CHAT_TEMPLATE
+        if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+            tokenizer.pad_token = _spare_token(tokenizer, folder)
+        if settings.chat_date != DEFAULT_DATE:
+            tokenizer.init_kwargs[DATE_KEY] = settings.chat_date
+        check_tokenizer(tokenizer, folder)
     return tokenizer
 
 

@@ -16,10 +16,10 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import ModelError
 from apo_bench.core.ranks import add_up
+from apo_bench.core.schemas import SUBSETS
 from apo_bench.data.batching import TokenBatch
-from apo_bench.data.records import SUBSETS
 from apo_bench.models.language_model import check_model_there, final_states, inference, ready, send
-from apo_bench.models.loading import loading
+from apo_bench.models.loading import WHOLE, check_finite, check_whole, loading
 from apo_bench.models.precision import attention, reduced_dtype
 from apo_bench.models.tokenizer import TokenSequence
 
@@ -40,11 +40,11 @@ def new_reward_model(base: Path, seed: int, compute: Compute, zero_head: bool, h
 
     Raises:
         MissingInputError: there is no base model.
-        ModelError: the device is not there.
+        ModelError: it is not whole, or the device is not there.
     """
     torch.manual_seed(seed)
     labels = {"id2label": dict(enumerate(SUBSETS)), "label2id": {name: index for index, name in enumerate(SUBSETS)}}
-    model = _load(base, torch.float32, compute, **(labels if head_per_subset else {"num_labels": 1}))
+    model = _load(base, torch.float32, compute, is_fresh=True, **(labels if head_per_subset else {"num_labels": 1}))
     if zero_head:
         nn.init.zeros_(cast(nn.Linear, model.score).weight)
     return model
@@ -55,13 +55,10 @@ def load_reward_model(path: Path, compute: Compute, for_training: bool = False) 
 
     Raises:
         MissingInputError: there is none.
-        ModelError: the device is not there, or its labels are neither one nor the subsets, as those of a language model are.
+        ModelError: it is not whole, the device is not there, or its labels are neither one nor the subsets, as those of a language model
+            are.
     """
-    model = _load(path, torch.float32 if for_training else reduced_dtype(compute), compute)
-    labels = tuple((model.config.id2label or {}).values())
-    if len(labels) > 1 and labels != SUBSETS:
-        expected = f"a reward model with one label or {' and '.join(SUBSETS)}"
-        raise ModelError(f"{path}: found a model with the labels {', '.join(labels)}, expected {expected}; is it a language model?")
+    model = _load(path, torch.float32 if for_training else reduced_dtype(compute), compute, is_fresh=False)
     model.score.float()
     return model
 
@@ -101,14 +98,35 @@ def all_rewards(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_
     return add_up(rewards_N)
 
 
-def _load(path: Path, dtype: torch.dtype, compute: Compute, **settings: Any) -> PreTrainedModel:
+def _load(path: Path, dtype: torch.dtype, compute: Compute, is_fresh: bool, **settings: Any) -> PreTrainedModel:
+    """A whole model; where the head is to be fresh, of a language model, whose own head stands beside the body and is left out."""
     check_model_there(path)
     with loading(path, "a reward model"):
         model, found = AutoModelForSequenceClassification.from_pretrained(
-            path, use_safetensors=True, dtype=dtype, attn_implementation=attention(compute), output_loading_info=True, **settings
+            path, dtype=dtype, attn_implementation=attention(compute), **WHOLE, **settings
         )
-    missing = sorted(key for key in found["missing_keys"] if not key.startswith("score."))
-    if missing or not isinstance(getattr(model, "score", None), nn.Linear):
-        what = f"finds no {missing[0]} there" if missing else "has no scalar head `score` on its last token"
-        raise ModelError(f"{path}: {type(model).__name__} {what}, so that no reward model can be made of it; take another architecture")
-    return ready(model, compute)
+        if not is_fresh:
+            _check_labels(path, model)
+        if not isinstance(getattr(model, "score", None), nn.Linear):
+            raise ModelError(
+                f"{path}: {type(model).__name__} has no scalar head `score` on its last token, so that no reward model can be made of it; "
+                "take another architecture"
+            )
+        body = f"{model.base_model_prefix}."
+        check_whole(
+            path,
+            model,
+            found,
+            may_lack=lambda key: is_fresh and key.startswith("score."),
+            may_leave=lambda key: is_fresh and not key.startswith(body),
+        )
+        model = ready(model, compute)
+        check_finite(path, model)
+    return model
+
+
+def _check_labels(path: Path, model: PreTrainedModel) -> None:
+    labels = tuple((model.config.id2label or {}).values())
+    if len(labels) > 1 and labels != SUBSETS:
+        expected = f"a reward model with one label or {' and '.join(SUBSETS)}"
+        raise ModelError(f"{path}: found a model with the labels {', '.join(labels)}, expected {expected}; is it a language model?")

@@ -8,7 +8,8 @@ from typing import Any, cast
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from apo_bench.core.errors import MissingInputError, ModelError
-from apo_bench.data.records import SUBSETS, parse_dialogue
+from apo_bench.core.schemas import SUBSETS
+from apo_bench.data.records import parse_dialogue
 from apo_bench.models.chat_template import chat_of
 from apo_bench.models.loading import loading
 
@@ -57,13 +58,13 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
 
     Raises:
         MissingInputError: there is none.
-        ModelError: it would spoil a training; see `check_tokenizer`.
+        ModelError: it cannot be loaded, or would spoil a training; see `check_tokenizer`.
     """
     if not (Path(path) / "tokenizer.json").is_file():
         raise MissingInputError(f"{path}: no tokenizer there; run the stage that writes it (dvc repro) first")
     with loading(path, "the tokenizer"):
         tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(path))
-    check_tokenizer(tokenizer, path)
+        check_tokenizer(tokenizer, path)
     return tokenizer
 
 

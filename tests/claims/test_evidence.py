@@ -95,7 +95,7 @@ def test_wins_by_a_judge_are_those_over_sft(evidence, tmp_path):
     """Two wins, a tie and nothing said, against four losses; then the same in both arms."""
     for seed, base in ((0, [0.0] * 4), (1, [1.0, 1.0, 0.5, None])):
         for kind, outcomes in (("base", base), ("wgan", [1.0, 1.0, 0.5, None])):
-            rows = [{"id": f"p{number}", "outcome": outcome} for number, outcome in enumerate(outcomes)]
+            rows = [{"id": f"p{number}", "subset": "helpful", "outcome": outcome} for number, outcome in enumerate(outcomes)]
             write_jsonl(tmp_path / f"s{seed}/arms/dpo-{kind}/r2/judge/sft/verdicts.jsonl", rows)
     terms = (1.0, PolicyCell("dpo", "wgan", "r2")), (-1.0, PolicyCell("dpo", "base", "r2"))
     assert evidence.values_S(contrast("judge", *terms)) == pytest.approx([0.75, 0.0])

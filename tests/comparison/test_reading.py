@@ -302,7 +302,7 @@ def test_value_that_is_no_number_is_refused(results, run_params):
     wrong = rows(SFT)
     wrong[2]["gold"] = "high"
     write_jsonl(results / "s0/references/human/evaluation/prompts.jsonl", wrong)
-    with pytest.raises(DataError, match=r"human/evaluation/prompts.jsonl:3: gold is 'high', expected a number"):
+    with pytest.raises(DataError, match=r"human/evaluation/prompts.jsonl:3: gold is str, expected a number"):
         read_comparison(results, run_params)
 
 

@@ -93,10 +93,10 @@ class TestFile:
     @pytest.mark.parametrize(
         ("second", "message"),
         [
-            ({"query_id": "b", "golden": " "}, "golden of prompt b is empty"),
+            ({"query_id": "b", "golden": " "}, "golden is ' ', expected text"),
             ({"query_id": "a", "golden": "Again"}, "a second golden response to prompt a, the first is"),
-            ({"query_id": "b", "golden": 3}, "expected an object with query_id and golden"),
-            ({"query_id": None, "golden": "Beta"}, "expected an object with query_id and golden"),
+            ({"query_id": "b", "golden": 3}, "golden is int, expected str"),
+            ({"query_id": None, "golden": "Beta"}, "query_id is NoneType, expected str"),
         ],
     )
     def test_a_faulty_row_has_its_place(self, tmp_path, second, message):
@@ -292,7 +292,7 @@ class TestCache:
         [
             ("{broken\n", "cache.jsonl:3: not JSON"),
             ('{"key": "x"}\n', "cache.jsonl:3: no key id, model"),
-            (json.dumps(dict.fromkeys(COLUMNS, "x")) + "\n", "cache.jsonl:3: prompt_tokens is str, expected int"),
+            (json.dumps(dict.fromkeys(COLUMNS, "x")) + "\n", "cache.jsonl:3: prompt_tokens is str, expected a whole number"),
             ("the last line of some other file", "cache.jsonl:3: not a line of a ledger"),
         ],
     )

@@ -33,7 +33,7 @@ def test_both_forms_of_a_file_are_an_error(tmp_path):
         (b'{"chosen": "a"}', "no key rejected; found chosen"),
         (b'{"chosen": "a", "rejected": 3}', "rejected is int, expected str"),
         (b'{"chosen": null, "rejected": "b"}', "chosen is NoneType, expected str"),
-        (b'{"chosen": "a", "rejected": "\\ud83d"}', "rejected has half a surrogate pair"),
+        (b'{"chosen": "a", "rejected": "\\ud83d"}', "a text has half of a surrogate pair"),
         (b'{"chosen": "a", "rejected": "\xe9"}', "not UTF-8"),
         (b'{"chosen": "a", ', "not JSON"),
     ],

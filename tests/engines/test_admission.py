@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, BloomConfig, CohereConfig, GPT2Config, GPT2LMHeadModel
 
-from apo_bench.core.errors import ModelError
+from apo_bench.core.errors import ApoBenchError, ModelError
 from apo_bench.core.sections import PretrainedModel, Sampling
 from apo_bench.engines.admission import admit
 from apo_bench.engines.sampling import sample_responses
@@ -54,7 +54,7 @@ def test_pointers_of_git_lfs_are_named(model, tokenizer, settings, tmp_path, fil
 def test_broken_files_are_one_line(model, tokenizer, settings, tmp_path, file):
     save_model(model, tokenizer, tmp_path)
     (tmp_path / file).write_bytes(b"\x00broken")
-    with pytest.raises(ModelError, match="cannot be loaded") as refusal:
+    with pytest.raises(ApoBenchError, match=rf"{file}(:1)?: .*(cannot be loaded|not JSON)") as refusal:
         entered(tmp_path, settings)
     assert "\n" not in str(refusal.value)
 
@@ -73,7 +73,7 @@ def test_weights_of_another_model_are_refused(new_model, tokenizer, settings, tm
     save_model(model, tokenizer, tmp_path)
     model.config.num_hidden_layers = 3
     model.config.save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=r"its weights lack \d+ of LlamaForCausalLM, model\.layers\.2\."):
+    with pytest.raises(ModelError, match=r"not the weights of LlamaForCausalLM in config.json: 9 \(model\.layers\.2\..* missing"):
         entered(tmp_path, settings)
 
 

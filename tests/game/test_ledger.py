@@ -5,7 +5,7 @@ import pytest
 
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import write_jsonl
-from apo_bench.data.records import SUBSETS
+from apo_bench.core.schemas import SUBSETS
 from apo_bench.game.ledger import read_players, samples_scored_by, score_players
 from apo_bench.game.players import golden_above, ledger_rows, reward_model_folders
 from apo_bench.models.language_model import save_model

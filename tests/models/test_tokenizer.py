@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from apo_bench.core.errors import MissingInputError, ModelError
+from apo_bench.core.schemas import SUBSETS
 from apo_bench.data.corpus import load_corpus
-from apo_bench.data.records import SUBSETS, format_dialogue
+from apo_bench.data.records import format_dialogue
 from apo_bench.models.tokenizer import (
     ASSISTANT,
     END,

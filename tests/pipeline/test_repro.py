@@ -106,6 +106,17 @@ def test_a_failed_stage_ends_the_run_and_what_ended_is_kept(folder):
     assert reproduce(read(dict.fromkeys("abc", Need())), Host("", 2)) == 2
 
 
+def test_a_worker_that_is_killed_names_its_stage(folder):
+    """And its stage, which would write on, is killed with it."""
+    write_stages(folder, {"a": [], "b": []})
+    stages = yaml.safe_load(Path("dvc.yaml").read_text())
+    kill = "import os, signal, time; os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)"
+    stages["stages"]["b"]["cmd"] = f"exec {sys.executable} -c '{kill}'"
+    Path("dvc.yaml").write_text(yaml.safe_dump(stages))
+    with pytest.raises(StageError, match=r"^b: the process that ran it was ended by signal 9; if memory ran out"):
+        reproduce(read(dict.fromkeys("ab", Need())), Host("", 2))
+
+
 def test_the_lock_file_is_written_before_whoever_reads_it(folder, monkeypatch):
     """Its code stands in the deps of a stage that does; else a run on one place would write the file after every stage."""
     code = folder / "apo_bench/tracking"

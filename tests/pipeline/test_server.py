@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.server import SOCKET_VARIABLE, stage_server
+from apo_bench.core.processes import PARENT_VARIABLE
+from pipeline.server import SOCKET_VARIABLE, short, stage_server
 
 ROOT = Path(__file__).parents[2]
 SLOW_STAGE = '''
@@ -106,3 +108,61 @@ def test_killed_dvc_leaves_no_stage_that_writes_on(code: Path, server: str, thro
     written = output.read_bytes()
     time.sleep(0.5)
     assert output.read_bytes() == written
+
+
+def stage(code: Path, name: str, *options: str, **variables: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pipeline", name, *options]
+    settings = environment(code, **variables)
+    return subprocess.Popen(command, cwd=code, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["nobody listens", "no such socket"])
+def test_a_stage_without_its_server_imports_for_itself(code: Path, tmp_path: Path, there: bool) -> None:
+    if there:
+        with socket.socket(socket.AF_UNIX) as listener, short(str(tmp_path / "socket")) as address:
+            listener.bind(address)
+    said, errors = stage(code, "odd", "--what", "place", MARK="yes", **{SOCKET_VARIABLE: str(tmp_path / "socket")}).communicate()
+    assert said.splitlines()[0] == f"{code} yes" and errors == ""
+
+
+def test_a_stage_that_is_killed_is_named(code: Path, server: str, tmp_path: Path) -> None:
+    """As when memory runs out."""
+    running = stage(code, "slow", "--output", str(tmp_path / "out.txt"), **{SOCKET_VARIABLE: server})
+    psutil.Process(_pid_of(tmp_path / "out.txt")).kill()
+    _, errors = running.communicate(timeout=20)
+    assert errors == "slow: ended by SIGKILL; if memory ran out, run fewer stages at a time\n"
+    assert running.returncode == 128 + signal.SIGKILL
+
+
+def test_a_stage_whose_parent_died_before_it_began_does_not_begin(code: Path, tmp_path: Path) -> None:
+    process = stage(code, "slow", "--output", str(tmp_path / "out.txt"), **{PARENT_VARIABLE: "1"})
+    assert process.wait(20) == 1 and not (tmp_path / "out.txt").exists()
+
+
+def test_a_server_that_does_not_start_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with stage_server():
+        assert SOCKET_VARIABLE in os.environ
+    assert capsys.readouterr().err == "the stage server did not start: each stage imports for itself, which takes longer\n"
+
+
+def _pid_of(output: Path) -> int:
+    """The process that runs the slow stage."""
+    deadline = time.monotonic() + 60
+    while not output.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return int(output.with_suffix(".pid").read_text() or 0)
+
+
+def test_a_stage_whose_server_dies_is_run_again_and_alone(code: Path, server: str, tmp_path: Path) -> None:
+    """The last test: there is no server behind it."""
+    output = tmp_path / "out.txt"
+    first = stage(code, "slow", "--output", str(output), **{SOCKET_VARIABLE: server})
+    served = psutil.Process(_pid_of(output))
+    served.parent().parent().kill()
+    deadline = time.monotonic() + 60
+    while _pid_of(output) == served.pid and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _pid_of(output) == first.pid and (not served.is_running() or served.status() == psutil.STATUS_ZOMBIE)
+    first.kill()
+    first.communicate()

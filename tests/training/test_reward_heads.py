@@ -2,7 +2,7 @@
 
 import pytest
 
-from apo_bench.data.records import SUBSETS
+from apo_bench.core.schemas import SUBSETS
 from apo_bench.engines.training import InProcess
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
