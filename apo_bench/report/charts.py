@@ -23,7 +23,10 @@ LINES = (("6 3", "o", False), ("", "o", True), ("2 2", "s", True), ("8 2 2 2", "
 REFERENCE_COLOUR = "#6b7280"
 REFERENCE_MARKERS = {"*": "★", "P": "✚", "X": "✖", "D": "◆"}
 """Of references: matplotlib's names, and what they look like in the text."""
-BAND_ALPHA = 0.13
+BAND_ALPHA, FAINT_ALPHA = 0.13, 0.04
+"""Of the bands of a method's arms, and of those of all arms together."""
+LAST_SIZE = 7.5
+"""Of the marker of the last round."""
 MIN_DOSES = 3
 """Of the game, for a chart of what it does."""
 REWARD_MODEL_PANELS = ("human_accuracy", "ece", "golden_accuracy", "sample_accuracy")
@@ -49,8 +52,8 @@ def charts(comparison: Comparison) -> list[Chart]:
         text = "The same for the true reward."
         drawn.append(chart(comparison, "gold-by-round", "Gold, round by round", text, _by_round(comparison, gold)))
         text = (
-            "A path an arm, from SFT (star) through the rounds (numbers). Up and to the right is progress; right and level or down is "
-            "over-optimisation: RM_all is pleased, the true reward is not."
+            "A path an arm, from SFT (star) through the rounds, the last one larger. Up and to the right is progress; right and level or "
+            "down is over-optimisation: RM_all is pleased, the true reward is not."
         )
         drawn.append(chart(comparison, "gold-against-rm-all", "Gold against RM_all", text, _paths(comparison, reward, gold)))
     doses = [_dose_chart(comparison, gold or reward)] if len(comparison.doses) >= MIN_DOSES else []
@@ -90,7 +93,7 @@ def _reward_model_chart(comparison: Comparison) -> Chart:
     one, several = f"Standard error of the first: {error} points.", f"Bands are {comparison.confidence:.0%} intervals over replicates."
     text = (
         "First agreement with held-out human labels, and how far its probabilities are off; then how well it judges the policy of the "
-        f"moment. The base model never changes, what it has to judge does. {several if len(comparison.seeds) > 1 else one}"
+        f"moment. RM_base (dashed and grey) never changes, what it has to judge does. {several if len(comparison.seeds) > 1 else one}"
     )
     metrics = measurable(REWARD_MODEL_PANELS, comparison.has_gold)
     inches = SMALL_INCHES if len(metrics) == 4 else PANEL_INCHES
@@ -106,11 +109,11 @@ def _reward_model_panel(comparison: Comparison, metric: str, inches: tuple[float
     def draw(axes: Axes) -> None:
         if fixed is not None:
             axes.axhline(scale * fixed, color=REFERENCE_COLOUR, linewidth=1.2, linestyle=(0, (3.75, 1.9)))
-            at = (0.01, scale * fixed)
-            axes.annotate("RM_base", at, xycoords=("axes fraction", "data"), va="bottom", color=REFERENCE_COLOUR, fontsize=7.5)
         for arm in comparison.arms:
             if known := curves.get(arm.name):
-                draw_band(axes, list(map(comparison.rounds.index, known)), list(known.values()), arm_style(comparison, arm), scale)
+                draw_band(
+                    axes, list(map(comparison.rounds.index, known)), list(known.values()), arm_style(comparison, arm), scale, FAINT_ALPHA
+                )
         axes.set(xticks=range(len(comparison.rounds)), xticklabels=comparison.rounds)
         axes.margins(x=0.08, y=0.15)
 
@@ -201,10 +204,12 @@ def shared_limits(estimates: Iterable[Estimate]) -> tuple[float, float]:
     return min(ends) - margin, max(ends) + margin
 
 
-def draw_band(axes: Axes, xs: Sequence[int], estimates: Sequence[Estimate], style: dict[str, Any], scale: float = 1) -> None:
+def draw_band(
+    axes: Axes, xs: Sequence[int], estimates: Sequence[Estimate], style: dict[str, Any], scale: float = 1, alpha: float = BAND_ALPHA
+) -> None:
     """A line of estimates on a band of their intervals."""
     low, high = ([scale * end for end in ends] for ends in zip(*((e.low, e.high) for e in estimates), strict=True))
-    axes.fill_between(xs, low, high, color=style["color"], alpha=BAND_ALPHA, linewidth=0)
+    axes.fill_between(xs, low, high, color=style["color"], alpha=alpha, linewidth=0)
     axes.plot(xs, [scale * estimate.value for estimate in estimates], **style)
 
 
@@ -219,10 +224,10 @@ def draw_start(axes: Axes, x: float, y: float) -> None:
     axes.plot(x, y, next(iter(REFERENCE_MARKERS)), color=REFERENCE_COLOUR, markersize=10, zorder=5)
 
 
-def draw_rounds(axes: Axes, xs: Sequence[float], ys: Sequence[float], colour: str) -> None:
-    """The numbers of rounds beside the points of a path, SFT's left out."""
-    for place, (x, y) in enumerate(zip(xs[1:], ys[1:], strict=True), start=1):
-        axes.annotate(str(place), (x, y), xytext=(4, -9), textcoords="offset points", fontsize=7.5, color=colour)
+def draw_path(axes: Axes, xs: Sequence[float], ys: Sequence[float], style: dict[str, Any]) -> None:
+    """A line through the rounds; the last is larger, as numbers beside all of them would pile up."""
+    axes.plot(xs, ys, **style)
+    axes.plot(xs[-1:], ys[-1:], **{**style, "linestyle": "none", "markersize": LAST_SIZE})
 
 
 def _by_round(comparison: Comparison, metric: Metric) -> list[Panel]:
@@ -252,9 +257,7 @@ def _paths(comparison: Comparison, across: Metric, up: Metric) -> list[Panel]:
     def draw(axes: Axes, arms: list[Policy]) -> None:
         for arm in arms:
             xs, ys = ([p.value for p in trajectory(arm, metric)] for metric in (across, up))
-            style = arm_style(comparison, arm)
-            axes.plot(xs, ys, **style)
-            draw_rounds(axes, xs, ys, style["color"])
+            draw_path(axes, xs, ys, arm_style(comparison, arm))
             draw_start(axes, xs[0], ys[0])
         axes.set(xlim=xlim, ylim=ylim)
 

@@ -22,7 +22,7 @@ from apo_bench.report.charts import (
     chart,
     draw_band,
     draw_cross,
-    draw_rounds,
+    draw_path,
     draw_start,
     method_names,
     references_told,
@@ -36,7 +36,7 @@ HEAT_MAP, HEAT_RANGE = "PuOr_r", 0.78
 """Orange to violet through white, told apart with any of the common colour blindnesses; its darkest ends would hide the figures."""
 DARK = 0.75
 """Share of the widest shade from which on figures are white."""
-ROW_INCHES, FRAME_INCHES = 0.5, 0.85
+ROW_INCHES, FRAME_INCHES = 0.5, 1.0
 """Of a heat map: a row, and title with labels."""
 Points = list[tuple[Estimate, Estimate]]
 
@@ -88,10 +88,12 @@ def _heat_map(comparison: Comparison, arm: Policy, what: str) -> Panel:
         for spine in axes.spines.values():
             spine.set_visible(False)
 
-    title = f"{policy_title(arm)}: {'golden above policy, %' if is_share else 'mean score'}"
+    title, measure = policy_title(arm), "golden above policy, %" if is_share else "mean score"
     told = "; ".join(f"RM_{model}: {', '.join(decimal(value, 2) for value in row)}" for model, row in zip(models, values, strict=True))
-    description = f"{title}. Policies {', '.join(policies)}. {told}."
-    return Panel(f"ledger-{what}-{arm.name}", title, ("", ""), draw, description, (WIDE_INCHES[0], FRAME_INCHES + ROW_INCHES * len(models)))
+    description = f"{title}: {measure}. Policies {', '.join(policies)}. {told}."
+    return Panel(
+        f"ledger-{what}-{arm.name}", title, (measure, ""), draw, description, (WIDE_INCHES[0], FRAME_INCHES + ROW_INCHES * len(models))
+    )
 
 
 def over_optimisation_charts(comparison: Comparison) -> list[Chart]:
@@ -190,19 +192,18 @@ def frontier_chart(comparison: Comparison) -> Chart:
         axes.step(*best.T, where="post", color=REFERENCE_COLOUR, linewidth=1, zorder=1)
         for policy, marker in zip(comparison.references, REFERENCE_MARKERS, strict=True):
             [(x, y)] = points[policy.name]
-            axes.plot(x.value, y.value, marker, color=REFERENCE_COLOUR, markersize=8)
+            axes.plot(x.value, y.value, marker, color=REFERENCE_COLOUR, markersize=8, zorder=5)
         for arm in arms:
             style: dict[str, Any] = arm_style(comparison, arm)
             for x, y in points[arm.name][-1:]:
                 draw_cross(axes, x, y, style["color"])
             xs, ys = ([pair[axis].value for pair in points[arm.name]] for axis in (0, 1))
-            axes.plot(xs, ys, **style)
-            draw_rounds(axes, xs, ys, style["color"])
+            draw_path(axes, xs, ys, style)
         axes.set(xlim=xlim, ylim=ylim)
 
     text = (
-        f"A path an arm from SFT through its rounds (numbers); down and to the left is better; the last with its interval. Grey line: the "
-        f"frontier of all policies. {references_told(comparison)}."
+        "A path an arm from SFT through its rounds, the last one larger and with its interval; down and to the left is better. Grey line: "
+        f"the frontier of all policies. {references_told(comparison)}."
     )
     labels = f"{refusal.title}, %", f"{compliance.title}, %"
     panels = by_method(comparison.arms, "frontier", labels, draw, lambda arms: "Harmful compliance against over-refusal by round.")

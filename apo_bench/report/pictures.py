@@ -10,9 +10,13 @@ from typing import Any, ClassVar
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 SMALL_INCHES, PANEL_INCHES, WIDE_INCHES = (2.75, 2.4), (3.5, 2.75), (4.1, 3.1)
 """For four, three and two panels beside each other: lettering then comes out equally large."""
+WHOLE_INCHES = 8.4
+"""The widest that a whole chart is, for its lettering to be read at the width of a page."""
 INK, GRID = "#33383f", "#e3e6ea"
 DOTS_PER_INCH = 300
 """Of PNG."""
@@ -51,6 +55,14 @@ STYLE: dict[Any, Any] = {
     "savefig.facecolor": "none",
 }
 """Matplotlib's settings for all charts; nothing is left to the user's matplotlibrc."""
+SHAPES = {
+    "o": "M11.8 5a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0 -6.4 0z",
+    "s": "M12 2h6v6h-6z",
+    "D": "M15 .8l4.2 4.2l-4.2 4.2l-4.2 -4.2z",
+    "^": "M15 1.2l3.6 6.6h-7.2z",
+    "v": "M15 8.8l3.6 -6.6h-7.2z",
+}
+"""Markers by matplotlib's names."""
 UNDATED = {
     "svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),
     "pdf": dict.fromkeys(("CreationDate", "Creator", "Producer")),
@@ -70,6 +82,11 @@ class Key:
     marker: str = "o"
     is_filled: bool = True
     has_line: bool = True
+
+    @property
+    def shape(self) -> str:
+        """The marker as the path of an SVG, about (15, 5)."""
+        return SHAPES[self.marker]
 
     @property
     def style(self) -> dict[str, Any]:
@@ -100,8 +117,8 @@ class Panel:
 
     @property
     def address(self) -> str:
-        """The SVG as a `data:` address, for a page that needs no other file."""
-        return f"data:image/svg+xml;base64,{b64encode(self.svg).decode()}"
+        """The SVG as an address."""
+        return address(self.svg)
 
     def onto(self, axes: Axes) -> None:
         """Draws it."""
@@ -125,6 +142,29 @@ class Chart:
     most_columns: int = 4
     """Panels beside each other at most."""
 
+    @property
+    def address(self) -> str:
+        """All of it, as one SVG, as an address."""
+        return address(self.picture("svg"))
+
+    def picture(self, kind: str) -> bytes:
+        """All panels and the key as one picture: `svg`, `pdf` or `png`."""
+        columns = 2 if len(self.panels) == 4 else min(len(self.panels), self.most_columns)
+        rows = -(-len(self.panels) // columns)
+        width, height = (max(panel.inches[axis] for panel in self.panels) for axis in (0, 1))
+        width, height = columns * width, rows * height * min(1, WHOLE_INCHES / (columns * width))
+        key_columns = min(len(self.keys), 2 * columns)
+
+        def draw(figure: Figure) -> None:
+            for number, panel in enumerate(self.panels, start=1):
+                panel.onto(figure.add_subplot(rows, columns, number))
+            if self.keys:
+                handles = [Line2D([], [], **key.style) if key.has_line else Patch(color=key.colour) for key in self.keys]
+                figure.legend(handles, [key.label for key in self.keys], loc="outside lower center", ncols=key_columns)
+
+        key_height = 0.2 * -(-len(self.keys) // key_columns) if self.keys else 0
+        return picture(draw, (min(width, WHOLE_INCHES), height + key_height), kind)
+
 
 def picture(draw: Callable[[Figure], object], inches: tuple[float, float], kind: str) -> bytes:
     """A file of what `draw` puts on a figure of a size."""
@@ -134,3 +174,8 @@ def picture(draw: Callable[[Figure], object], inches: tuple[float, float], kind:
         draw(figure)
         figure.savefig(file, format=kind, metadata=UNDATED[kind], dpi=DOTS_PER_INCH)
     return file.getvalue()
+
+
+def address(svg: bytes) -> str:
+    """The picture as a `data:` address, for a page that needs no other file."""
+    return f"data:image/svg+xml;base64,{b64encode(svg).decode()}"

@@ -44,7 +44,7 @@ def short_table(comparison: Comparison) -> Table:
 def _policies(comparison: Comparison, caption: str, is_short: bool = False) -> Table:
     def cell(metric: Metric, found: Estimate) -> Cell:
         whole = Column.of(metric).cell(found)
-        return Cell(f"{whole.text} ±{number((found.high - found.low) / 2, metric.unit)}") if is_short else whole
+        return Cell(f"{whole.text}\N{NO-BREAK SPACE}±{number((found.high - found.low) / 2, metric.unit)}") if is_short else whole
 
     rows = []
     for policy in table_policies(comparison):

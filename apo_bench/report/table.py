@@ -1,13 +1,16 @@
-"""The one table of the report, and its writers: Markdown and the terminal here, the page in page.html.j2, papers in `export`."""
+"""The one table of the report, and its writers: Markdown, CSV and the terminal here, the page in page.html.j2, LaTeX in `latex`."""
 
+import csv
+import io
 import math
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import rich.table
 
-from apo_bench.comparison.numbers import NONE, UNITS, bounds, number
+from apo_bench.comparison.numbers import MINUS, NONE, UNITS, bounds, number
 from apo_bench.comparison.results import Metric
 from apo_bench.evaluation.statistics import Estimate
 
@@ -112,6 +115,11 @@ class Table:
     are_cards: bool = False
     """Whether the page shows a card a row, with the verdicts in words."""
 
+    @property
+    def address(self) -> str:
+        """Its CSV as a `data:` address, for a page that needs no other file."""
+        return f"data:text/csv;charset=utf-8;base64,{b64encode(as_csv(self).encode()).decode()}"
+
 
 def names(*texts: str) -> list[Cell]:
     """Cells without numbers."""
@@ -132,14 +140,33 @@ def _markdown_cell(table: Table, column: Column, cell: Cell) -> str:
     return f"{said} {cell.below}".strip().replace("|", "\\|")
 
 
+def as_csv(table: Table) -> str:
+    """The table for a machine: ends of intervals, notes and verdicts in columns of their own, numbers with a plain minus, no commas."""
+    parts: list[tuple[str, list[str]]] = []
+    for at, column in enumerate(table.columns):
+        cells, head = [row.cells[at] for row in table.rows], f"{column.title}, {column.sign}".removesuffix(", ")
+        parts.append((head, [_plain(cell.text) if column.kind == "number" else cell.text for cell in cells]))
+        if any(cell.bounds for cell in cells):
+            parts += [
+                (f"{head}: {end}", [_plain("".join(cell.bounds[n : n + 1])) for cell in cells]) for n, end in enumerate(("low", "high"))
+            ]
+        for name, texts in (("note", [cell.note for cell in cells]), ("verdict", [cell.verdict for cell in cells])):
+            parts += [(f"{head}: {name}", texts)] if any(texts) else []
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([[head for head, _ in parts], *zip(*(texts for _, texts in parts), strict=True)])
+    return file.getvalue()
+
+
+def _plain(text: str) -> str:
+    return text.replace(MINUS, "-").replace(",", "").replace(NONE, "")
+
+
 def terminal(table: Table) -> rich.table.Table:
     """The table for a console, its caption above it."""
     shown = rich.table.Table(title=table.caption, title_justify="left", box=None, padding=(0, 1, 0, 0))
     for column in table.columns:
         is_number = column.kind == "number"
-        shown.add_column(
-            column.head, justify="right" if is_number else "left", vertical="bottom" if is_number else "top", no_wrap=column.kind == "name"
-        )
+        shown.add_column(column.head, justify="right" if is_number else "left", vertical="bottom" if is_number else "top")
     for row, following in zip(table.rows, [*table.rows[1:], None], strict=True):
         cells = [f"{cell.said(table.are_cards)} {cell.below}".strip() for cell in row.cells]
         shown.add_row(*cells, end_section=following is not None and following.group != row.group)

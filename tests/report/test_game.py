@@ -109,8 +109,7 @@ def test_the_frontier_is_drawn_of_means_with_the_interval_of_the_last_round_alon
     panel.onto(axes)
     paths = [line for line in axes.lines if len(line.get_xdata()) == 1 + len(ROUNDS)]
     crosses = [line for line in axes.lines if len(line.get_xdata()) == 2]
-    assert len(paths) == len(found.arms) == 2 and len(crosses) == 2 * len(found.arms)
-    assert [text.get_text() for text in axes.texts] == ["1", "2"] * len(found.arms)
+    assert len(paths) == len(found.arms) == 2 and len(crosses) == 2 * len(found.arms) and not axes.texts
 
 
 def test_tables_of_the_ledger_hold_every_cell(params):

@@ -2,8 +2,10 @@
 
 import html
 import re
+from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
+from unittest.mock import patch
 
 import pytest
 from claimed import claimed
@@ -115,6 +117,12 @@ def comparison(request, params):
 def page_of(comparison, params):
     """The page as the stage makes it, but for the chart of the budget."""
     return render_report(comparison, contents(comparison, params.compare))
+
+
+def undrawn_page_of(comparison, params):
+    """The same with nothing in its pictures, which take most of the time."""
+    with patch("apo_bench.report.pictures.picture", return_value=b"<svg/>"):
+        return page_of(comparison, params)
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +238,34 @@ def test_page_and_markdown_hold_the_same_tables(page, comparison, params):
             assert text.replace("|", "\\|") in written and " ".join(text.split()) in read, (table.name, text)
 
 
+def test_contents_list_every_section_and_numbers_come_before_claims(page, checked, comparison, params):
+    nav = re.search(r"<nav.*?</nav>", page, flags=re.DOTALL)[0]
+    names = [section.name for section in contents(comparison, params.compare)]
+    assert re.findall('href="#([^"]+)"', nav) == names and set(names) <= set(checked.ids)
+    assert names.index("policies") < names.index("findings") < names.index("charts") < names.index("claims")
+
+
+def test_every_table_and_figure_can_be_saved(page, comparison, params):
+    sections = contents(comparison, params.compare)
+    saved = {name: b64decode(data) for data, name in re.findall(r'href="data:[^,"]*,([^"]*)" download="([^"]+)"', page)}
+    assert set(saved) == {f"{table.name}.csv" for table in tables(sections)} | {f"{chart.name}.svg" for chart in figures(sections)}
+    assert saved["policies.csv"].decode().startswith("Policy,RM_all,RM_all: low,RM_all: high,")
+    assert all(text.count(b"<svg") == 1 for name, text in saved.items() if name.endswith(".svg"))
+
+
+def test_dark_pages_have_colours_of_their_own_for_every_variable_and_chart(page):
+    light, dark = re.findall(r":root \{(.*?)\}", page, flags=re.DOTALL)
+    assert "prefers-color-scheme: dark" in page and 'name="color-scheme" content="light dark"' in page
+    assert set(re.findall(r"(--[\w-]+):", light)) == set(re.findall(r"(--[\w-]+):", dark))
+    assert not re.search(r"#[0-9a-f]{3,6}", re.search(r"<style>(.*?)</style>", page, flags=re.DOTALL)[1].split("* {", 1)[1])
+
+
+def test_tables_of_sentences_say_what_their_cells_are_when_they_stack(page):
+    stacks = re.findall(r'<table class="stacks">.*?</table>', page, flags=re.DOTALL)
+    assert stacks and all(page.count('data-head="') == "".join(stacks).count('data-head="') for _ in stacks)
+    assert '<td class="number " data-head="Detectable">0.38</td>' in "".join(stacks)
+
+
 def test_tables_and_figures_have_names_of_their_own(comparison, params):
     sections = contents(comparison, params.compare)
     names = [one.name for one in (*tables(sections), *figures(sections))]
@@ -250,7 +286,7 @@ def test_shows_what_the_judge_says_and_what_it_is_worth(page, comparison):
 def test_without_human_pairs_the_audit_speaks_of_the_arms(comparison, params):
     if comparison.judged:
         changed = replace(comparison, judged=replace(comparison.judged, human={}))
-        page = page_of(changed, params)
+        page = undrawn_page_of(changed, params)
         assert "DPO base, seed 0: It favours the first answer." in page and "Human pairs" not in page
 
 
@@ -258,7 +294,7 @@ def test_a_judge_that_changed_under_way_is_named(comparison, params):
     if comparison.judged:
         human = {"pairs_test": comparison.judged.human["pairs_test"] | {"served_models": ["m-2"]}}
         changed = replace(comparison, judged=replace(comparison.judged, human=human))
-        assert "served as m-1, m-2: it changed under way" in page_of(changed, params)
+        assert "served as m-1, m-2: it changed under way" in undrawn_page_of(changed, params)
 
 
 def test_shows_the_numbers_with_intervals_and_verdicts(page):
@@ -266,7 +302,7 @@ def test_shows_the_numbers_with_intervals_and_verdicts(page):
 
 
 def test_shows_as_many_prompts_of_both_kinds_as_params_say(comparison, params):
-    page = render_report(comparison, contents(comparison, params.compare.model_copy(update={"num_shown_prompts": 4})))
+    page = undrawn_page_of(comparison, params.model_copy(update={"compare": params.compare.model_copy(update={"num_shown_prompts": 4})}))
     assert (page.count('class="subset helpful"'), page.count('class="subset harmless"')) == (2, 2)
 
 
@@ -318,7 +354,7 @@ def text_of(page):
 
 
 def test_header_says_what_is_compared_and_how_often_it_was_done(page, comparison, replicated, params):
-    head, more = (text_of(found.split("<main>")[0]) for found in (page, page_of(replicated, params)))
+    head, more = (text_of(found.split("<main>")[0]) for found in (page, undrawn_page_of(replicated, params)))
     labels = "human labels, " if comparison.has_gold else ""
     assert f"All is done once: with other {labels}SFT, reward models and samples it may come out another way" in head
     assert "Replicates1: seeds 0" in head and "controls" not in head
@@ -331,7 +367,7 @@ def test_header_says_what_is_compared_and_how_often_it_was_done(page, comparison
 
 
 def test_intervals_are_over_replicates_where_there_are_several_and_else_over_prompts(page, comparison, replicated, params):
-    several = page_of(replicated, params)
+    several = undrawn_page_of(replicated, params)
     for found, averaged, over in ((page, "6 test prompts", "prompts"), (several, "6 test prompts and 5 replicates", "replicates")):
         assert f"Means over {averaged} with 95% intervals over {over};" in text_of(found)
         assert f"same method, replicates and prompts, with 95% intervals over {over}." in text_of(found)
@@ -339,7 +375,7 @@ def test_intervals_are_over_replicates_where_there_are_several_and_else_over_pro
 
 
 def test_every_policy_and_reward_model_of_the_table_is_explained(replicated, params):
-    page = page_of(replicated, params)
+    page = undrawn_page_of(replicated, params)
     references = [policy_title(policy) for policy in replicated.references]
     for word in (*references, *replicated.run.reward_models, "Replicate", "Interval", "Verdict"):
         assert f"<dt>{word}</dt>" in page, word
@@ -347,7 +383,7 @@ def test_every_policy_and_reward_model_of_the_table_is_explained(replicated, par
 
 
 def test_controls_are_judged_against_base_and_gold_has_no_accuracy_on_pairs(replicated, params):
-    page = page_of(replicated, params)
+    page = undrawn_page_of(replicated, params)
     cards = re.findall(r"<li><h3>(.*?)</h3>(.*?)</li>", page, flags=re.DOTALL)
     said = {title: set(re.findall(r'<p class="(\w+)">', card)) for title, card in cards}
     assert said["RJS no_adversarial − base"] == {"worse"} and said["RJS adversarial − base"] == {"better"}

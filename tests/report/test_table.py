@@ -5,7 +5,7 @@ from io import StringIO
 from rich.console import Console
 
 from apo_bench.evaluation.statistics import Estimate
-from apo_bench.report.table import Cell, Column, Row, Table, markdown, names, terminal
+from apo_bench.report.table import Cell, Column, Row, Table, as_csv, markdown, names, terminal
 
 GOLD = Column("Gold", "The true reward.", "score", "higher")
 WINS = Column("Wins", unit="share")
@@ -43,6 +43,11 @@ def test_markdown_by_hand():
 def test_words_go_before_what_explains_them():
     shown = Table("t", "", [CLAIM], [Row([Cell("C1", note="It is better.")]), Row([Cell()])])
     assert markdown(shown).splitlines()[-2:] == ["| **C1**: It is better. |", "|  |"]
+
+
+def test_csv_has_plain_numbers_in_columns_of_their_own():
+    shown = Table("t", "", [CLAIM, Column("Read")], [Row([Cell("C1", note="Better, it is."), *names("1,210")]), Row(names("C2", "–"))])
+    assert as_csv(shown) == 'Claim,Claim: note,Read\nC1,"Better, it is.",1210\nC2,,\n'
 
 
 def test_terminal_has_the_same_cells():
