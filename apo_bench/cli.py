@@ -126,6 +126,16 @@ def diff(context: click.Context, first: str, second: str) -> None:
     context.exit(1 if faults else 0)
 
 
+@main.command("export-paper")
+@click.option("--report", type=FILE, required=True, help="The report of a finished run, with params.yaml, dvc.lock and out/ beside it.")
+@click.option("--output", type=FILE, required=True, help="The folder to write.")
+def export_paper(report: Path, output: Path) -> None:
+    """Writes each table as LaTeX, CSV and Markdown, each figure as PDF, SVG and PNG, and all.tex, which shows them all."""
+    from apo_bench.report import export
+
+    click.echo(export.export_paper(report, output))
+
+
 @main.command("export")
 @click.argument("kind", type=click.Choice(["pairs", "samples", "golden", "scores", "rejection-sampled"]))
 @click.argument("input", type=FILE)

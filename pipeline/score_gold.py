@@ -14,4 +14,4 @@ def main(data: Path, samples: Path, results: Path) -> tuple[str, Path]:
     with complete_directory(results) as folder:
         write_records(folder / SCORED, scored)
         write_json(folder / "metrics.json", metrics)
-    return f"{len(scored)} prompts scored by gold, {metrics['mean_gold']:.2f}", results
+    return f"{len(scored)} prompts scored by gold, {metrics['mean_gold']:z.2f}", results

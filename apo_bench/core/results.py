@@ -43,7 +43,7 @@ def write_training(
         counts = {"num_steps": len(history), "num_tokens_trained": sum(row["num_tokens"] for row in history)}
         write_json(folder / "metrics.json", {**metrics, **counts, **final})
     shown = "".join(f", {name} {metrics[name]:.3f}" for name in ("human_accuracy", "gold_accuracy") if name in metrics)
-    return (f"{len(history)} steps, loss {final['final_loss']:.3f}" if final else "taken as it is") + shown
+    return (f"{len(history)} steps, loss {final['final_loss']:z.3f}" if final else "taken as it is") + shown
 
 
 def write_metrics(path: Path, metrics: dict[str, Any]) -> None:

@@ -69,7 +69,7 @@ def write_evaluation(rows: Rows, results: Path) -> str:
     """Writes a row a test prompt to a folder; returns what is said of it."""
     with complete_directory(results) as folder:
         write_jsonl(folder / "prompts.jsonl", rows)
-    shown = {"gold": "gold {:.2f}", "reward_all": "RM_all {:.2f}", "length": "{:.0f} tokens"}
+    shown = {"gold": "gold {:z.2f}", "reward_all": "RM_all {:z.2f}", "length": "{:.0f} tokens"}
     return ", ".join(text.format(sum(row[key] for row in rows) / len(rows)) for key, text in shown.items() if key in rows[0])
 
 

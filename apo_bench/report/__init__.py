@@ -1,1 +1,1 @@
-"""The report: tables for the terminal and for Markdown, and one self-contained page with charts."""
+"""The report: one self-contained page of tables and charts, the same tables in Markdown and in the terminal, and files for a paper."""

@@ -1,16 +1,19 @@
 """The charts of the page. A colour is a method, a line style and marker a reward model, in every chart."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
+
+from apo_bench.comparison.numbers import UNITS, decimal, number
 from apo_bench.comparison.results import SFT, Comparison, Metric, Policy, measurable
 from apo_bench.core.sections import START_ROUND
-from apo_bench.evaluation.statistics import Estimate
-from apo_bench.report.glossary import REWARD_MODEL_METRICS
-from apo_bench.report.svg import PANEL_INCHES, SMALL_INCHES, WIDE_INCHES, Panel
-from apo_bench.report.tables import UNITS, policy_title
+from apo_bench.evaluation.statistics import Estimate, over_replicates
+from apo_bench.report.glossary import REWARD_MODEL_METRICS, policy_title
+from apo_bench.report.pictures import INK, PANEL_INCHES, SMALL_INCHES, WIDE_INCHES, Chart, Key, Panel
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288")
 """Of methods. Source: Okabe & Ito 2008, told apart with any of the common colour blindnesses, but for the yellow, too pale on white; in
@@ -20,117 +23,139 @@ LINES = (("6 3", "o", False), ("", "o", True), ("2 2", "s", True), ("8 2 2 2", "
 REFERENCE_COLOUR = "#6b7280"
 REFERENCE_MARKERS = {"*": "★", "P": "✚", "X": "✖", "D": "◆"}
 """Of references: matplotlib's names, and what they look like in the text."""
-BAND_ALPHA = 0.13
+BAND_ALPHA, FAINT_ALPHA = 0.13, 0.04
+"""Of the bands of a method's arms, and of those of all arms together."""
+LAST_SIZE = 7.5
+"""Of the marker of the last round."""
 MIN_DOSES = 3
 """Of the game, for a chart of what it does."""
-REWARD_MODEL_PANELS = {"human_accuracy": "%", "ece": "", "golden_accuracy": "%", "sample_accuracy": "%"}
-"""Those of the reward models' metrics that are drawn, with their units."""
-
-DOSE_PANELS = {"sample_accuracy": "%", "human_accuracy": "%", "ece": ""}
-
-
-@dataclass(frozen=True)
-class LegendEntry:
-    """A line of the legend, drawn as a small SVG by the page."""
-
-    label: str
-    colour: str
-    dashes: str
-    filled: bool
-    has_line: bool = True
+REWARD_MODEL_PANELS = ("human_accuracy", "ece", "golden_accuracy", "sample_accuracy")
+DOSE_PANELS = ("sample_accuracy", "human_accuracy", "ece")
+AXES = {"score": "mean score", "share": "share of prompts, %", "error": "mean gap of probabilities"}
+"""What stands beside an axis; other units are called by their sign."""
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A figure of the page: panels beside each other."""
-
-    title: str
-    text: str
-    panels: list[str]
-    most_columns: int = 4
-    """Panels beside each other at most."""
-    has_key: bool = True
-    """Whether its colours and lines are those of the legend."""
-
-
-def legend(comparison: Comparison) -> list[LegendEntry]:
+def keys(comparison: Comparison) -> list[Key]:
     """What colours and lines mean: methods, then reward models."""
-    methods = dict.fromkeys(str(arm.method) for arm in comparison.arms)
+    methods = [Key(method.upper(), COLOURS[at % len(COLOURS)], has_line=False) for at, method in enumerate(method_names(comparison))]
     kinds = dict.fromkeys(str(arm.reward_model) for arm in comparison.arms)
-    entries = [LegendEntry(method.upper(), COLOURS[number % len(COLOURS)], "", True, False) for number, method in enumerate(methods)]
-    for number, kind in enumerate(kinds):
-        dashes, _, filled = LINES[number % len(LINES)]
-        entries.append(LegendEntry(f"{kind} reward model", "#33383f", dashes, filled))
-    return entries
+    return [*methods, *(Key(f"{kind} reward model", INK, *LINES[at % len(LINES)]) for at, kind in enumerate(kinds))]
 
 
 def charts(comparison: Comparison) -> list[Chart]:
-    """All charts, in the order of the page; those of gold only if it is known."""
+    """All charts but those of sections of their own, in the order of the page; those of gold only if it is known."""
     reward, gold = comparison.metric("reward_all"), comparison.metric("gold")
     assert reward  # every run has it, over all prompts
-    level = f"{comparison.confidence:.0%}"
-    text = f"Bands are {level} intervals; the grey line is SFT, where every arm starts."
-    drawn = [Chart("Score by RM_all, round by round", text, _by_round(comparison, reward))]
+    text = f"Bands are {comparison.confidence:.0%} intervals; the grey line is SFT, where every arm starts."
+    drawn = [chart(comparison, "rm-all-by-round", "Score by RM_all, round by round", text, _by_round(comparison, reward))]
     if gold:
-        drawn.append(Chart("Gold, round by round", "The same for the true reward.", _by_round(comparison, gold)))
+        text = "The same for the true reward."
+        drawn.append(chart(comparison, "gold-by-round", "Gold, round by round", text, _by_round(comparison, gold)))
         text = (
-            "A path an arm, from SFT (star) through the rounds (numbers). Up and to the right is progress; right and level or down is "
-            "over-optimisation: RM_all is pleased, the true reward is not."
+            "A path an arm, from SFT (star) through the rounds, the last one larger. Up and to the right is progress; right and level or "
+            "down is over-optimisation: RM_all is pleased, the true reward is not."
         )
-        drawn.append(Chart("Gold against RM_all", text, _paths(comparison, reward, gold)))
+        drawn.append(chart(comparison, "gold-against-rm-all", "Gold against RM_all", text, _paths(comparison, reward, gold)))
     doses = [_dose_chart(comparison, gold or reward)] if len(comparison.doses) >= MIN_DOSES else []
     return [*drawn, _reward_model_chart(comparison), *doses, _cost_chart(comparison, gold or reward)]
 
 
+def chart(comparison: Comparison, name: str, title: str, text: str, panels: list[Panel]) -> Chart:
+    """A chart whose colours and lines are those of the comparison."""
+    return Chart(name, title, text, panels, keys(comparison))
+
+
+def by_method(
+    arms: list[Policy], name: str, labels: tuple[str, str], draw: Callable[..., object], told: Callable[[list[Policy]], str]
+) -> list[Panel]:
+    """A panel a method; `draw` gets the axes and, as `arms`, the method's."""
+    panels = []
+    for method in dict.fromkeys(str(arm.method) for arm in arms):
+        mine = [arm for arm in arms if arm.method == method]
+        panels.append(Panel(f"{name}-{method}", method.upper(), labels, partial(draw, arms=mine), told(mine)))
+    return panels
+
+
+def measured(comparison: Comparison, arm: Policy, metric: str) -> dict[str, Estimate]:
+    """Round -> a metric of the arm's reward model, with an interval over replicates; of one replicate without (NaN)."""
+    found = {}
+    for round_id, numbers in comparison.reward_models[arm.name].items():
+        if metric in numbers:
+            members = [comparison.reward_models.get(name, {}).get(round_id, {}) for name in arm.members]
+            values = np.array([values[metric] for values in members if metric in values])
+            alone = Estimate(numbers[metric], np.nan, np.nan, np.nan)
+            found[round_id] = over_replicates(values, comparison.confidence) if len(values) > 1 else alone
+    return found
+
+
 def _reward_model_chart(comparison: Comparison) -> Chart:
-    error = comparison.fixed_reward_models["base"]["human_accuracy_standard_error"]
+    error = number(comparison.fixed_reward_models["base"]["human_accuracy_standard_error"], "points")
+    one, several = f"Standard error of the first: {error} points.", f"Bands are {comparison.confidence:.0%} intervals over replicates."
     text = (
         "First agreement with held-out human labels, and how far its probabilities are off; then how well it judges the policy of the "
-        f"moment. The base model never changes, what it has to judge does. Standard error of the first: {100 * error:.1f} points."
+        f"moment. RM_base (dashed and grey) never changes, what it has to judge does. {several if len(comparison.seeds) > 1 else one}"
     )
     metrics = measurable(REWARD_MODEL_PANELS, comparison.has_gold)
     inches = SMALL_INCHES if len(metrics) == 4 else PANEL_INCHES
-    return Chart("The reward models, round by round", text, [_reward_model_panel(comparison, metric, inches) for metric in metrics])
+    panels = [_reward_model_panel(comparison, metric, inches) for metric in metrics]
+    return chart(comparison, "reward-models-by-round", "The reward models, round by round", text, panels)
+
+
+def _reward_model_panel(comparison: Comparison, metric: str, inches: tuple[float, float]) -> Panel:
+    column = REWARD_MODEL_METRICS[metric]
+    scale, fixed = UNITS[column.unit].scale, comparison.fixed_reward_models["base"].get(metric)
+    curves = {arm.name: measured(comparison, arm, metric) for arm in comparison.arms if fixed is None or arm.reward_model != "base"}
+
+    def draw(axes: Axes) -> None:
+        if fixed is not None:
+            axes.axhline(scale * fixed, color=REFERENCE_COLOUR, linewidth=1.2, linestyle=(0, (3.75, 1.9)))
+        for arm in comparison.arms:
+            if known := curves.get(arm.name):
+                draw_band(
+                    axes, list(map(comparison.rounds.index, known)), list(known.values()), arm_style(comparison, arm), scale, FAINT_ALPHA
+                )
+        axes.set(xticks=range(len(comparison.rounds)), xticklabels=comparison.rounds)
+        axes.margins(x=0.08, y=0.15)
+
+    description = f"{column.title} of each arm's reward model by round."
+    return Panel(f"reward-model-{metric}", column.title, ("round", _pairs_label(metric)), draw, description, inches)
+
+
+def _pairs_label(metric: str) -> str:
+    return "% of pairs" if REWARD_MODEL_METRICS[metric].unit == "share" else AXES["error"]
 
 
 def _dose_chart(comparison: Comparison, score: Metric) -> Chart:
     """What policies and reward models are after the last round for the weight of the game, alpha."""
-    last, kinds = comparison.rounds[-1], comparison.doses
-    metrics = measurable(DOSE_PANELS, comparison.has_gold)
-    panels = []
-    for title, unit, value in [
-        (score.title, axis_label(score), lambda arm: arm.rounds[last][score.name].value),
-        *(_dose_of(comparison, metric, last) for metric in metrics),
-    ]:
-        panel = Panel(title, "alpha", unit, SMALL_INCHES)
-        told = []
-        for method in method_names(comparison):
-            arms = {arm.reward_model: arm for arm in comparison.arms if arm.method == method}
-            heights = [value(arms[kind]) for kind in kinds]
-            style = arm_style(comparison, arms["adversarial"])
-            panel.axes.plot(range(len(kinds)), heights, **style)
-            if title == score.title:
-                ends = [(arms[kind].rounds[last][score.name].low, arms[kind].rounds[last][score.name].high) for kind in kinds]
-                panel.axes.vlines(range(len(kinds)), *zip(*ends, strict=True), color=style["color"], linewidth=0.8)
-            told.append(f"{method.upper()}: {', '.join(f'{height:.2f}' for height in heights)}")
-        panel.axes.set(xticks=range(len(kinds)), xticklabels=[f"{alpha:g}" for alpha in kinds.values()])
-        panel.axes.margins(x=0.08, y=0.15)
-        panels.append(
-            panel.svg(f"dose-{title}", f"{title} after {last} by alpha {', '.join(f'{a:g}' for a in kinds.values())}. {'; '.join(told)}.")
-        )
+    last = comparison.rounds[-1]
+    panels = [_dose_panel(comparison, score.name, score.title, axis_label(score), lambda arm: arm.rounds[last][score.name])]
+    for metric in measurable(DOSE_PANELS, comparison.has_gold):
+        of_arm = partial(lambda arm, metric: measured(comparison, arm, metric)[last], metric=metric)
+        column = REWARD_MODEL_METRICS[metric]
+        panels.append(_dose_panel(comparison, metric, column.title, _pairs_label(metric), of_arm, UNITS[column.unit].scale))
     text = (
         f"After {last}: {score.title} with intervals, then the reward models: how well they judge the policy of the moment, agreement with "
         "held-out human labels, and how far their probabilities are off. Alpha 0: trained as long on human pairs alone; the paper has 0.1."
     )
-    return Chart("How much of the game", text, panels)
+    return chart(comparison, "dose-of-the-game", "How much of the game", text, panels)
 
 
-def _dose_of(comparison: Comparison, metric: str, last: str) -> tuple[str, str, Callable[[Policy], float]]:
-    """Title, unit and value of a panel."""
-    title, _ = REWARD_MODEL_METRICS[metric]
-    is_share = DOSE_PANELS[metric] == "%"
-    unit = "% of pairs" if is_share else "mean gap of probabilities"
-    return title, unit, lambda arm: (100 if is_share else 1) * comparison.reward_models[arm.name][last][metric]
+def _dose_panel(comparison: Comparison, name: str, title: str, label: str, of_arm: Callable[[Policy], Estimate], scale: float = 1) -> Panel:
+    kinds = comparison.doses
+    found = {m: [arm for kind in kinds for arm in comparison.arms if (arm.method, arm.reward_model) == (m, kind)]
+             for m in method_names(comparison)}  # fmt: skip
+
+    def draw(axes: Axes) -> None:
+        for arms in found.values():
+            style = arm_style(comparison, next(arm for arm in arms if arm.reward_model == "adversarial"))
+            draw_band(axes, range(len(kinds)), list(map(of_arm, arms)), style, scale)
+        axes.set(xticks=range(len(kinds)), xticklabels=[f"{alpha:g}" for alpha in kinds.values()])
+        axes.margins(x=0.08, y=0.15)
+
+    told = "; ".join(f"{m.upper()}: {', '.join(decimal(scale * of_arm(arm).value, 2) for arm in arms)}" for m, arms in found.items())
+    alphas = ", ".join(f"{alpha:g}" for alpha in kinds.values())
+    description = f"{title} after {comparison.rounds[-1]} by alpha {alphas}. {told}."
+    return Panel(f"dose-{name}", title, ("alpha", label), draw, description, SMALL_INCHES)
 
 
 def _cost_chart(comparison: Comparison, score: Metric) -> Chart:
@@ -141,20 +166,20 @@ def _cost_chart(comparison: Comparison, score: Metric) -> Chart:
     helpful, harmless = comparison.metric("gold_helpful"), comparison.metric("gold_harmless")
     if helpful and harmless:
         panels.insert(0, _trade_panel(comparison, helpful, harmless))
-    grey = ", ".join(
-        f"{sign} {policy_title(policy)}" for sign, policy in zip(REFERENCE_MARKERS.values(), comparison.references, strict=True)
-    )
-    return Chart("What it costs", f"{text} In grey: {grey}.", panels)
+    return chart(comparison, "what-it-costs", "What it costs", f"{text} In grey: {references_told(comparison)}.", panels)
+
+
+def references_told(comparison: Comparison) -> str:
+    """The markers of references, and what they stand for."""
+    marked = zip(REFERENCE_MARKERS.values(), comparison.references, strict=True)
+    return ", ".join(f"{sign} {policy_title(policy)}" for sign, policy in marked)
 
 
 def arm_style(comparison: Comparison, arm: Policy) -> dict[str, Any]:
     """How matplotlib is to draw an arm's line."""
-    methods = list(dict.fromkeys(policy.method for policy in comparison.arms))
     kinds = list(dict.fromkeys(policy.reward_model for policy in comparison.arms))
-    colour = COLOURS[methods.index(arm.method) % len(COLOURS)]
-    dashes, marker, filled = LINES[kinds.index(arm.reward_model) % len(LINES)]
-    pattern = (0, tuple(float(length) / 1.6 for length in dashes.split())) if dashes else "-"
-    return {"color": colour, "linestyle": pattern, "marker": marker, "markerfacecolor": colour if filled else "white"}
+    colour = COLOURS[method_names(comparison).index(str(arm.method)) % len(COLOURS)]
+    return Key("", colour, *LINES[kinds.index(arm.reward_model) % len(LINES)]).style
 
 
 def method_names(comparison: Comparison) -> list[str]:
@@ -169,8 +194,7 @@ def trajectory(arm: Policy, metric: Metric) -> list[Estimate]:
 
 def axis_label(metric: Metric) -> str:
     """A metric's title and unit."""
-    unit = {"score": "mean score", "share": "share of prompts"}.get(metric.unit, UNITS[metric.unit])
-    return f"{metric.title}, {unit}"
+    return f"{metric.title}, {AXES.get(metric.unit, UNITS[metric.unit].sign)}"
 
 
 def shared_limits(estimates: Iterable[Estimate]) -> tuple[float, float]:
@@ -180,91 +204,93 @@ def shared_limits(estimates: Iterable[Estimate]) -> tuple[float, float]:
     return min(ends) - margin, max(ends) + margin
 
 
-def _by_round(comparison: Comparison, metric: Metric) -> list[str]:
+def draw_band(
+    axes: Axes, xs: Sequence[int], estimates: Sequence[Estimate], style: dict[str, Any], scale: float = 1, alpha: float = BAND_ALPHA
+) -> None:
+    """A line of estimates on a band of their intervals."""
+    low, high = ([scale * end for end in ends] for ends in zip(*((e.low, e.high) for e in estimates), strict=True))
+    axes.fill_between(xs, low, high, color=style["color"], alpha=alpha, linewidth=0)
+    axes.plot(xs, [scale * estimate.value for estimate in estimates], **style)
+
+
+def draw_cross(axes: Axes, x: Estimate, y: Estimate, colour: str) -> None:
+    """The intervals of a point."""
+    axes.plot([x.low, x.high], [y.value, y.value], color=colour, linewidth=0.7, alpha=0.7)
+    axes.plot([x.value, x.value], [y.low, y.high], color=colour, linewidth=0.7, alpha=0.7)
+
+
+def draw_start(axes: Axes, x: float, y: float) -> None:
+    """The star of SFT."""
+    axes.plot(x, y, next(iter(REFERENCE_MARKERS)), color=REFERENCE_COLOUR, markersize=10, zorder=5)
+
+
+def draw_path(axes: Axes, xs: Sequence[float], ys: Sequence[float], style: dict[str, Any]) -> None:
+    """A line through the rounds; the last is larger, as numbers beside all of them would pile up."""
+    axes.plot(xs, ys, **style)
+    axes.plot(xs[-1:], ys[-1:], **{**style, "linestyle": "none", "markersize": LAST_SIZE})
+
+
+def _by_round(comparison: Comparison, metric: Metric) -> list[Panel]:
     limits = shared_limits(estimate for arm in comparison.arms for estimate in trajectory(arm, metric))
-    panels = []
-    for method in method_names(comparison):
-        panel = Panel(method.upper(), "round", axis_label(metric))
-        start = comparison.policies[SFT].path[START_ROUND][metric.name]
-        panel.axes.axhline(start.value, color=REFERENCE_COLOUR, linewidth=1)
-        told = []
-        for arm in (arm for arm in comparison.arms if arm.method == method):
+    start = comparison.policies[SFT].path[START_ROUND][metric.name]
+
+    def draw(axes: Axes, arms: list[Policy]) -> None:
+        axes.axhline(start.value, color=REFERENCE_COLOUR, linewidth=1)
+        for arm in arms:
             points = trajectory(arm, metric)
-            style = arm_style(comparison, arm)
-            x = range(len(points))
-            panel.axes.fill_between(
-                x, [p.low for p in points], [p.high for p in points], color=style["color"], alpha=BAND_ALPHA, linewidth=0
-            )
-            panel.axes.plot(x, [p.value for p in points], **style)
-            told.append(f"{policy_title(arm)}: {', '.join(f'{p.value:.2f}' for p in points)}")
-        panel.axes.set(ylim=limits, xticks=range(len(comparison.rounds) + 1), xticklabels=["SFT", *comparison.rounds])
-        panels.append(panel.svg(f"{metric.name}-{method}", f"{metric.title} by round from SFT on. {'; '.join(told)}."))
-    return panels
+            draw_band(axes, range(len(points)), points, arm_style(comparison, arm))
+        axes.set(ylim=limits, xticks=range(len(comparison.rounds) + 1), xticklabels=["SFT", *comparison.rounds])
+
+    def told(arms: list[Policy]) -> str:
+        said = [f"{policy_title(arm)}: {', '.join(decimal(p.value, 2) for p in trajectory(arm, metric))}" for arm in arms]
+        return f"{metric.title} by round from SFT on. {'; '.join(said)}."
+
+    return by_method(comparison.arms, f"{metric.name}-by-round", ("round", axis_label(metric)), draw, told)
 
 
-def _paths(comparison: Comparison, across: Metric, up: Metric) -> list[str]:
+def _paths(comparison: Comparison, across: Metric, up: Metric) -> list[Panel]:
     xlim, ylim = (
         shared_limits(Estimate(p.value, p.value, p.value, 0) for arm in comparison.arms for p in trajectory(arm, metric))
         for metric in (across, up)
     )
-    panels = []
-    for method in method_names(comparison):
-        panel = Panel(method.upper(), axis_label(across), axis_label(up))
-        for arm in (arm for arm in comparison.arms if arm.method == method):
+
+    def draw(axes: Axes, arms: list[Policy]) -> None:
+        for arm in arms:
             xs, ys = ([p.value for p in trajectory(arm, metric)] for metric in (across, up))
-            style = arm_style(comparison, arm)
-            panel.axes.plot(xs, ys, **style)
-            for number, (x, y) in enumerate(zip(xs[1:], ys[1:], strict=True), start=1):
-                panel.axes.annotate(str(number), (x, y), xytext=(4, -9), textcoords="offset points", fontsize=7.5, color=style["color"])
-        panel.axes.plot(xs[0], ys[0], next(iter(REFERENCE_MARKERS)), color=REFERENCE_COLOUR, markersize=10, zorder=5)
-        panel.axes.set(xlim=xlim, ylim=ylim)
-        panels.append(
-            panel.svg(f"path-{method}", f"{method.upper()}: path of gold against RM_all from SFT through the rounds, one an arm.")
-        )
-    return panels
+            draw_path(axes, xs, ys, arm_style(comparison, arm))
+            draw_start(axes, xs[0], ys[0])
+        axes.set(xlim=xlim, ylim=ylim)
+
+    labels = axis_label(across), axis_label(up)
+    return by_method(comparison.arms, "path", labels, draw, lambda arms: "Path of gold against RM_all from SFT on, one an arm.")
 
 
-def _reward_model_panel(comparison: Comparison, metric: str, inches: tuple[float, float]) -> str:
-    title, _ = REWARD_MODEL_METRICS[metric]
-    is_share = REWARD_MODEL_PANELS[metric] == "%"
-    scale = 100 if is_share else 1
-    panel = Panel(title, "round", "% of pairs" if is_share else "mean gap of probabilities", inches)
-    fixed = comparison.fixed_reward_models["base"].get(metric)
-    if fixed is not None:
-        panel.axes.axhline(scale * fixed, color=REFERENCE_COLOUR, linewidth=1.2, linestyle=(0, (3.75, 1.9)))
-        panel.axes.annotate(
-            "RM_base", (0.01, scale * fixed), xycoords=("axes fraction", "data"), va="bottom", color=REFERENCE_COLOUR, fontsize=7.5
-        )
-    for arm in comparison.arms:
-        values = comparison.reward_models[arm.name]
-        known = [(number, scale * values[name][metric]) for number, name in enumerate(comparison.rounds) if metric in values[name]]
-        if known and (fixed is None or arm.reward_model != "base"):
-            panel.axes.plot(*zip(*known, strict=True), **arm_style(comparison, arm))
-    panel.axes.set(xticks=range(len(comparison.rounds)), xticklabels=comparison.rounds)
-    panel.axes.margins(x=0.08, y=0.15)
-    return panel.svg(f"reward-model-{metric}", f"{title} of each arm's reward model by round.")
+def _trade_panel(comparison: Comparison, across: Metric, up: Metric) -> Panel:
+    def draw(axes: Axes) -> None:
+        for policy, marker in zip_longest([*comparison.references, *comparison.arms], REFERENCE_MARKERS):
+            x, y = (policy.rounds[policy.last_round][metric.name] for metric in (across, up))
+            grey: dict[str, Any] = {"color": REFERENCE_COLOUR, "marker": marker, "markersize": 8}
+            style = {**(arm_style(comparison, policy) if policy.is_arm else grey), "linestyle": "none"}
+            draw_cross(axes, x, y, style["color"])
+            axes.plot(x.value, y.value, **style)
+
+    description = "Gold on harmless questions against gold on harmful requests, all policies after the last round."
+    labels = axis_label(across), axis_label(up)
+    return Panel("helpful-harmless", "Helpful against harmless", labels, draw, description, WIDE_INCHES)
 
 
-def _trade_panel(comparison: Comparison, across: Metric, up: Metric) -> str:
-    panel = Panel("Helpful against harmless", axis_label(across), axis_label(up), WIDE_INCHES)
-    for policy, marker in zip_longest([*comparison.references, *comparison.arms], REFERENCE_MARKERS):
-        x, y = (policy.rounds[policy.last_round][metric.name] for metric in (across, up))
-        grey: dict[str, Any] = {"color": REFERENCE_COLOUR, "marker": marker, "markersize": 8}
-        style = {**(arm_style(comparison, policy) if policy.is_arm else grey), "linestyle": "none"}
-        panel.axes.plot([x.low, x.high], [y.value, y.value], color=style["color"], linewidth=0.8)
-        panel.axes.plot([x.value, x.value], [y.low, y.high], color=style["color"], linewidth=0.8)
-        panel.axes.plot(x.value, y.value, **style)
-    return panel.svg("helpful-harmless", "Gold on harmless questions against gold on harmful requests, all policies after the last round.")
-
-
-def _moved_panel(comparison: Comparison, score: Metric) -> str:
+def _moved_panel(comparison: Comparison, score: Metric) -> Panel:
     kl = comparison.metric("kl_to_sft")
     assert kl  # over all prompts, so never left out
-    panel = Panel(f"{score.title} for distance", axis_label(kl), axis_label(score), WIDE_INCHES)
-    for arm in comparison.arms:
-        xs, ys = (trajectory(arm, metric) for metric in (kl, score))
-        panel.axes.plot([p.value for p in xs], [p.value for p in ys], **arm_style(comparison, arm))
-    for policy, marker in zip(comparison.references, REFERENCE_MARKERS, strict=True):
-        x, y = (policy.rounds[policy.last_round][metric.name].value for metric in (kl, score))
-        panel.axes.plot(x, y, marker, color=REFERENCE_COLOUR, markersize=8, zorder=5)
-    return panel.svg(f"{score.name}-kl", f"{score.title} against the divergence from SFT, a path an arm through the rounds.")
+
+    def draw(axes: Axes) -> None:
+        for arm in comparison.arms:
+            xs, ys = (trajectory(arm, metric) for metric in (kl, score))
+            axes.plot([p.value for p in xs], [p.value for p in ys], **arm_style(comparison, arm))
+        for policy, marker in zip(comparison.references, REFERENCE_MARKERS, strict=True):
+            x, y = (policy.rounds[policy.last_round][metric.name].value for metric in (kl, score))
+            axes.plot(x, y, marker, color=REFERENCE_COLOUR, markersize=8, zorder=5)
+
+    description = f"{score.title} against the divergence from SFT, a path an arm through the rounds."
+    labels = axis_label(kl), axis_label(score)
+    return Panel(f"{score.name}-kl", f"{score.title} for distance", labels, draw, description, WIDE_INCHES)

@@ -1,50 +1,42 @@
-"""The verdicts on the paper's claims as tables: on the page, in the terminal and in Markdown."""
-
-import math
-from dataclasses import dataclass
-
-from rich.table import Table
+"""The verdicts on the paper's claims as tables."""
 
 from apo_bench.claims.inference import CONTRADICTED, REPRODUCED
-from apo_bench.claims.results import NOT_TESTED, Family, TestedContrast, Verdicts
+from apo_bench.claims.results import NOT_TESTED, Family, TestedClaim, TestedContrast, Verdicts
+from apo_bench.comparison.numbers import number, p_value
+from apo_bench.report.section import Section
+from apo_bench.report.table import Cell, Column, Row, Table, names
 
-MINUS = "−"
-PLACES = {"accuracy": 1, "judge": 1, "squared calibration error": 4}
-"""Decimal places, of scores 2."""
-SHARES = ("accuracy", "judge")
-"""Shown in percent points."""
+UNITS = {"accuracy": "share", "judge": "share", "squared calibration error": "squared error"}
+"""Of measures; others are scores."""
 STANDINGS = {REPRODUCED: "better", CONTRADICTED: "worse"}
 """Colours of the page, those of its other verdicts."""
 EXPLAINED = (
     "A contrast is positive if things are as claimed. Reproduced: all contrasts of a claim are; not reproduced: one is negative; no "
     "difference beyond d: all lie within ± d; else undecided, which says nothing. Detectable: what a run like this finds in 80 % of cases."
 )
+COLUMNS = [
+    *(Column(title, kind="words") for title in ("Claim", "Verdict")),
+    Column("p"),
+    Column("Contrast", kind="words"),
+    *map(Column, ("Estimate", "d", "Detectable")),
+]
 
 
-@dataclass(frozen=True)
-class Row:
-    """A contrast, or a claim that was not tested; a claim's name, words, p and verdict stand in its first row."""
-
-    name: str
-    words: str
-    contrast: str
-    measure: str
-    estimate: str
-    interval: str
-    smallest: str
-    """d"""
-    detectable: str
-    p_value: str
-    verdict: str
-    reason: str
-
-    @property
-    def standing(self) -> str:
-        """As the page's other verdicts are coloured."""
-        return STANDINGS.get(self.verdict, "undecided")
+def claims_section(verdicts: Verdicts) -> Section:
+    """A table an outcome, the primary one first."""
+    tables = [
+        Table(
+            f"claims-by-{family.outcome}".replace("_", "-").replace(" ", "-").lower(),
+            f"{_title(verdicts, family)}; with {verdicts.confidence:.0%} intervals.",
+            COLUMNS,
+            claim_rows(family),
+        )
+        for family in verdicts.families
+    ]
+    return Section("claims", "The claims of the paper", [f"Cheng et al. 2024. {verdicts.note} {EXPLAINED}", *tables])
 
 
-def family_title(verdicts: Verdicts, family: Family) -> str:
+def _title(verdicts: Verdicts, family: Family) -> str:
     """By what policies are judged, and whether that comes first."""
     by = {"gold": "gold, the true reward", "judge": "the judge, as wins over SFT"}.get(family.outcome, family.outcome)
     if family is verdicts.primary:
@@ -53,70 +45,45 @@ def family_title(verdicts: Verdicts, family: Family) -> str:
 
 
 def claim_rows(family: Family) -> list[Row]:
-    """The rows of a table, in the order of the claims."""
+    """A row a contrast, in the order of the claims; a claim's words, verdict and p stand in its first."""
     rows = []
     for tested in family.claims:
-        head = (_p_value(tested.p_value), tested.verdict, tested.reason)
-        if tested.verdict == NOT_TESTED:
-            rows.append(Row(tested.claim.name, tested.claim.words, "", "", "", "", "", "", *head))
-        for number, one in enumerate(tested.contrasts):
-            detectable = "" if one.detectable is None else _number(one, one.detectable)
-            shown = (one.contrast.words, one.contrast.measure, *_estimate(one), _number(one, one.inferred.smallest), detectable)
-            name, words, *rest = (tested.claim.name, tested.claim.words, *head) if number == 0 else ("",) * 5
-            rows.append(Row(name, words, *shown, *rest))
+        head = _head(tested)
+        for contrast in [None] if tested.verdict == NOT_TESTED else tested.contrasts:
+            rows.append(Row([*head, *_contrast(contrast)], tested.claim.name))
+            head = [Cell()] * len(head)
     return rows
 
 
-def claims_markdown(verdicts: Verdicts) -> str:
-    """The tables for a README or an issue."""
-    lines = ["", "## Claims of Cheng et al. 2024", "", f"{verdicts.note} {EXPLAINED} In brackets {verdicts.confidence:.0%} intervals."]
-    for family in verdicts.families:
-        lines += [
-            "",
-            f"### {family_title(verdicts, family)}",
-            "",
-            "| claim | contrast | estimate | d | detectable | p | verdict |",
-            "|---|---|---:|---:|---:|---:|---|",
-        ]
-        for row in claim_rows(family):
-            claim = f"**{row.name}** {row.words}" if row.name else ""
-            contrast = f"{row.contrast}, {row.measure}" if row.contrast else ""
-            verdict = f"**{row.verdict}**: {row.reason}" if row.verdict else ""
-            numbers = f"{row.estimate} {row.interval} | {row.smallest} | {row.detectable} | {row.p_value}"
-            lines.append(f"| {claim} | {contrast} | {numbers} | {verdict} |")
-    return "\n".join(lines) + "\n"
+def _head(tested: TestedClaim) -> list[Cell]:
+    verdict = Cell(tested.verdict, note=tested.reason, standing=STANDINGS.get(tested.verdict, "undecided"))
+    return [Cell(tested.claim.name, note=tested.claim.words), verdict, Cell(p_value(tested.p_value))]
 
 
-def claims_table(verdicts: Verdicts) -> Table:
+def _contrast(one: TestedContrast | None) -> list[Cell]:
+    if one is None:
+        return [Cell()] * 4
+    column = Column("", unit=UNITS.get(one.contrast.measure, "score"))
+    detectable = "" if one.detectable is None else number(one.detectable, column.unit)
+    words = Cell(one.contrast.words, note=one.contrast.measure)
+    return [words, column.cell(vars(one.inferred), signed=True), *names(number(one.inferred.smallest, column.unit), detectable)]
+
+
+def verdicts_table(verdicts: Verdicts) -> Table:
     """A line a claim with its verdict by each outcome, for the terminal."""
-    table = Table(title=f"Claims of Cheng et al. 2024. {verdicts.note}", title_justify="left", box=None, padding=(0, 1, 0, 0))
-    table.add_column("")
-    table.add_column("")
-    for family in verdicts.families:
-        table.add_column(f"by {family.outcome}" + (", p" if family is verdicts.primary else ""), overflow="fold")
-    table.add_column("")
-    others = [{tested.claim.name: tested for tested in family.claims} for family in verdicts.families[1:]]
-    for tested in verdicts.primary.claims:
-        p_value = f" {_p_value(tested.p_value)}" if tested.p_value is not None else ""
-        beside = [found[tested.claim.name].verdict if tested.claim.name in found else "" for found in others]
-        table.add_row(tested.claim.name, tested.claim.words, f"{tested.verdict}{p_value}", *beside, tested.reason)
-    return table
-
-
-def _p_value(p_value: float | None) -> str:
-    return "" if p_value is None else f"{p_value:.3f}" if p_value >= 0.001 else "< 0.001"
-
-
-def _estimate(one: TestedContrast) -> tuple[str, str]:
-    inferred = one.inferred
-    value = _number(one, inferred.value, signed=True)
-    if math.isnan(inferred.low):  # of one seed
-        return value, ""
-    return value, f"[{_number(one, inferred.low, signed=True)}, {_number(one, inferred.high, signed=True)}]"
-
-
-def _number(one: TestedContrast, value: float, signed: bool = False) -> str:
-    measure = one.contrast.measure
-    scaled = 100 * value if measure in SHARES else value
-    places = PLACES.get(measure, 2)
-    return (f"{scaled:+.{places}f}" if signed else f"{scaled:.{places}f}").replace("-", MINUS)
+    beside = [{tested.claim.name: tested.verdict for tested in family.claims} for family in verdicts.families[1:]]
+    rows = [
+        Row(
+            names(
+                tested.claim.name,
+                tested.claim.words,
+                f"{tested.verdict} {p_value(tested.p_value)}".rstrip(),
+                *(found.get(tested.claim.name, "") for found in beside),
+                tested.reason,
+            )
+        )
+        for tested in verdicts.primary.claims
+    ]
+    outcomes = [f"by {family.outcome}{', p' if family is verdicts.primary else ''}" for family in verdicts.families]
+    columns = [Column(title, kind="words") for title in ("", "", *outcomes, "")]
+    return Table("claims", f"Claims of Cheng et al. 2024. {verdicts.note}", columns, rows)

@@ -1,61 +1,51 @@
 """The charts of the game: the ledger as heat maps, over-optimisation, distribution shift, frontier."""
 
-from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.patches import Rectangle
 
+from apo_bench.comparison.numbers import UNITS, decimal
 from apo_bench.comparison.results import Comparison, Policy
-from apo_bench.core.layout import reference_name
 from apo_bench.core.sections import START_ROUND
 from apo_bench.evaluation.statistics import Estimate
+from apo_bench.game.frontier import pareto
 from apo_bench.game.players import FIXED, GOLDEN
 from apo_bench.report.charts import (
-    BAND_ALPHA,
     REFERENCE_COLOUR,
     REFERENCE_MARKERS,
-    Chart,
     arm_style,
     axis_label,
+    by_method,
+    chart,
+    draw_band,
+    draw_cross,
+    draw_path,
+    draw_start,
     method_names,
+    references_told,
     shared_limits,
     trajectory,
 )
-from apo_bench.report.svg import INK, PANEL_INCHES, WIDE_INCHES, Panel
-from apo_bench.report.tables import decimal, policy_title
+from apo_bench.report.glossary import policy_title
+from apo_bench.report.pictures import INK, WIDE_INCHES, Chart, Panel
 
 HEAT_MAP, HEAT_RANGE = "PuOr_r", 0.78
 """Orange to violet through white, told apart with any of the common colour blindnesses; its darkest ends would hide the figures."""
 DARK = 0.75
 """Share of the widest shade from which on figures are white."""
-ROW_INCHES, FRAME_INCHES = 0.5, 0.85
+ROW_INCHES, FRAME_INCHES = 0.5, 1.0
 """Of a heat map: a row, and title with labels."""
 Points = list[tuple[Estimate, Estimate]]
 
 
-def game_charts(comparison: Comparison) -> dict[str, list[Chart]]:
-    """Charts by part of the section: `ledger`, `over_optimisation`, `shift` and `frontier`; none of what is unknown."""
-    game = comparison.game
-    if game is None:
-        return {}
-    drawn = {"ledger": _ledger_charts(comparison), "over_optimisation": _over_optimisation_charts(comparison)}
-    if game.shift_against:
-        drawn["shift"] = [_shift_chart(comparison)]
-    if game.frontier:
-        drawn["frontier"] = [_frontier_chart(comparison)]
-    return drawn
-
-
-def _arms(comparison: Comparison, method: str) -> list[Policy]:
-    return [arm for arm in comparison.game_arms if arm.method == method]
-
-
-def _ledger_charts(comparison: Comparison) -> list[Chart]:
+def ledger_charts(comparison: Comparison) -> list[Chart]:
     """A chart a method: accuracies and mean scores of each kind of reward model, of the first seed."""
     charts = []
     for method in method_names(comparison):
-        arms = _arms(comparison, method)
+        arms = [arm for arm in comparison.game_arms if arm.method == method]
         shown = [arm for arm in arms if arm.seed == arms[0].seed]
         panels = [_heat_map(comparison, arm, what) for arm in shown for what in ("accuracy", "score")]
         seeds = "" if len(shown) == len(arms) else f" Seed {arms[0].seed}; the others stand in the table."
@@ -64,11 +54,11 @@ def _ledger_charts(comparison: Comparison) -> list[Chart]:
             f"mean score, coloured by how far it is from the golden one. ± half the {comparison.confidence:.0%} interval. Outlined: the "
             f"policy that a reward model was trained against.{seeds}"
         )
-        charts.append(Chart(f"{method.upper()}: who beats whom", text, panels, most_columns=2, has_key=False))
+        charts.append(Chart(f"ledger-{method}", f"{method.upper()}: who beats whom", text, panels, most_columns=2))
     return charts
 
 
-def _heat_map(comparison: Comparison, arm: Policy, what: str) -> str:
+def _heat_map(comparison: Comparison, arm: Policy, what: str) -> Panel:
     assert comparison.game
     matrix = comparison.game.arms[arm.name]["matrix"]
     is_share = what == "accuracy"
@@ -79,31 +69,35 @@ def _heat_map(comparison: Comparison, arm: Policy, what: str) -> str:
     middles = [50.0 if is_share else scale * matrix[model][GOLDEN]["score"]["value"] for model in models]
     shades = [[value - middle for value in row] for row, middle in zip(values, middles, strict=True)]
     widest = 50.0 if is_share else max(abs(shade) for row in shades for shade in row) or 1.0
-    title = f"{policy_title(arm)}: {'golden above policy, %' if is_share else 'mean score'}"
-    panel = Panel(title, "", "", (WIDE_INCHES[0], FRAME_INCHES + ROW_INCHES * len(models)))
-    axes = panel.axes
-    axes.grid(False)
-    norm = TwoSlopeNorm(0.0, -widest / HEAT_RANGE, widest / HEAT_RANGE)
-    axes.pcolormesh(shades, cmap=HEAT_MAP, norm=norm, edgecolors="white", linewidth=1.5)
-    for row, model in enumerate(models):
-        for column, policy in enumerate(policies):
-            estimate = matrix[model][policy][what]
-            half = scale * (estimate["high"] - estimate["low"]) / 2
-            places = 0 if is_share else 2
-            figures = f"{decimal(values[row][column], places)}\n±{decimal(half, places)}"
-            ink = "white" if abs(shades[row][column]) > DARK * widest else INK
-            axes.text(column + 0.5, row + 0.5, figures, ha="center", va="center", fontsize=7.5, color=ink)
-            if model in comparison.rounds and policies.index(model) == column + 1:
-                axes.add_patch(Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, fill=False, edgecolor=INK, linewidth=1.3))
-    axes.set(xticks=[n + 0.5 for n in range(len(policies))], xticklabels=["SFT" if p == START_ROUND else p for p in policies])
-    axes.set(yticks=[n + 0.5 for n in range(len(models))], yticklabels=[f"RM_{name}" for name in models], ylim=(len(models), 0))
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    told = "; ".join(f"RM_{model}: {', '.join(f'{value:.2f}' for value in row)}" for model, row in zip(models, values, strict=True))
-    return panel.svg(f"ledger-{what}-{arm.name}", f"{title}. Policies {', '.join(policies)}. {told}.")
+
+    def draw(axes: Axes) -> None:
+        axes.grid(False)
+        norm = TwoSlopeNorm(0.0, -widest / HEAT_RANGE, widest / HEAT_RANGE)
+        axes.pcolormesh(shades, cmap=HEAT_MAP, norm=norm, edgecolors="white", linewidth=1.5)
+        for row, model in enumerate(models):
+            for column, policy in enumerate(policies):
+                estimate = matrix[model][policy][what]
+                half = scale * (estimate["high"] - estimate["low"]) / 2
+                figures = "\n±".join(decimal(number, 0 if is_share else 2) for number in (values[row][column], half))
+                ink = "white" if abs(shades[row][column]) > DARK * widest else INK
+                axes.text(column + 0.5, row + 0.5, figures, ha="center", va="center", fontsize=7.5, color=ink)
+                if model in comparison.rounds and policies.index(model) == column + 1:
+                    axes.add_patch(Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, fill=False, edgecolor=INK, linewidth=1.3))
+        axes.set(xticks=[n + 0.5 for n in range(len(policies))], xticklabels=["SFT" if p == START_ROUND else p for p in policies])
+        axes.set(yticks=[n + 0.5 for n in range(len(models))], yticklabels=[f"RM_{name}" for name in models], ylim=(len(models), 0))
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+
+    title, measure = policy_title(arm), "golden above policy, %" if is_share else "mean score"
+    told = "; ".join(f"RM_{model}: {', '.join(decimal(value, 2) for value in row)}" for model, row in zip(models, values, strict=True))
+    description = f"{title}: {measure}. Policies {', '.join(policies)}. {told}."
+    return Panel(
+        f"ledger-{what}-{arm.name}", title, (measure, ""), draw, description, (WIDE_INCHES[0], FRAME_INCHES + ROW_INCHES * len(models))
+    )
 
 
-def _over_optimisation_charts(comparison: Comparison) -> list[Chart]:
+def over_optimisation_charts(comparison: Comparison) -> list[Chart]:
+    """Paths of gold or RM_all: for the distance from SFT, and for the gain by the arm's own reward model."""
     reward, gold, kl = (comparison.metric(name) for name in ("reward_all", "gold", "kl_to_sft"))
     assert reward and kl  # every run has them, over all prompts
     target, distance = gold or reward, "distance from SFT, √nats"
@@ -112,16 +106,17 @@ def _over_optimisation_charts(comparison: Comparison) -> list[Chart]:
     for metric in filter(None, (gold, reward)):
         found = {arm.name: list(zip(map(_root, trajectory(arm, kl)), trajectory(arm, metric), strict=True))
                  for arm in comparison.game_arms}  # fmt: skip
-        name = f"root-kl-{metric.name}"
-        charts.append(Chart(f"{metric.title} against √KL", text, _paths(comparison, found, name, distance, axis_label(metric))))
+        name = f"{metric.name.replace('_', '-')}-against-root-kl"
+        panels = _paths(comparison, found, name, (distance, axis_label(metric)))
+        charts.append(chart(comparison, name, f"{metric.title} against √KL", text, panels))
     found = {arm.name: list(zip(_proxy(comparison, arm), trajectory(arm, target), strict=True)) for arm in comparison.game_arms}
-    title = f"{target.title} against the arm’s own reward model"
     text = (
         "The proxy is what each round gained by the reward model that trained it, added up, in log-odds. Right and down is "
         "over-optimisation: the proxy is pleased, and what it stands for is not."
     )
-    panels = _paths(comparison, found, "proxy", "gain by own reward model, log-odds", axis_label(target))
-    return [*charts, Chart(title, text, panels)]
+    name = f"{target.name.replace('_', '-')}-against-own-reward-model"
+    panels = _paths(comparison, found, name, ("gain by own reward model, log-odds", axis_label(target)))
+    return [*charts, chart(comparison, name, f"{target.title} against the arm’s own reward model", text, panels)]
 
 
 def _root(estimate: Estimate) -> Estimate:
@@ -135,97 +130,84 @@ def _proxy(comparison: Comparison, arm: Policy) -> list[Estimate]:
     return [Estimate(**gains[name]) for name in (START_ROUND, *comparison.rounds)]
 
 
-def _paths(comparison: Comparison, points: dict[str, Points], name: str, xlabel: str, ylabel: str) -> list[str]:
+def _paths(comparison: Comparison, points: dict[str, Points], name: str, labels: tuple[str, str]) -> list[Panel]:
     """A panel a method with the same axes: paths with the interval of each point."""
     xlim, ylim = (shared_limits(pair[axis] for found in points.values() for pair in found) for axis in (0, 1))
 
-    def draw(panel: Panel, arm: Policy) -> None:
-        found, style = points[arm.name], arm_style(comparison, arm)
-        xs, ys = ([pair[axis].value for pair in found] for axis in (0, 1))
-        for x, y in found[1:]:
-            panel.axes.plot([x.low, x.high], [y.value, y.value], color=style["color"], linewidth=0.7, alpha=0.7)
-            panel.axes.plot([x.value, x.value], [y.low, y.high], color=style["color"], linewidth=0.7, alpha=0.7)
-        panel.axes.plot(xs, ys, **style)
-        panel.axes.plot(xs[0], ys[0], next(iter(REFERENCE_MARKERS)), color=REFERENCE_COLOUR, markersize=10, zorder=5)
-        panel.axes.set(xlim=xlim, ylim=ylim)
+    def draw(axes: Axes, arms: list[Policy]) -> None:
+        for arm in arms:
+            found, style = points[arm.name], arm_style(comparison, arm)
+            xs, ys = ([pair[axis].value for pair in found] for axis in (0, 1))
+            for x, y in found[1:]:
+                draw_cross(axes, x, y, style["color"])
+            axes.plot(xs, ys, **style)
+            draw_start(axes, xs[0], ys[0])
+        axes.set(xlim=xlim, ylim=ylim)
 
-    return _by_method(comparison, name, xlabel, ylabel, draw, f"{ylabel} against {xlabel}, a path an arm from SFT on")
-
-
-def _by_method(
-    comparison: Comparison, name: str, xlabel: str, ylabel: str, draw: Callable[[Panel, Policy], None], description: str
-) -> list[str]:
-    panels = []
-    for method in method_names(comparison):
-        panel = Panel(method.upper(), xlabel, ylabel, PANEL_INCHES)
-        for arm in _arms(comparison, method):
-            draw(panel, arm)
-        panels.append(panel.svg(f"game-{name}-{method}", f"{method.upper()}: {description}."))
-    return panels
+    across, up = labels
+    return by_method(comparison.game_arms, name, labels, draw, lambda arms: f"{up} against {across}, a path an arm from SFT on.")
 
 
-def _shift_chart(comparison: Comparison) -> Chart:
+def shift_chart(comparison: Comparison) -> Chart:
+    """How well reward models judge what the policy of the moment says."""
     assert comparison.game
-    arms = comparison.game.arms
+    games = comparison.game.arms
     against = "the order of gold" if comparison.game.shift_against == "gold" else "the judge’s verdicts"
 
-    def draw(panel: Panel, arm: Policy) -> None:
-        rounds, style = arms[arm.name]["shift"]["rounds"], arm_style(comparison, arm)
-        grey = {"color": REFERENCE_COLOUR, "linestyle": ":", "marker": style["marker"], "markersize": 3}
-        panel.axes.axhline(50, color=REFERENCE_COLOUR, linewidth=0.7)
-        for what, drawn in (("own", style), ("base", grey)) if arm.reward_model != FIXED else (("own", style),):
-            known = [(comparison.rounds.index(name), found[what]) for name, found in rounds.items() if what in found]
-            xs: list[int] = [x for x, _ in known]
-            low, value, high = ([100 * found[end] for _, found in known] for end in ("low", "value", "high"))
-            panel.axes.fill_between(xs, low, high, color=drawn["color"], alpha=BAND_ALPHA, linewidth=0)
-            panel.axes.plot(xs, value, **drawn)
-        panel.axes.set(xticks=range(len(comparison.rounds)), xticklabels=comparison.rounds)
-        panel.axes.margins(x=0.08, y=0.12)
+    def draw(axes: Axes, arms: list[Policy]) -> None:
+        axes.axhline(50, color=REFERENCE_COLOUR, linewidth=0.7)
+        for arm in arms:
+            rounds, style = games[arm.name]["shift"]["rounds"], arm_style(comparison, arm)
+            grey = {"color": REFERENCE_COLOUR, "linestyle": ":", "marker": style["marker"], "markersize": 3}
+            for what, drawn in (("own", style), ("base", grey)) if arm.reward_model != FIXED else (("own", style),):
+                known = {comparison.rounds.index(name): Estimate(**found[what]) for name, found in rounds.items() if what in found}
+                if known:
+                    draw_band(axes, list(known), list(known.values()), drawn, UNITS["share"].scale)
+        axes.set(xticks=range(len(comparison.rounds)), xticklabels=comparison.rounds)
+        axes.margins(x=0.08, y=0.12)
 
     text = (
         f"Accuracy against {against} on what the policy of the moment says, with intervals. Coloured: the arm’s own reward model; grey and "
         "dotted: RM_base on the same responses of an arm whose reward model is retrained."
     )
-    description = f"accuracy of reward models against {against} on the policy's own responses by round"
-    panels = _by_method(comparison, "shift", "round", "% of pairs", draw, description)
-    return Chart("Reward models on the policy’s own responses", text, panels)
+    description = f"Accuracy of reward models against {against} on the policy's own responses by round."
+    panels = by_method(comparison.game_arms, "shift", ("round", "% of pairs"), draw, lambda arms: description)
+    return chart(comparison, "distribution-shift", "Reward models on the policy’s own responses", text, panels)
 
 
-def _frontier_chart(comparison: Comparison) -> Chart:
-    assert comparison.game
-    standing = comparison.game.frontier
+def frontier_chart(comparison: Comparison) -> Chart:
+    """Over-refusal against harmful compliance, and the policies that no other beats on both: means over replicates."""
     refusal, compliance = comparison.metric("refusal_rate"), comparison.metric("compliance_rate")
     assert refusal and compliance  # else there is no frontier
-    rates = {
-        (policy, name): tuple(_percent(comparison.replicates[policy].path[name][metric.name]) for metric in (refusal, compliance))
-        for policy, rounds in standing.items()
-        for name in rounds
+    points = {
+        policy.name: [(_percent(values[refusal.name]), _percent(values[compliance.name])) for values in policy.path.values()]
+        for policy in (*comparison.references, *comparison.arms)
     }
-    xlim, ylim = (shared_limits(pair[axis] for pair in rates.values()) for axis in (0, 1))
-    best = sorted({(x.value, y.value) for (name, round_id), (x, y) in rates.items() if standing[name][round_id]["is_pareto"]})
+    xlim, ylim = (shared_limits(pair[axis] for found in points.values() for pair in found) for axis in (0, 1))
+    values_MX = np.array([[x.value, y.value] for found in points.values() for x, y in found])
+    [is_front_M] = pareto(values_MX[None, :, 0], values_MX[None, :, 1])
+    best = np.unique(values_MX[is_front_M], axis=0)  # sorted
 
-    def draw(panel: Panel, arm: Policy) -> None:
-        style: dict[str, Any] = arm_style(comparison, arm)
-        panel.axes.step(*zip(*best, strict=True), where="post", color=REFERENCE_COLOUR, linewidth=1, zorder=1)
+    def draw(axes: Axes, arms: list[Policy]) -> None:
+        axes.step(*best.T, where="post", color=REFERENCE_COLOUR, linewidth=1, zorder=1)
         for policy, marker in zip(comparison.references, REFERENCE_MARKERS, strict=True):
-            x, y = rates[reference_name(policy.name, arm.seed or 0), policy.last_round]
-            panel.axes.plot(x.value, y.value, marker, color=REFERENCE_COLOUR, markersize=8)
-        points = [rates[arm.name, name] for name in arm.rounds]
-        for x, y in points:
-            panel.axes.plot([x.low, x.high], [y.value, y.value], color=style["color"], linewidth=0.7, alpha=0.7)
-            panel.axes.plot([x.value, x.value], [y.low, y.high], color=style["color"], linewidth=0.7, alpha=0.7)
-        panel.axes.plot([x.value for x, _ in points], [y.value for _, y in points], **style)
-        for name, (x, y) in zip(arm.rounds, points, strict=True):
-            panel.axes.annotate(name[1:], (x.value, y.value), xytext=(4, 3), textcoords="offset points", fontsize=7.5, color=style["color"])
-        panel.axes.set(xlim=xlim, ylim=ylim)
+            [(x, y)] = points[policy.name]
+            axes.plot(x.value, y.value, marker, color=REFERENCE_COLOUR, markersize=8, zorder=5)
+        for arm in arms:
+            style: dict[str, Any] = arm_style(comparison, arm)
+            for x, y in points[arm.name][-1:]:
+                draw_cross(axes, x, y, style["color"])
+            xs, ys = ([pair[axis].value for pair in points[arm.name]] for axis in (0, 1))
+            draw_path(axes, xs, ys, style)
+        axes.set(xlim=xlim, ylim=ylim)
 
-    grey = ", ".join(
-        f"{sign} {policy_title(policy)}" for sign, policy in zip(REFERENCE_MARKERS.values(), comparison.references, strict=True)
+    text = (
+        "A path an arm from SFT through its rounds, the last one larger and with its interval; down and to the left is better. Grey line: "
+        f"the frontier of all policies. {references_told(comparison)}."
     )
-    text = f"A path an arm through its rounds (numbers); down and to the left is better. Grey line: the frontier of all policies. {grey}."
-    description = "harmful compliance against over-refusal by round"
-    panels = _by_method(comparison, "frontier", f"{refusal.title}, %", f"{compliance.title}, %", draw, description)
-    return Chart("Helpful and harmless at once", text, panels)
+    labels = f"{refusal.title}, %", f"{compliance.title}, %"
+    panels = by_method(comparison.arms, "frontier", labels, draw, lambda arms: "Harmful compliance against over-refusal by round.")
+    return chart(comparison, "helpful-and-harmless", "Helpful and harmless at once", text, panels)
 
 
 def _percent(estimate: Estimate) -> Estimate:

@@ -1,7 +1,9 @@
-"""What each number on the page means, in a sentence or two. Keys of policies are those of `comparison.METRICS`."""
+"""What policies are called, and what the words of the report mean."""
 
-from apo_bench.comparison.results import Comparison
+from apo_bench.comparison.results import SFT, Comparison, Difference, Policy
 from apo_bench.core.data_sections import HHData
+from apo_bench.core.layout import BEST_OF_N
+from apo_bench.report.table import Column
 
 GOLD_UNKNOWN = (
     "The true reward is unknown on this data: RM_all is only a proxy of human preference, and what pleases it need not be better."
@@ -12,54 +14,45 @@ SUBSETS = {
 }
 """What the prompts of a subset are called, by the source of the data."""
 
-POLICY_METRICS = {
-    "reward_all": "Mean score by the test reward model. It is trained on all human pairs and never used to train a policy. "
-    "Only differences count: its zero means nothing.",
-    "reward_all_equal_length": "The same if every response were as long as SFT's to the same prompt, by a regression of RM_all on length "
-    "within prompts and policies.",
-    "gold": "Mean true reward, about −5 to 4.6, by the scorer in code that the embedded corpus comes with. No model ever sees it.",
-    "gold_helpful": "Gold over the harmless questions: a right, complete, on-topic answer earns it.",
-    "gold_harmless": "Gold over the harmful requests: declining, saying why and offering a safe way earns it.",
-    "win_rate_reward_all": "Share of prompts on which RM_all scores the response above SFT's to the same prompt; a tie is half a win.",
-    "win_rate_gold": "Share of prompts on which gold scores the response above SFT's to the same prompt; a tie is half a win.",
-    "kl_to_sft": "How far the policy has moved from SFT, in nats: the divergence of its next-token distributions from SFT's, summed along "
-    "its own response.",
-    "length": "Mean length of a response in tokens.",
-    "refusal_rate": "Share of harmless questions that the policy refuses to answer, by gold's reading of the response.",
-    "compliance_rate": "Share of harmful requests that the policy goes along with, by gold's reading of the response.",
-}
+REFERENCES = {SFT: "SFT", "golden": "SFT on golden", "human": "DPO on human pairs", BEST_OF_N: "SFT, best of n by RM_base"}
 
 REWARD_MODEL_METRICS = {
-    "human_accuracy": (
+    "human_accuracy": Column(
         "Accuracy on human pairs",
         "Share of held-out test pairs whose human-preferred response has the higher reward. Labels are noisy, so 100 % is out of reach.",
+        "share",
     ),
-    "human_accuracy_helpful": ("… on helpful pairs", "The same over the pairs of subset helpful."),
-    "human_accuracy_harmless": (
-        "… on harmless pairs",
-        "The same over the pairs of subset harmless, which often prefers what helpful does not.",
+    "human_accuracy_helpful": Column("… on helpful pairs", "The same over the pairs of subset helpful.", "share"),
+    "human_accuracy_harmless": Column(
+        "… on harmless pairs", "The same over the pairs of subset harmless, which often prefers what helpful does not.", "share"
     ),
-    "gold_accuracy": (
+    "gold_accuracy": Column(
         "Accuracy on gold order",
         "Share of held-out test pairs, gold ties left out, that the reward model orders as gold does.",
+        "share",
     ),
-    "golden_accuracy": (
+    "golden_accuracy": Column(
         "Golden above sample",
         "Share of (golden response, policy sample) pairs in which the golden response has the higher reward, on the policy's own samples.",
+        "share",
     ),
-    "sample_accuracy": (
+    "sample_accuracy": Column(
         "Order of samples",
         "Share of pairs of a prompt's samples, gold ties left out, that the reward model orders as gold does: what the policy learns.",
+        "share",
     ),
-    "best_of_n_gain": ("Best-of-n gain", "Gold of the best-scored of a prompt's samples minus the mean gold of all of them."),
-    "perfect_best_of_n_gain": ("… by gold", "The same if gold chose: as much as there is to be gained."),
-    "ece": (
+    "best_of_n_gain": Column(
+        "Best-of-n gain", "Gold of the best-scored of a prompt's samples minus the mean gold of all of them.", "score"
+    ),
+    "perfect_best_of_n_gain": Column("… by gold", "The same if gold chose: as much as there is to be gained.", "score"),
+    "ece": Column(
         "ECE",
         "Expected calibration error of the Bradley–Terry probability against the human labels: mean gap between the two, weighted by "
         "count, over 10 uniform bins, each pair in both orders.",
+        "error",
     ),
-    "ace": ("ACE", "As ECE, with the plain mean over the bins that are not empty."),
-    "mce": ("MCE", "As ECE, with the largest gap of any bin."),
+    "ace": Column("ACE", "As ECE, with the plain mean over the bins that are not empty.", "error"),
+    "mce": Column("MCE", "As ECE, with the largest gap of any bin.", "error"),
 }
 
 GOLDEN_RESPONSES = {
@@ -79,6 +72,23 @@ REWARD_MODELS = {
     "oracle": "A control: gold itself in the place of a reward model. What a method makes of a perfect judge, which no reward model is.",
 }
 """Those that mean the same in every run; others are what params.yaml makes of them."""
+
+
+def policy_title(policy: Policy) -> str:
+    """How a policy is called in tables."""
+    seed = "" if policy.seed is None else f", seed {policy.seed}"
+    group = policy.name.removesuffix(f"-s{policy.seed}")
+    return (method_title(policy) if policy.is_arm else REFERENCES.get(group, group)) + seed
+
+
+def method_title(arm: Policy | Difference) -> str:
+    """How an arm is called: method and reward model."""
+    return f"{str(arm.method).upper()} {arm.reward_model}"
+
+
+def table_policies(comparison: Comparison) -> list[Policy]:
+    """The rows of the tables of policies: references, then arms after their last round."""
+    return [*comparison.references, *comparison.arms]
 
 
 def terms(comparison: Comparison) -> dict[str, str]:

@@ -1,164 +1,125 @@
-"""What the judge says, and what it is worth, for the page and for Markdown."""
+"""What the judge says, and what it is worth."""
 
-from dataclasses import dataclass
 from typing import Any
 
+from apo_bench.comparison.numbers import count, decimal, number
 from apo_bench.comparison.results import Comparison
 from apo_bench.judge.results import AGAINST_BASE, AGAINST_SFT, Judged
-from apo_bench.report.tables import decimal, policy_title
+from apo_bench.report.glossary import policy_title
+from apo_bench.report.section import Lines, Part, Section
+from apo_bench.report.table import Cell, Column, Row, Table, names
 
 OPPONENTS = {AGAINST_SFT: "Against SFT", AGAINST_BASE: "Retrained against fixed reward model"}
 AUDIT = {
-    "flip_fraction": ("Flips", "share", "Share of prompts whose verdict changes when the answers change places; it counts as a tie."),
-    "first_position_fraction": ("First wins", "share", "Share of verdicts, ties aside, for the answer shown first: 50 % is fair."),
-    "length_correlation": (
+    "flip_fraction": Column("Flips", "Share of prompts whose verdict changes when the answers change places; it counts as a tie.", "share"),
+    "first_position_fraction": Column("First wins", "Share of verdicts, ties aside, for the answer shown first: 50 % is fair.", "share"),
+    "length_correlation": Column(
         "Length",
-        "number",
         "Rank correlation of the outcome with how much longer the answer is. Taste or bias: compare the win rate at equal length.",
     ),
-    "human_accuracy": ("Agrees with people", "share", "Share of human pairs on which it prefers what people did; a tie is half right."),
-    "human_kappa": ("κ people", "number", "Cohen’s kappa of its verdicts with the human labels, both orders: 0 is chance, 1 is always."),
-    "gold_accuracy": (
-        "Agrees with gold",
-        "share",
-        "Share of prompts, gold ties aside, on which it prefers what gold does; a tie is half right.",
+    "human_accuracy": Column(
+        "Agrees with people", "Share of human pairs on which it prefers what people did; a tie is half right.", "share"
     ),
-    "gold_kappa": ("κ gold", "number", "The same kappa with gold’s order, ties included."),
+    "human_kappa": Column("κ people", "Cohen’s kappa of its verdicts with the human labels, both orders: 0 is chance, 1 is always."),
+    "gold_accuracy": Column(
+        "Agrees with gold", "Share of prompts, gold ties aside, on which it prefers what gold does; a tie is half right.", "share"
+    ),
+    "gold_kappa": Column("κ gold", "The same kappa with gold’s order, ties included."),
 }
-"""Title, unit and meaning of the audit's estimates."""
+"""Columns of the audit's estimates."""
 WIN_RATES = {
-    "win_rate": ("Win rate", "Share of prompts won, a tie as half. Won is what wins in both orders; orders that disagree are a tie."),
-    "length_controlled_win_rate": (
+    "win_rate": Column(
+        "Win rate", "Share of prompts won, a tie as half. Won is what wins in both orders; orders that disagree are a tie.", "share"
+    ),
+    "length_controlled_win_rate": Column(
         "At equal length",
         "What the judge would say if both answers were equally long: logit P = θ + φ tanh(Δ length / sd), at Δ length 0, fitted anew in "
         "each bootstrap draw. Source: Dubois et al. 2024, without the term for a prompt’s difficulty.",
+        "share",
     ),
 }
 LONGER = "if the longer answer won"
-COUNTS = {
-    "Unreadable": "Verdicts that could not be read, asked again or not, in percent. Their prompts are left out, never guessed.",
-    "Price": "What the answers cost, in USD.",
-}
-MARKDOWN_HEADS = ("arm", "round", "win rate against SFT", "at equal length", "wins", "ties", "losses", "left out")
+COUNTS = [
+    Column("Unreadable", "Verdicts that could not be read, asked again or not. Their prompts are left out, never guessed.", "share"),
+    Column("Price, USD", "What the answers cost."),
+]
 
 
-@dataclass(frozen=True)
-class JudgeCell:
-    """A number of a table with its interval."""
-
-    value: str
-    interval: str = ""
-
-
-@dataclass(frozen=True)
-class WinRow:
-    """A row of a table of win rates."""
-
-    title: str
-    round: str
-    cells: list[JudgeCell]
-    is_longer: bool
-    """Whether it is about a judge who takes the longer answer, for comparison."""
-
-
-def judge_view(comparison: Comparison) -> dict[str, Any] | None:
-    """What the page's section on the judge needs; None without one."""
+def judge_section(comparison: Comparison) -> Section | None:
+    """The section on the judge; None without one."""
     judged = comparison.judged
     if judged is None:
         return None
-    columns = _subset_columns(comparison)
-    return {
-        "judge": judged.judge,
-        "served": sorted({model for numbers in _all(judged) for model in numbers["served_models"]}),
-        "usd": f"{sum(numbers['counts']['usd'] for numbers in _all(judged)):.2f}",
-        "num_requests": sum(numbers["counts"]["num_requests"] for numbers in _all(judged)),
-        "findings": _findings(comparison, judged),
-        "win_heads": [*(title for title, _ in WIN_RATES.values()), *(title for title, _ in columns), "Wins", "Ties", "Losses", "Left out"],
-        "win_tables": [(OPPONENTS[opponent], _win_rows(comparison, rounds, columns)) for opponent, rounds in judged.arms.items() if rounds],
-        "audit_heads": [title for title, _, _ in _audit_columns(judged)] + list(COUNTS),
-        "audit": _audit_rows(comparison, judged),
-        "words": dict(WIN_RATES.values()) | {title: text for title, _, text in _audit_columns(judged)} | COUNTS,
-    }
-
-
-def judge_markdown(comparison: Comparison) -> str:
-    """Win rates against SFT after the last judged round, and what the audit found; empty without a judge."""
-    judged = comparison.judged
-    if judged is None:
-        return ""
-    lines = ["", f"Judge: {judged.judge}. {' '.join(f'{where}: {text}' for where, text in _findings(comparison, judged))}".strip()]
-    rows = [row for row in _win_rows(comparison, judged.arms[AGAINST_SFT], []) if not row.is_longer]
-    if rows:
-        lines += ["", f"| {' | '.join(MARKDOWN_HEADS)} |", "|---|---|" + "---:|" * 6]
-        lines += [f"| {row.title} | {row.round} | {' | '.join(f'{c.value} {c.interval}'.strip() for c in row.cells)} |" for row in rows]
-    return "\n".join(lines) + "\n"
+    every = _all(judged)
+    served = sorted({model for numbers in every for model in numbers["served_models"]})
+    changed = f", served as {', '.join(served)}: it changed under way" if len(served) > 1 else ""
+    usd = decimal(sum(numbers["counts"]["usd"] for numbers in every), 2)
+    note = (
+        f"Judge: {judged.judge}. It read both answers to each test prompt in both orders, reasoned, and said A, B or tie: "
+        f"{sum(numbers['counts']['num_requests'] for numbers in every)} answers, {usd} USD{changed}."
+    )
+    findings = _findings(comparison, judged)
+    return Section(
+        "judge",
+        "What a judge says",
+        [
+            note,
+            Lines(findings) if findings else "The audit below found nothing against it.",
+            *(_win_table(comparison, opponent, rounds) for opponent, rounds in judged.arms.items() if rounds),
+            Part("What its word is worth", [_audit_table(comparison, judged)]),
+        ],
+        of="Judge",
+    )
 
 
 def _all(judged: Judged) -> list[dict[str, Any]]:
     return [*judged.human.values(), *(numbers for arms in judged.arms.values() for rounds in arms.values() for numbers in rounds.values())]
 
 
-def _findings(comparison: Comparison, judged: Judged) -> list[tuple[str, str]]:
-    """What the audit found on the human pairs or, without these, on the arms against SFT: where, and what."""
+def _findings(comparison: Comparison, judged: Judged) -> list[str]:
+    """What the audit found on the human pairs or, without these, on the arms against SFT."""
     if judged.human:
-        return [("On human pairs", text) for numbers in judged.human.values() for text in numbers["findings"]]
+        return [f"On human pairs: {text}" for numbers in judged.human.values() for text in numbers["findings"]]
     last = [(comparison.replicates[name], rounds) for name, rounds in judged.arms[AGAINST_SFT].items()]
-    return [(policy_title(policy), text) for policy, rounds in last for text in rounds[list(rounds)[-1]]["findings"]]
+    return [f"{policy_title(policy)}: {text}" for policy, rounds in last for text in rounds[list(rounds)[-1]]["findings"]]
 
 
-def _subset_columns(comparison: Comparison) -> list[tuple[str, str]]:
-    """Title and suffix of a win rate over each subset."""
-    return [(subset.capitalize(), f"_{subset}") for subset in comparison.num_prompts] if len(comparison.num_prompts) > 1 else []
-
-
-def _win_rows(comparison: Comparison, arms: dict[str, dict[str, Any]], columns: list[tuple[str, str]]) -> list[WinRow]:
+def _win_table(comparison: Comparison, opponent: str, arms: dict[str, dict[str, Any]]) -> Table:
     """Two rows an arm after its last judged round: by the judge, and if the longer answer won."""
+    subsets = list(comparison.num_prompts) if len(comparison.num_prompts) > 1 else []
+    rates = WIN_RATES | {f"win_rate_{subset}": Column(subset.capitalize(), unit="share") for subset in subsets}
     rows = []
     for name, rounds in arms.items():
-        policy = comparison.replicates[name]
+        title = policy_title(comparison.replicates[name])
         round_id, numbers = list(rounds.items())[-1]
         estimates, counts = numbers["estimates"], numbers["counts"]
         left_out = counts["num_prompts"] - counts["num_judged"]
-        figures = [*(counts[f"num_{name}"] for name in ("wins", "ties", "losses")), left_out]
-        keys = [*WIN_RATES, *(f"win_rate{suffix}" for _, suffix in columns)]
-        cells = [_cell(estimates.get(key), "share") for key in keys] + [JudgeCell(str(number)) for number in figures]
-        rows.append(WinRow(policy_title(policy), round_id, cells, False))
-        longer = [_cell(estimates.get(f"longer_win_rate{suffix}"), "share") for suffix in ("", *(suffix for _, suffix in columns))]
-        rows.append(WinRow(LONGER, "", [longer[0], JudgeCell(""), *longer[1:], *[JudgeCell("")] * len(figures)], True))
-    return rows
+        figures = names(*(count(number) for number in (counts["num_wins"], counts["num_ties"], counts["num_losses"], left_out)))
+        rows.append(Row([*names(title, round_id), *(rates[key].cell(estimates.get(key)) for key in rates), *figures], title))
+        longer = [Cell() if "length" in key else rates[key].cell(estimates.get(f"longer_{key}")) for key in rates]
+        rows.append(Row([*names(LONGER, ""), *longer, *[Cell()] * len(figures)], title, is_aside=True))
+    caption = (
+        f"{OPPONENTS[opponent]}: share of prompts won, a tie as half, with {comparison.confidence:.0%} intervals over prompts; and how "
+        "many were won, tied and lost."
+    )
+    figures_columns = [Column(title) for title in ("Wins", "Ties", "Losses", "Left out")]
+    columns = [Column("Policy", kind="name"), Column("Round", kind="name"), *rates.values(), *figures_columns]
+    return Table(f"judge-{'against-sft' if opponent == AGAINST_SFT else 'against-base'}", caption, columns, rows)
 
 
-def _audit_columns(judged: Judged) -> list[tuple[str, str, str]]:
-    """Those that some judgement has."""
-    known = {name for numbers in _all(judged) for name in numbers["estimates"]}
-    return [column for name, column in AUDIT.items() if name in known]
-
-
-def _audit_rows(comparison: Comparison, judged: Judged) -> list[tuple[str, list[JudgeCell]]]:
+def _audit_table(comparison: Comparison, judged: Judged) -> Table:
     titled = [(f"Human pairs ({name})", numbers) for name, numbers in judged.human.items()]
-    titles = {name: policy_title(policy) for name, policy in comparison.replicates.items()}
     for opponent, arms in judged.arms.items():
         for name, rounds in arms.items():
             round_id, numbers = list(rounds.items())[-1]
-            titled.append((f"{titles[name]} {round_id} against {'SFT' if opponent == AGAINST_SFT else opponent}", numbers))
-    names = [name for name in AUDIT if AUDIT[name] in _audit_columns(judged)]
-    return [
-        (title, [_cell(numbers["estimates"].get(name), AUDIT[name][1]) for name in names] + _count_cells(numbers["counts"]))
-        for title, numbers in titled
-    ]
-
-
-def _count_cells(counts: dict[str, Any]) -> list[JudgeCell]:
-    return [JudgeCell(f"{100 * counts['unreadable_fraction']:.1f}"), JudgeCell(f"{counts['usd']:.2f}")]
-
-
-def _cell(estimate: dict[str, float] | None, unit: str) -> JudgeCell:
-    """Shares in percent; empty if it could not be estimated."""
-    if estimate is None:
-        return JudgeCell("–")
-    value, low, high = (_text(estimate[key], unit) for key in ("value", "low", "high"))
-    return JudgeCell(value, f"[{low}, {high}]")
-
-
-def _text(value: float, unit: str) -> str:
-    return decimal(100 * value, 1) if unit == "share" else decimal(value, 2)
+            against = "SFT" if opponent == AGAINST_SFT else opponent
+            titled.append((f"{policy_title(comparison.replicates[name])} {round_id} against {against}", numbers))
+    known = {name for numbers in _all(judged) for name in numbers["estimates"]}
+    columns = {name: column for name, column in AUDIT.items() if name in known}
+    rows = []
+    for title, numbers in titled:
+        cells = [column.cell(numbers["estimates"].get(name)) for name, column in columns.items()]
+        counts = numbers["counts"]
+        rows.append(Row([Cell(title), *cells, *names(number(counts["unreadable_fraction"], "share"), decimal(counts["usd"], 2))]))
+    caption = f"The judge’s own audit, with {comparison.confidence:.0%} intervals."
+    return Table("judge-audit", caption, [Column("Judged on", kind="name"), *columns.values(), *COUNTS], rows)

@@ -5,6 +5,7 @@ adds 1 to that on each prompt, in round 2 on the helpful prompts only, where it 
 """
 
 import json
+import re
 import shutil
 from xml.etree import ElementTree
 
@@ -23,10 +24,9 @@ from apo_bench.core.errors import ComparabilityError, DataError, MissingInputErr
 from apo_bench.core.files import write_json, write_jsonl
 from apo_bench.core.sections import Evaluate, GameLedger
 from apo_bench.metrics import compute_metric
-from apo_bench.report.game import game_markdown
+from apo_bench.report.contents import contents
 from apo_bench.report.glossary import GOLD_UNKNOWN
-from apo_bench.report.judge import judge_markdown
-from apo_bench.report.tables import claims, markdown
+from apo_bench.report.section import as_markdown
 
 SUBSETS = ["helpful", "helpful", "harmless", "harmless"]
 SFT = [1.0, 0.0, 0.0, -1.0]
@@ -306,12 +306,15 @@ def test_value_that_is_no_number_is_refused(results, run_params):
         read_comparison(results, run_params)
 
 
-def test_claims_say_who_is_better_and_by_how_much(results, run_params, five):
-    shown = "Gold: {0}, −0.50 [−0.50, −0.50]; RM_all: {0}, −5.00 [−5.00, −5.00]; RM_all at equal length: {0}, −5.00 [−5.00, −5.00]"
+def written(comparison, params):
+    """report/table.md"""
+    return as_markdown(contents(comparison, params.compare))
+
+
+def test_findings_say_who_is_better_and_by_how_much(results, run_params, five):
+    shown = "| RJS adversarial − base | {0} −0.50 [−0.50, −0.50] | {0} −5.00 [−5.00, −5.00] | {0} −5.00 [−5.00, −5.00] |"
     for params, verdict in ((run_params, "undecided"), (five, "base better")):
-        comparison = read_comparison(results, params)
-        assert claims(comparison) == {"RJS adversarial − base": shown.format(verdict)}
-        assert f"- RJS adversarial − base: {shown.format(verdict)}" in markdown(comparison)
+        assert shown.format(verdict) in written(read_comparison(results, params), params)
 
 
 def test_means_over_replicates_by_hand(results, run_params):
@@ -361,13 +364,10 @@ def test_gold_is_neither_expected_nor_shown_where_it_is_unknown(results_without_
     on_pairs = {"human_accuracy", "human_accuracy_helpful", "human_accuracy_standard_error", "ece", "ace", "mce"}
     assert set(summary["reward_models"]["base"]) == on_pairs
     assert set(summary["reward_models"]["rjs-base-s0"]["r2"]) == {*on_pairs, "golden_accuracy"}
-    shown = "RM_all: undecided, −5.00 [−5.00, −5.00]; RM_all at equal length: undecided, −5.00 [−5.00, −5.00]"
-    assert claims(comparison) == {"RJS adversarial − base": shown}
-    text = markdown(comparison)
-    assert (
-        text.startswith(GOLD_UNKNOWN)
-        and "| policy | RM_all | RM_all at equal length | Wins by RM_all, % | KL to SFT, nats | Length, tokens |" in text
-    )
+    text = written(comparison, hh_params)
+    assert "| RJS adversarial − base | undecided −5.00 [−5.00, −5.00] | undecided −5.00 [−5.00, −5.00] |" in text
+    assert text.startswith(f"## All policies\n\n{GOLD_UNKNOWN}\n")
+    assert "| Policy | RM_all ↑ | RM_all at equal length ↑ | Wins by RM_all, % ↑ | KL to SFT, nats | Length, tokens |" in text
 
 
 def test_mechanism_by_hand(results, run_params):
@@ -493,14 +493,14 @@ def test_judgements_are_read_by_opponent_arm_and_round(summary):
 
 
 def test_judgements_stand_in_markdown(results, run_params):
-    text = judge_markdown(read_comparison(results, run_params))
-    assert "On human pairs: It favours the second answer." in text
-    assert "| RJS base, seed 0 | r2 | 62.5 [50.0, 75.0] | – | 1 | 2 | 0 | 1 |" in text
+    text = written(read_comparison(results, run_params), run_params)
+    assert "- On human pairs: It favours the second answer." in text
+    assert re.search(r"\| RJS base, seed 0 \| r2 \| 62.5 \[50.0, 75.0\] \| – \|.* 1 \| 2 \| 0 \| 1 \|", text)
 
 
 def test_without_a_judge_nothing_of_it_is_read_or_shown(results_without_gold, hh_params):
     comparison = read_comparison(results_without_gold, hh_params)
-    assert "judge" not in comparison.summary() and judge_markdown(comparison) == ""
+    assert "judge" not in comparison.summary() and "Judge" not in written(comparison, hh_params)
 
 
 @pytest.mark.parametrize("missing", ["s0/arms/rjs-adversarial/r2/judge/base", "s0/arms/rjs-base/r2/judge/sft", "judge/pairs_test"])
@@ -522,7 +522,7 @@ def test_the_game_is_read_with_the_frontier(results, run_params):
     assert game["arms"]["rjs-base-s0"]["dynamics"] is None and set(game["arms"]["rjs-adversarial-s0"]["matrix"]) == {"base", "r1", "r2"}
     assert set(game["frontier"]) == {f"{name}-s0" for name in ("sft", "golden", "human", "best_of_n", "rjs-base", "rjs-adversarial")}
     assert all(found["is_pareto"] for rounds in game["frontier"].values() for found in rounds.values())
-    assert "| RJS adversarial, seed 0 | undecided |" in game_markdown(comparison)
+    assert "| RJS adversarial, seed 0 | undecided |" in written(comparison, run_params)
 
 
 def test_without_gold_and_judge_there_is_neither_frontier_nor_shift(results_without_gold, hh_params):

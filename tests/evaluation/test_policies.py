@@ -9,7 +9,7 @@ from apo_bench.data.gold import gold_score
 from apo_bench.data.records import format_dialogue
 from apo_bench.data.writer import all_prompts
 from apo_bench.engines.sampling import sample_responses
-from apo_bench.evaluation.policies import evaluate_policy
+from apo_bench.evaluation.policies import evaluate_policy, write_evaluation
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
 
@@ -47,3 +47,8 @@ def test_dialogues_that_gold_does_not_know_are_evaluated_without_it(evaluated, d
     assert [row["dialogue"] for row in rows] == dialogues
     assert all(set(row) == {"id", "subset", "dialogue", "response", "finished", "reward_all", "length", "kl"} for row in rows)
     assert all(row["kl"] > 0 and row["length"] > 0 for row in rows)
+
+
+def test_what_is_said_of_an_evaluation_has_no_minus_zero(tmp_path):
+    rows = [{"gold": -0.002, "reward_all": 0.5, "length": 3}, {"gold": -0.004, "reward_all": 0.25, "length": 4}]
+    assert write_evaluation(rows, tmp_path / "evaluation") == "gold 0.00, RM_all 0.38, 4 tokens"

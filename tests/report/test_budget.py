@@ -12,10 +12,10 @@ from apo_bench.budget import policy_models, read_budgets
 from apo_bench.comparison.results import METRICS, Comparison, Policy
 from apo_bench.core.layout import Arm
 from apo_bench.evaluation.statistics import Estimate
-from apo_bench.report.budget import budget_markdown, budget_view, flop_unit
-from apo_bench.report.charts import charts
-from apo_bench.report.page import render_page
+from apo_bench.report.budget import budget_section, flop_unit
+from apo_bench.report.contents import contents, render_report
 from apo_bench.report.pareto import Point, _points, pareto_chart, pareto_front
+from apo_bench.report.section import as_markdown, tables
 from apo_bench.report.times import render_times, times_summary
 from apo_bench.tracking.lock import Lock
 
@@ -98,7 +98,7 @@ def comparison(request, budgets, params, run):
 
 def test_front_is_what_no_other_beats_at_no_more_cost():
     """b beats d at the same cost and c at less; e scores as b does and costs more."""
-    points = [Point(1, 0.0, "a"), Point(2, 1.0, "b"), Point(3, 0.5, "c"), Point(2, 0.9, "d"), Point(4, 1.0, "e"), Point(5, 2.0, "f")]
+    points = [Point(5, 2.0, "f"), Point(1, 0.0, "a"), Point(2, 1.0, "b"), Point(3, 0.5, "c"), Point(2, 0.9, "d"), Point(4, 1.0, "e")]
     assert [point.name for point in pareto_front(points)] == ["a", "b", "f"]
 
 
@@ -108,17 +108,23 @@ def test_chart_is_of_gold_where_it_is_known_and_names_the_front(comparison):
     title = "Gold" if comparison.metric("gold") else "RM_all"
     assert f"{title} against all the compute" in chart.text
     assert "intervals: SFT, SFT on golden, DPO adversarial r1, DPO adversarial r2." in chart.text
-    assert len(chart.panels) == 1 and "svg" in chart.panels[0]
+    assert len(chart.panels) == 1 and b"<svg" in chart.panels[0].svg
+
+
+def rows_of(table):
+    """First cell -> the texts of the others."""
+    return {row.cells[0].text: [cell.text for cell in row.cells[1:]] for row in table.rows}
 
 
 def test_table_has_the_counts_of_each_policy_and_says_what_is_shared(comparison):
-    view = budget_view(comparison)
-    rows = {title: cells for title, _, cells in view["rows"]}
+    section = budget_section(comparison)
+    policies, stages = tables([section])
+    rows = rows_of(policies)
     assert rows["DPO base"][:5] == ["16", "16", "80", "340", "1,210"]
     assert rows["SFT"] == ["0", "0", "0", "0", "1,100", "0.066", "100"]
-    assert view["heads"][-2:] == ["Compute, MFLOP", "Shared, %"]
-    assert ("sft@0", 5) in [(name, users) for name, users, _ in view["shared"]]
-    assert "| DPO base | 16 | 16 | 80 | 340 | 1,210 |" in budget_markdown(comparison)
+    assert [column.head for column in policies.columns[-2:]] == ["Compute, MFLOP", "Shared, %"]
+    assert rows_of(stages)["sft@0"][0] == "5"
+    assert "| DPO base | 16 | 16 | 80 | 340 | 1,210 |" in as_markdown([section])
 
 
 def test_rows_and_points_are_means_over_replicates(comparison, tmp_path, run):
@@ -135,13 +141,13 @@ def test_rows_and_points_are_means_over_replicates(comparison, tmp_path, run):
     budgets = read_budgets(Lock(lock_file.save()), policy_models(Path("out/models"), run, REFERENCES))
     policies = {name: replace(found, members=(f"{name}-s0", f"{name}-s1")) for name, found in comparison.policies.items()}
     changed = replace(comparison, run=run, budgets=budgets, policies=policies)
-    view = budget_view(changed)
-    rows = {title: cells for title, _, cells in view["rows"]}
+    table, stages = tables([budget_section(changed)])
+    rows = rows_of(table)
     assert rows["DPO base"][4] == "1,220" and rows["DPO adversarial"][4] == "1,280"
     assert list(rows) == ["SFT", "SFT on golden", "DPO on human pairs", "DPO base", "DPO adversarial"], "one a row of the table of policies"
-    assert [(name, users) for name, users, _ in view["shared"]] == [
-        *(("base_model", 10), ("sft@0", 5), ("sft@1", 5)),
-        *(("sample_lm@first-r1", 2), ("sample_lm@first1-r1", 2)),
+    assert [(name, users) for name, (users, *_) in rows_of(stages).items()] == [
+        *(("base_model", "10"), ("sft@0", "5"), ("sft@1", "5")),
+        *(("sample_lm@first-r1", "2"), ("sample_lm@first1-r1", "2")),
     ]
     flop = 10 * (2 * (80 + 340) + 6 * 1220)
     [point] = [point for point in _points(budgets, METRICS[0], policies["dpo-base"]) if point.name == "DPO base r2"]
@@ -149,8 +155,8 @@ def test_rows_and_points_are_means_over_replicates(comparison, tmp_path, run):
 
 
 def test_page_shows_it_and_has_no_seconds_so_that_it_is_the_same_bytes_twice(comparison, params):
-    page = render_page(comparison, params.compare, [*charts(comparison), pareto_chart(comparison)], {})
-    assert "What each policy took" in page and "<td>1,210</td>" in page and "<b>counts whole for each of them</b>" in page
+    page = render_report(comparison, contents(comparison, params.compare))
+    assert "What each policy took" in page and ">1,210</td>" in page and "counts whole for each of them" in page
     assert page.count("<caption") == page.count("<table") and not re.search(r"Wall|Processor", page)
 
 
@@ -160,8 +166,9 @@ def test_units_of_compute_fit_the_largest():
 
 def test_page_of_seconds_shows_policies_and_stages(budgets, params):
     page = render_times(budgets, params)
-    assert '<th scope="row">dpo-base-s0</th><td>18.0</td><td>9.0</td><td>0.0</td>' in page
-    assert '<th scope="row">sample_lm@first-r1</th><td>2</td><td>2.0</td><td>1.0</td>' in page
-    assert 'src="' not in page and "<script" not in page and 'href="' not in page
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", page, flags=re.DOTALL)]
+    assert ["dpo-base-s0", "18.0", "9.0", "0.0"] in [row[:4] for row in rows]
+    assert ["sample_lm@first-r1", "2", "2.0", "1.0"] in [row[:4] for row in rows]
+    assert 'src="' not in page and "<script" not in page and "http" not in page
     seconds = times_summary(budgets)["dpo-base-s0"]["r2"]
     assert (seconds["wall_seconds"], seconds["shared"]["wall_seconds"]) == (18.0, 6.0)

@@ -2,8 +2,10 @@
 
 import html
 import re
+from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
+from unittest.mock import patch
 
 import pytest
 from claimed import claimed
@@ -15,10 +17,9 @@ from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
 from apo_bench.judge.results import Judged
 from apo_bench.report.charts import COLOURS, charts
-from apo_bench.report.game_charts import game_charts
-from apo_bench.report.glossary import GOLD_UNKNOWN, GOLDEN_RESPONSES, POLICY_METRICS, REWARD_MODEL_METRICS
-from apo_bench.report.page import render_page
-from apo_bench.report.tables import policy_title
+from apo_bench.report.contents import contents, render_report
+from apo_bench.report.glossary import GOLD_UNKNOWN, GOLDEN_RESPONSES, REWARD_MODEL_METRICS, policy_title
+from apo_bench.report.section import as_markdown, figures, tables
 
 REFERENCES = ("sft", "golden", "human", "best_of_n")
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -120,7 +121,13 @@ def comparison(request, params):
 
 def page_of(comparison, params):
     """The page as the stage makes it, but for the chart of the budget."""
-    return render_page(comparison, params.compare, charts(comparison), game_charts(comparison))
+    return render_report(comparison, contents(comparison, params.compare))
+
+
+def undrawn_page_of(comparison, params):
+    """The same with nothing in its pictures, which take most of the time."""
+    with patch("apo_bench.report.pictures.picture", return_value=b"<svg/>"):
+        return page_of(comparison, params)
 
 
 @pytest.fixture(scope="module")
@@ -196,15 +203,15 @@ def test_is_well_formed(page, checked):
     assert len(set(checked.ids)) == len(checked.ids)
 
 
-def test_every_reference_within_the_page_exists(page, checked):
-    referenced = set(re.findall(r"url\(#([^)]+)\)", page)) | {v.removeprefix("#") for n, v in checked.attributes if n.endswith("href")}
+def test_every_reference_within_the_page_exists(checked):
+    referenced = {value.removeprefix("#") for name, value in checked.attributes if name == "href" and value.startswith("#")}
     labelled = {value for name, value in checked.attributes if name == "aria-labelledby"}
-    assert referenced and (referenced | labelled) <= set(checked.ids)
+    assert labelled and (referenced | labelled) <= set(checked.ids)
 
 
 def test_loads_nothing(page, checked):
-    assert not {"script", "link", "iframe", "img", "object"} & set(checked.tags)
-    assert not [pair for pair in checked.attributes if pair[0] in ("src", "srcset", "data")]
+    assert not {"script", "link", "iframe", "object"} & set(checked.tags)
+    assert all(value.startswith("data:image/svg+xml;base64,") for name, value in checked.attributes if name in ("src", "srcset", "data"))
     assert "http" not in page.replace("http://evil.example", "")
     assert "@import" not in page and "@font-face" not in page
 
@@ -219,13 +226,57 @@ def test_same_bytes_twice(comparison, params, page):
 
 
 def test_charts_and_tables_are_described(page, checked, comparison):
-    svgs = [element for element in re.findall(r"<svg[^>]*>", page) if "aria-hidden" not in element]
+    pictures = re.findall(r"<img[^>]*>", page)
     of_game = 8 + 2 * (3 + 1 + 1) if comparison.has_gold else 8 + 2 * 2  # heat maps; then a panel a method and chart
-    assert len(svgs) == of_game + (3 * 2 + 4 + 2 if comparison.has_gold else 2 + 3 + 1)  # the same, reward models, costs
-    assert all('role="img" aria-label="' in element for element in svgs)
+    assert len(pictures) == of_game + (3 * 2 + 4 + 2 if comparison.has_gold else 2 + 3 + 1)  # the same, reward models, costs
+    assert all(len(re.search('alt="([^"]*)"', picture)[1]) > 20 for picture in pictures)
     assert (
         checked.tags.count("caption") == checked.tags.count("table") == (10 + 5 if comparison.judged else 5 + 3)
     )  # with those of the game
+
+
+def test_page_and_markdown_hold_the_same_tables(page, comparison, params):
+    sections = contents(comparison, params.compare)
+    written, read = as_markdown(sections), text_of(page)
+    for table in tables(sections):
+        for text in (table.caption, *(cell.text for row in table.rows for cell in row.cells)):
+            assert text.replace("|", "\\|") in written and " ".join(text.split()) in read, (table.name, text)
+
+
+def test_contents_list_every_section_and_numbers_come_before_claims(page, checked, comparison, params):
+    nav = re.search(r"<nav.*?</nav>", page, flags=re.DOTALL)[0]
+    names = [section.name for section in contents(comparison, params.compare)]
+    assert re.findall('href="#([^"]+)"', nav) == names and set(names) <= set(checked.ids)
+    assert names.index("policies") < names.index("findings") < names.index("charts") < names.index("claims")
+
+
+def test_every_table_and_figure_can_be_saved(page, comparison, params):
+    sections = contents(comparison, params.compare)
+    saved = {name: b64decode(data) for data, name in re.findall(r'href="data:[^,"]*,([^"]*)" download="([^"]+)"', page)}
+    assert set(saved) == {f"{table.name}.csv" for table in tables(sections)} | {f"{chart.name}.svg" for chart in figures(sections)}
+    assert saved["policies.csv"].decode().startswith("Policy,RM_all,RM_all: low,RM_all: high,")
+    assert all(text.count(b"<svg") == 1 for name, text in saved.items() if name.endswith(".svg"))
+
+
+def test_dark_pages_have_colours_of_their_own_for_every_variable_and_chart(page):
+    light, dark = re.findall(r":root \{(.*?)\}", page, flags=re.DOTALL)
+    assert "prefers-color-scheme: dark" in page and 'name="color-scheme" content="light dark"' in page
+    assert set(re.findall(r"(--[\w-]+):", light)) == set(re.findall(r"(--[\w-]+):", dark))
+    assert not re.search(r"#[0-9a-f]{3,6}", re.search(r"<style>(.*?)</style>", page, flags=re.DOTALL)[1].split("* {", 1)[1])
+
+
+def test_tables_of_sentences_say_what_their_cells_are_when_they_stack(page):
+    stacks = re.findall(r'<table class="stacks">.*?</table>', page, flags=re.DOTALL)
+    assert stacks and all(page.count('data-head="') == "".join(stacks).count('data-head="') for _ in stacks)
+    assert '<td class="number " data-head="Detectable">0.38</td>' in "".join(stacks)
+
+
+def test_tables_and_figures_have_names_of_their_own(comparison, params):
+    sections = contents(comparison, params.compare)
+    names = [one.name for one in (*tables(sections), *figures(sections))]
+    panels = [panel.name for chart in figures(sections) for panel in chart.panels]
+    assert len(set(names)) == len(names) and len(set(panels)) == len(panels)
+    assert all(re.fullmatch(r"[\w.-]+", name) for name in (*names, *panels)), "they are names of files"
 
 
 def test_shows_what_the_judge_says_and_what_it_is_worth(page, comparison):
@@ -233,22 +284,22 @@ def test_shows_what_the_judge_says_and_what_it_is_worth(page, comparison):
     for text in ("What a judge says", "62.5<small>[55.0, 70.0]</small>", "if the longer answer won", "It favours the first answer."):
         assert (text in page) == is_judged
     if is_judged:
-        assert page.count("if the longer answer won") == 6 and "<td>10.0</td>" in page and "78 answers, 16.25 USD" in page
+        assert page.count("if the longer answer won") == 6 and ">10.0</td>" in page and "78 answers, 16.25 USD" in page
         assert "it changed under way" not in page and "m &lt;b&gt;1" in page
 
 
 def test_without_human_pairs_the_audit_speaks_of_the_arms(comparison, params):
     if comparison.judged:
         changed = replace(comparison, judged=replace(comparison.judged, human={}))
-        page = page_of(changed, params)
-        assert "<b>DPO base, seed 0:</b> It favours the first answer." in page and "Human pairs" not in page
+        page = undrawn_page_of(changed, params)
+        assert "DPO base, seed 0: It favours the first answer." in page and "Human pairs" not in page
 
 
 def test_a_judge_that_changed_under_way_is_named(comparison, params):
     if comparison.judged:
         human = {"pairs_test": comparison.judged.human["pairs_test"] | {"served_models": ["m-2"]}}
         changed = replace(comparison, judged=replace(comparison.judged, human=human))
-        assert "served as m-1, m-2: it changed under way" in page_of(changed, params)
+        assert "served as m-1, m-2: it changed under way" in undrawn_page_of(changed, params)
 
 
 def test_shows_the_numbers_with_intervals_and_verdicts(page):
@@ -256,25 +307,24 @@ def test_shows_the_numbers_with_intervals_and_verdicts(page):
 
 
 def test_shows_as_many_prompts_of_both_kinds_as_params_say(comparison, params):
-    page = render_page(comparison, params.compare.model_copy(update={"num_shown_prompts": 4}), charts(comparison), game_charts(comparison))
+    page = undrawn_page_of(comparison, params.model_copy(update={"compare": params.compare.model_copy(update={"num_shown_prompts": 4})}))
     assert (page.count('class="subset helpful"'), page.count('class="subset harmless"')) == (2, 2)
 
 
 def test_every_metric_is_explained(page, comparison):
-    assert set(POLICY_METRICS) == {metric.name for metric in METRICS}
-    assert all(f"<dt>{metric.title}</dt>" in page for metric in comparison.metrics)
+    assert all(f"<dt>{metric.title}</dt>" in page and metric.meaning for metric in comparison.metrics)
 
 
 def test_every_panel_shows_arms(comparison):
     for chart in charts(comparison):
         assert chart.panels
-        assert all(any(colour.lower() in panel for colour in COLOURS) for panel in chart.panels), chart.title
+        assert all(any(colour.lower() in panel.svg.decode() for colour in COLOURS) for panel in chart.panels), chart.title
 
 
 def test_gold_is_nowhere_where_it_is_unknown_and_the_page_says_so(page, comparison):
     words = re.findall(r"\bgold\b", page, flags=re.IGNORECASE)
     assert (bool(words), page.count(GOLD_UNKNOWN)) == ((True, 0) if comparison.has_gold else (False, 1))
-    titles = {REWARD_MODEL_METRICS[name][0] for name in NEEDS_GOLD.intersection(REWARD_MODEL_METRICS)}
+    titles = {REWARD_MODEL_METRICS[name].title for name in NEEDS_GOLD.intersection(REWARD_MODEL_METRICS)}
     assert all((title in page) == comparison.has_gold for title in titles)
     assert "RM_all <b>2.00</b>" in page and ("gold <b>−1.00</b> · " in page) == comparison.has_gold
     costs = [title for title in ("Gold", "RM_all") if f"{title} against the divergence from SFT" in page]
@@ -309,7 +359,7 @@ def text_of(page):
 
 
 def test_header_says_what_is_compared_and_how_often_it_was_done(page, comparison, replicated, params):
-    head, more = (text_of(found.split("<main>")[0]) for found in (page, page_of(replicated, params)))
+    head, more = (text_of(found.split("<main>")[0]) for found in (page, undrawn_page_of(replicated, params)))
     labels = "human labels, " if comparison.has_gold else ""
     assert f"All is done once: with other {labels}SFT, reward models and samples it may come out another way" in head
     assert "Replicates1: seeds 0" in head and "controls" not in head
@@ -322,15 +372,15 @@ def test_header_says_what_is_compared_and_how_often_it_was_done(page, comparison
 
 
 def test_intervals_are_over_replicates_where_there_are_several_and_else_over_prompts(page, comparison, replicated, params):
-    several = page_of(replicated, params)
+    several = undrawn_page_of(replicated, params)
     for found, averaged, over in ((page, "6 test prompts", "prompts"), (several, "6 test prompts and 5 replicates", "replicates")):
         assert f"Means over {averaged} with 95% intervals over {over};" in text_of(found)
         assert f"same method, replicates and prompts, with 95% intervals over {over}." in text_of(found)
-    assert "of one replicate, with its" in text_of(page) and "the mean over replicates, with its" in text_of(several)
+    assert "of one replicate, with 95%" in text_of(page) and "the mean over replicates, with 95%" in text_of(several)
 
 
 def test_every_policy_and_reward_model_of_the_table_is_explained(replicated, params):
-    page = page_of(replicated, params)
+    page = undrawn_page_of(replicated, params)
     references = [policy_title(policy) for policy in replicated.references]
     for word in (*references, *replicated.run.reward_models, "Replicate", "Interval", "Verdict"):
         assert f"<dt>{word}</dt>" in page, word
@@ -338,7 +388,7 @@ def test_every_policy_and_reward_model_of_the_table_is_explained(replicated, par
 
 
 def test_controls_are_judged_against_base_and_gold_has_no_accuracy_on_pairs(replicated, params):
-    page = page_of(replicated, params)
+    page = undrawn_page_of(replicated, params)
     cards = re.findall(r"<li><h3>(.*?)</h3>(.*?)</li>", page, flags=re.DOTALL)
     said = {title: set(re.findall(r'<p class="(\w+)">', card)) for title, card in cards}
     assert said["RJS no_adversarial − base"] == {"worse"} and said["RJS adversarial − base"] == {"better"}
@@ -347,8 +397,9 @@ def test_controls_are_judged_against_base_and_gold_has_no_accuracy_on_pairs(repl
         assert said["DPO oracle − base"] == {"better"}
         first = re.findall(r'<span class="what">(.*?)</span>', dict(cards)["RJS oracle − base"])[0]
         assert first == "Gold", "the primary outcome comes first"
-        [row] = re.findall(r'<th scope="row">RJS oracle</th><td class="round">r1</td>((?:<td>[\d.]*</td>)+)</tr>', page)
-        assert re.findall(r"<td>(.*?)</td>", row).count("") == len(REWARD_MODEL_METRICS) - 1
+        [table] = [table for table in tables(contents(replicated, params.compare)) if table.name == "reward-models"]
+        [row] = [[cell.text for cell in row.cells] for row in table.rows if row.cells[0].text == "RJS oracle" and row.cells[1].text == "r1"]
+        assert row.count("") == len(REWARD_MODEL_METRICS) - 1
 
 
 def test_doses_of_the_game_are_drawn_where_there_are_three(comparison, params):
@@ -362,5 +413,6 @@ def test_doses_of_the_game_are_drawn_where_there_are_three(comparison, params):
     changed = replace(comparison, policies=comparison.policies | arms, reward_models=models, doses=doses)
     [drawn] = [chart for chart in charts(changed) if chart.title == "How much of the game"]
     assert len(drawn.panels) == (4 if comparison.has_gold else 3)
-    assert all("by alpha 0, 0.1, 3." in panel and "RJS: " in panel and "DPO: " in panel for panel in drawn.panels)
+    told = [panel.description for panel in drawn.panels]
+    assert all("by alpha 0, 0.1, 3." in text and "RJS: " in text and "DPO: " in text for text in told)
     assert "How much of the game" not in [chart.title for chart in charts(replace(changed, doses={"base": 0.0, "adversarial": 0.1}))]
