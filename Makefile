@@ -49,7 +49,7 @@ report: $(VENV)/.repro
 	cd $(FOLDER) && dvc repro compare times && echo "open $(FOLDER)/report/index.html"
 
 track: $(VENV)/.repro
-	cd $(FOLDER) && dvc repro --quiet --force --single-item track
+	cd $(FOLDER) && python -m pipeline track --data out/data --models out/models --results out/results --report report --store mlflow
 
 check: $(VENV)/.test
 	ruff check .

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -226,3 +227,42 @@ def test_help_starts_nothing(capsys):
     with pytest.raises(SystemExit) as left:
         repro.main(["--help"])
     assert left.value.code == 0 and "--arm METHOD-REWARD_MODEL" in capsys.readouterr().out
+
+
+def test_an_experiment_runs_what_its_change_asks_for_and_leaves_the_rest_of_params(folder, root):
+    """By DVC's own command, on stages of which one reads the value."""
+
+    def typed(*command: str) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    bin_folder = Path(sys.executable).parent
+    identity = {f"GIT_{who}_{what}": "a@b.c" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment = {**os.environ, **identity, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
+    shutil.rmtree(".dvc")
+    typed("git", "init", "--quiet")
+    typed("dvc", "init", "--quiet")
+    shutil.copytree(root / "experiment", "experiment")
+    shutil.copy(root / "params.yaml", ".")
+    stage = "{cmd: exec python score.py NAME, deps: [score.py], params: [methods.NAME], outs: [NAME.txt]}"
+    metrics = "{cmd: 'python join.py', deps: [dpo.txt, rjs.txt, join.py], metrics: [metrics.json]}"
+    names = "\n".join(f"  {name}: {stage.replace('NAME', name)}" for name in ("dpo", "rjs"))
+    Path("dvc.yaml").write_text(f"stages:\n{names}\n  join: {metrics}\n")
+    Path("score.py").write_text("import sys; open(sys.argv[1] + '.txt', 'w').write(open('params.yaml').read().partition('beta: ')[2][:3])")
+    Path("join.py").write_text("open('metrics.json', 'w').write('{\"beta\": ' + open('dpo.txt').read() + '}')")
+    typed("dvc", "repro", "--quiet")
+    typed("git", "add", ".")
+    typed("git", "commit", "--quiet", "-m", "finished")
+    before = Path("params.yaml").read_text()
+    change = ("-S", "methods.dpo.beta=0.3", "experiment/dvc.yaml")
+    assert "Running stage 'experiment/dvc.yaml:all'" in typed("dvc", "exp", "run", "--dry", *change)
+    assert Path("params.yaml").read_text() == before
+    ran = typed("dvc", "exp", "run", *change)
+    assert "repro: 2 of 3 stages run, the others up to date, " in ran, "dpo and join"
+    assert Path("params.yaml").read_text() == before.replace("beta: 0.1", "beta: 0.3", 1)
+    shown = json.loads(typed("dvc", "exp", "show", "--json"))
+    found = {row["name"] or row["rev"]: row for row in [*shown, *(exp["revs"][0] for exp in shown[1]["experiments"])]}
+    values = {name: row["data"]["metrics"]["metrics.json"]["data"] for name, row in found.items()}
+    assert sorted(value["beta"] for value in values.values()) == [0.1, 0.3, 0.3], "HEAD, the workspace and the experiment"
+    assert "beta" in typed("dvc", "metrics", "diff")
