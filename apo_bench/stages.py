@@ -1,7 +1,7 @@
 """The stages of a profile: their graph, as DVC reads it from dvc.yaml, what each takes, and what this machine has for them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,24 @@ from typing import Any
 from apo_bench.budget import script
 from apo_bench.core.config import Params
 from apo_bench.core.errors import ConfigError
+from apo_bench.core.layout import arms
+from apo_bench.core.validation import near
 from apo_bench.engines.devices import Need, need_of, sampling_engine, visible_devices
 from apo_bench.engines.hosts import hosts
 from apo_bench.scheduling import Host
 
+STAGES = Path("dvc.yaml")
+"""In the folder of a profile."""
+RESULTS = Path("out/results")
 WITHOUT_GIT = "clone the repository, or run `dvc config core.no_scm true` to do without git"
 
 
-def stage_index() -> Any:
+def stage_index(root: str = ".") -> Any:
     """DVC's index of the current folder's dvc.yaml alone: that of a whole repository has the thousands of stages of all its profiles.
+
+    Args:
+        root: of the params; a profile that has not run yet gets a link to the dvc.yaml there. Without it DVC knows nothing of the profile,
+            and looks in vain for nothing that it would have made.
 
     Raises:
         ConfigError: DVC cannot open the repository or read the stages.
@@ -25,9 +34,12 @@ def stage_index() -> Any:
     from dvc.repo import Repo
     from dvc.repo.index import Index
 
+    shared = Path(root, STAGES)
     with _told_in_a_line():
+        if not STAGES.exists() and shared.exists():
+            STAGES.symlink_to(shared)
         repo = Repo(_wait_for_lock=True)  # while another process hashes or writes dvc.lock
-        return Index.from_file(repo, str(Path("dvc.yaml").absolute()))
+        return Index.from_file(repo, str(STAGES.absolute()))
 
 
 def stage_graph(index: Any) -> tuple[list[str], dict[str, set[str]]]:
@@ -45,6 +57,75 @@ def stage_graph(index: Any) -> tuple[list[str], dict[str, set[str]]]:
     return [stage.addressing for stage in from_first], parents
 
 
+def changed_stages(stages: Mapping[str, Any], order: Iterable[str], parents: Mapping[str, Set[str]]) -> set[str]:
+    """The names of the stages that have to run or to be restored, and of all that come after them; the others are as dvc.lock has them.
+
+    What DVC asks of each stage, but once for each path: hundreds of stages read the same code, params and models.
+
+    Args:
+        stages: of DVC, by name.
+        order: the names of those to look at, parents before children.
+        parents: what each waits for.
+    """
+    found: set[str] = set()
+    look = _Look()
+    for name in order:
+        if parents[name] & found or look.is_changed(stages[name]):
+            found.add(name)
+    return found
+
+
+class _Look:
+    """What is where the stages of one run read and write, at its start."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, Any] = {}
+        self._is_cached: dict[Any, bool] = {}
+        self._params: dict[str, Any] = {}
+
+    def is_changed(self, stage: Any) -> bool:
+        """As DVC's `stage.changed()`."""
+        return (
+            stage.always_changed
+            or stage.changed_stage()
+            or any(self._is_param_changed(dep) for dep in stage.params)
+            or any(self._is_other(dep) for dep in stage.deps if dep not in stage.params)
+            or any(self._is_other(out) or (out.use_cache and not self._is_in_cache(out)) for out in stage.outs)
+        )
+
+    def _is_other(self, file: Any) -> bool:
+        """Whether a file or folder is not there, or is not that of dvc.lock."""
+        if file.fs_path not in self._hashes:
+            self._hashes[file.fs_path] = file.get_hash() if file.exists else None
+        return not file.hash_info or self._hashes[file.fs_path] != file.hash_info
+
+    def _is_in_cache(self, out: Any) -> bool:
+        if out.hash_info not in self._is_cached:
+            self._is_cached[out.hash_info] = not out.changed_cache()
+        return self._is_cached[out.hash_info]
+
+    def _is_param_changed(self, dep: Any) -> bool:
+        from dvc.dependency.param import read_param_file
+
+        if dep.fs_path not in self._params:
+            self._params[dep.fs_path] = read_param_file(dep.repo.fs, dep.fs_path) if dep.exists else {}
+        return bool(dep.hash_info.value is None or _values(self._params[dep.fs_path], dep.params) != dep.hash_info.value)
+
+
+def _values(params: Any, keys: Iterable[str]) -> dict[str, Any]:
+    """Those of params that are there, by key: `methods.dpo`."""
+    found = {}
+    for key in keys:
+        value = params
+        for part in key.split("."):
+            if not isinstance(value, dict) or part not in value:
+                break
+            value = value[part]
+        else:
+            found[key] = value
+    return found
+
+
 @contextmanager
 def _told_in_a_line() -> Iterator[None]:
     from dvc.exceptions import DvcException
@@ -55,6 +136,33 @@ def _told_in_a_line() -> Iterator[None]:
     except (DvcException, SCMError, OSError) as error:
         cure = WITHOUT_GIT if isinstance(error, SCMError) else "run from the folder of a profile"
         raise ConfigError(f"dvc.yaml: {' '.join(str(error).split())}; {cure}") from error
+
+
+def stages_of_arm(group: str, stages: Mapping[str, Any], parents: Mapping[str, Set[str]], params: Params) -> set[str]:
+    """The names of the stages that the evaluations of an arm need, in all seeds and rounds.
+
+    Args:
+        group: method and reward model, such as dpo-adversarial.
+        stages: of DVC, by name.
+        parents: what each waits for.
+        params: of the profile.
+
+    Raises:
+        ConfigError: the run has no such arm.
+    """
+    members = [arm for arm in arms(params.run) if arm.group == group]
+    if not members:
+        known = list(dict.fromkeys(arm.group for arm in arms(params.run)))
+        raise ConfigError(f"arm: found {group!r};{near(group, known) or ' the run has ' + ', '.join(known)}")
+    wanted = {str(arm.evaluation(RESULTS, round_id)) for arm in members for round_id in params.run.rounds}
+    waiting = [name for name, stage in stages.items() if wanted & {out.def_path for out in stage.outs}]
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += parents[name]
+    return found
 
 
 def stage_needs(index: Any, params: Params) -> dict[str, Need]:

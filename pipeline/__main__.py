@@ -16,9 +16,10 @@ def main() -> int:
     if refusal := use_code_of_root("pipeline"):
         print(f"pipeline: {refusal}", file=sys.stderr)
         return 1
-    if len(sys.argv) < 2:
-        print("usage: python -m pipeline STAGE [options]", file=sys.stderr)
-        return 2
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        from pipeline.stage import explain
+
+        return explain(sys.argv[1:])
     socket_path = os.environ.get(SOCKET_VARIABLE)
     if socket_path and (status := forward(socket_path, sys.argv[1:])) is not None:
         if status > 128:

@@ -9,6 +9,7 @@ from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json, write_text
 from apo_bench.report.claims import verdicts_table
 from apo_bench.report.contents import contents, render_report
+from apo_bench.report.headline import headline
 from apo_bench.report.policies import findings_table, short_table
 from apo_bench.report.section import as_markdown, figures
 from apo_bench.report.table import terminal
@@ -17,7 +18,7 @@ TERMINAL_WIDTH = 140
 
 
 def main(results: Path, report: Path) -> tuple[str, Path]:
-    """Reads RESULTS; writes summary.json, table.md, plots/ and index.html to REPORT and prints the table."""
+    """Reads RESULTS; writes summary.json, metrics.json, table.md, plots/ and index.html to REPORT and prints the table."""
     params = load_params(PARAMS)
     comparison = read_whole(results, params)
     sections = contents(comparison, params.compare)
@@ -26,6 +27,7 @@ def main(results: Path, report: Path) -> tuple[str, Path]:
             for panel in chart.panels:
                 (folder / f"{panel.name}.svg").write_bytes(panel.svg)
     write_json(report / "summary.json", comparison.summary())
+    write_json(report / "metrics.json", headline(comparison))
     write_text(report / "table.md", as_markdown(sections))
     write_text(report / "index.html", render_report(comparison, sections))
     console = Console(width=TERMINAL_WIDTH, highlight=False)

@@ -9,9 +9,8 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from apo_bench.claims.inference import UNDECIDED
 from apo_bench.claims.results import design_of
@@ -20,9 +19,10 @@ from apo_bench.core.errors import ApoBenchError, ConfigError
 from apo_bench.core.files import read_json, write_text
 from apo_bench.core.layout import replicate
 from apo_bench.stages import num_side_by_side, this_host
+from pipeline.progress import UNITS, duration
 
 TIMES, SUMMARY = Path("out/times"), Path("report/summary.json")
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+SECONDS = UNITS | {"d": 86400}
 
 
 def main(arguments: list[str]) -> int:
@@ -40,7 +40,7 @@ def decide(budget: float) -> int:
     """Takes looks while some claim is open and the budget has room for one; returns the exit status.
 
     Raises:
-        ConfigError: params.yaml states no looks, or cannot be changed.
+        ConfigError: params.yaml states no looks.
     """
     started, params = time.monotonic(), load_params(PARAMS)
     seconds_a_seed: float | None = None
@@ -94,12 +94,6 @@ def budget_seconds(text: str) -> float:
     return float(found[1]) * SECONDS[found[2]]
 
 
-def duration(seconds: float) -> str:
-    """In the largest unit that leaves more than one of it."""
-    unit = next((name for name in ("h", "m") if seconds >= 1.5 * SECONDS[name]), "s")
-    return f"{seconds / SECONDS[unit]:.{0 if unit == 's' else 1}f} {unit}"
-
-
 def next_look(params: Params, is_run: bool) -> int | None:
     """The number of seeds to look at next: that of the run, if it is one and has not been taken; None after the last."""
     num_seeds = len(params.run.seeds)
@@ -112,20 +106,14 @@ def enough_seeds(seeds: list[int], number: int) -> list[int]:
 
 
 def with_seeds(path: Path, seeds: list[int]) -> str:
-    """The text of params.yaml with these seeds, every other byte as it is.
+    """The text of params.yaml with these seeds, as `dvc exp run -S` would leave it: in the form of ours every other byte as it is."""
+    from dvc.utils.hydra import apply_overrides  # imports hydra, half a second
 
-    Raises:
-        ConfigError: run.seeds is not written in brackets on a line.
-    """
-    text = path.read_text(encoding="utf-8")
-    line, column = YAML().load(text)["run"].lc.value("seeds")
-    lines = text.splitlines(keepends=True)
-    found = re.match(r"\[[^\]\n]*\]", lines[line][column:])
-    if not found:
-        found_line = lines[line].strip()
-        raise ConfigError(f"{path}:{line + 1}: run.seeds: found {found_line}, expected brackets on one line, as seeds: [0, 1, 2]")
-    lines[line] = f"{lines[line][:column]}[{', '.join(map(str, seeds))}]{lines[line][column + found.end() :]}"
-    return "".join(lines)
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        copy.write_bytes(path.read_bytes())
+        apply_overrides(copy, [f"run.seeds={seeds}"])
+        return copy.read_text(encoding="utf-8")
 
 
 def read_summary(params: Params) -> dict[str, Any] | None:

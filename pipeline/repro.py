@@ -6,6 +6,7 @@ its run cache and says what dvc.lock is to hold. That file is written here, for 
 longer than small stages, in a large profile.
 """
 
+import argparse
 import logging
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
@@ -26,15 +28,20 @@ from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.processes import PARENT_VARIABLE, die_with_parent
 from apo_bench.engines.devices import Need
 from apo_bench.scheduling import Host, Place, Places, Schedule
-from apo_bench.stages import stage_graph, stage_index, stage_needs, this_host
+from apo_bench.stages import changed_stages, stage_graph, stage_index, stage_needs, stages_of_arm, this_host
+from pipeline.arguments import Parser
 from pipeline.leftovers import one_run, take_away
+from pipeline.progress import Progress
 from pipeline.ray_nodes import LOOK_SECONDS, LOST, START_SECONDS, RayNodes, ray_nodes
+from pipeline.seal import Seal, look_at_controls, sealed
 from pipeline.server import stage_server
 from pipeline.stage import BAR_LINE_VARIABLE, never_fail_printing
 
 LOCK_FILE = Path("dvc.lock")
 LOCK_SHARE = 0.05
 """Share of the time that may go into writing dvc.lock. What a kill keeps out of it, DVC's run cache still knows."""
+SEAL_SHARE = 0.05
+"""Share of the time of a run that may go into looking, after it, whether nothing has to run any more."""
 MOST_LOSSES = 3
 """Nodes that may go under a stage before it is held to be the cause."""
 READERS = "apo_bench/tracking"
@@ -47,9 +54,9 @@ Entry = dict[str, Any]
 """The name of a stage, and what dvc.lock holds of it."""
 
 
-def main() -> int:
-    """Reproduces the profile in the current folder; returns the exit status."""
-    started = time.perf_counter()
+def main(arguments: Sequence[str] = ()) -> int:
+    """Reproduces the profile in the current folder, or an arm of it; returns the exit status."""
+    started, arm = time.perf_counter(), _parse(arguments).arm
     never_fail_printing()
     if refusal := use_code_of_root("pipeline.repro"):
         print(f"repro: {refusal}", file=sys.stderr)
@@ -57,22 +64,57 @@ def main() -> int:
     os.environ.update(MEMORY | os.environ)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what has run is entered in dvc.lock
     try:
-        params = load_params(PARAMS)
-        profile, host = Profile.read(params), this_host(params)
-        with one_run(Path(profile.repo.tmp_dir)):
-            if done := take_away(profile.repo):
-                print(f"repro: {done}", flush=True)
-            with stage_server(), ray_nodes(params) if params.engines.stages == "ray" else nullcontext() as nodes:
-                num_run = reproduce(profile, host, nodes)
+        num_run, num_stages = _bring_up_to_date(arm)
     except (ApoBenchError, StageError) as error:
         print(f"repro: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("repro: ended; run again, and it goes on from there", file=sys.stderr)
+        print("repro: interrupted; what has ended is kept, and the next run goes on from there", file=sys.stderr)
         return 128 + signal.SIGINT
     seconds = time.perf_counter() - started
-    print(f"repro: {num_run} of {len(profile.order)} stages run, the others up to date, {seconds:.0f} s")
+    print(f"repro: {num_run} of {num_stages} stages run, the others up to date, {seconds:.0f} s")
     return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        "python -m pipeline.repro", "Brings the stages of the profile in this folder up to date, independent ones side by side."
+    )
+    parser.add_argument("--arm", metavar="METHOD-REWARD_MODEL", help="only what the evaluations of this arm need, in all seeds")
+    return parser.parse_args(arguments)
+
+
+def _bring_up_to_date(arm: str | None) -> tuple[int, int]:
+    """Returns how many stages had to run, of how many of the profile, or of an arm of it."""
+    num_stages = None if arm else sealed()
+    if num_stages is not None:
+        return 0, num_stages
+    params, started = load_params(PARAMS), time.monotonic()
+    profile, seal = _look(params)
+    if arm:
+        profile = profile.only(stages_of_arm(arm, profile.stages, profile.parents, params))
+    with one_run(Path(profile.repo.tmp_dir)):
+        if done := take_away(profile.repo):
+            print(f"repro: {done}", flush=True)
+        changed = profile.changed()
+        looked = time.monotonic()
+        num_run = 0
+        if changed.order:
+            with stage_server(), ray_nodes(params) if params.engines.stages == "ray" else nullcontext() as nodes:
+                num_run = reproduce(changed, this_host(params), nodes)
+            if arm or (time.monotonic() - looked) * SEAL_SHARE < looked - started:
+                return num_run, len(profile.order)
+            profile, seal = _look(params)  # a file may have changed under the stages
+            changed = profile.changed()
+        if not arm and not changed.order:
+            seal.write()
+        return num_run, len(profile.order)
+
+
+def _look(params: Params) -> tuple["Profile", Seal]:
+    controls = look_at_controls()
+    profile = Profile.read(params)
+    return profile, Seal(profile.repo, profile.stages.values(), controls)
 
 
 class StageError(Exception):
@@ -99,10 +141,19 @@ class Profile:
         from dvc.logger import setup
 
         setup(logging.WARNING)
-        index = stage_index()
+        index = stage_index(params.root)
         order, parents = stage_graph(index)
         stages = {stage.addressing: stage for stage in index.stages}
         return cls(index.repo, stages, order, parents, stage_needs(index, params))
+
+    def changed(self) -> "Profile":
+        """The stages that have to run, be restored or be looked at again, as they come after such."""
+        return self.only(changed_stages(self.stages, self.order, self.parents))
+
+    def only(self, names: Set[str]) -> "Profile":
+        """Some of the stages, which wait for each other alone."""
+        order = [name for name in self.order if name in names]
+        return replace(self, order=order, parents={name: self.parents[name] & names for name in order})
 
 
 def reproduce(profile: Profile, host: Host, nodes: RayNodes | None = None) -> int:
@@ -171,6 +222,7 @@ class _Run:
         self._last_seen = time.monotonic()
         """When there was a node, if there are to be any."""
         self._running: dict[Future[Entry | None], tuple[str, Place]] = {}
+        self._progress = Progress(profile.stages, profile.order, profile.parents, places.capacity, sys.stderr)
         self._lock = LockFile()
         self._num_run = 0
         self.workers: list[Any] = []
@@ -189,12 +241,15 @@ class _Run:
                         variables |= self._nodes.environment(place.host)
                     self._running[self._pool.submit(_reproduce, name, variables)] = started
                     self.workers = self.workers or multiprocessing.active_children()
-                for future in wait(self._running, LOOK_SECONDS if self._nodes else None, FIRST_COMPLETED).done:
+                    self._progress.start(name)
+                for future in wait(self._running, LOOK_SECONDS if self._nodes else self._progress.interval, FIRST_COMPLETED).done:
                     self._end(future)
+                self._progress.show()
                 if self._nodes:
                     self._look(self._nodes)
                 self._lock.write_in_time()
         finally:
+            self._progress.close()
             self._lock.write()
         return self._num_run
 
@@ -214,6 +269,7 @@ class _Run:
             self._num_run += 1
             self._lock.add(entry)
         self._schedule.end(name, place, self._places)
+        self._progress.end(name)
 
     def _look(self, nodes: RayNodes) -> None:
         """Takes note of nodes that have come or gone."""
@@ -282,7 +338,7 @@ def _begin_worker(profile: Profile, board: Board) -> None:
     global _profile, _board, _number
     die_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of the terminal: the first one says what is to end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # and so in its stages: Ctrl-C is for the parent, whose end they do not survive
     _profile, _board, _number = profile, board, board.join()
     os.environ |= {BAR_LINE_VARIABLE: str(_number), PARENT_VARIABLE: str(os.getpid())}
 
@@ -314,4 +370,4 @@ def _reproduce(name: str, variables: dict[str, str]) -> Entry | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

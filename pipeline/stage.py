@@ -1,7 +1,6 @@
 """What every stage does around its work: parse the command line, say and record what was done, turn an error into one line."""
 
-import argparse
-import difflib
+import ast
 import importlib
 import inspect
 import os
@@ -15,19 +14,21 @@ from typing import Any
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.errors import ApoBenchError, is_out_of_memory
 from apo_bench.core.results import RECORDED
+from apo_bench.core.validation import near
 from apo_bench.engines.memory import memory_error
 from apo_bench.engines.record import Stopwatch, leave_record
+from pipeline.arguments import Parser
 from pipeline.ranks import is_rank, launched, run_rank
 
 BAR_LINE_VARIABLE = "APO_BENCH_BAR_LINE"
+FOLDER = Path(__file__).parent
 
 
 def run_stage(name: str, arguments: list[str]) -> int:
     """Runs `main` of the module `pipeline.NAME`, which returns what it did and where; returns the exit status."""
-    known = sorted(file.stem for file in Path(__file__).parent.glob("*.py"))
-    if name not in known:
-        near = difflib.get_close_matches(name, known)
-        print(f"no stage {name!r}; did you mean {' or '.join(near) or 'one of ' + ', '.join(known)}?", file=sys.stderr)
+    if not name.isidentifier() or _purpose(FOLDER / f"{name}.py") is None:
+        known = list(_purposes())
+        print(f"no stage {name!r};{near(name, known) or ' there are ' + ', '.join(known)}", file=sys.stderr)
         return 2
     never_fail_printing()
     stopwatch = Stopwatch()
@@ -51,6 +52,33 @@ def run_stage(name: str, arguments: list[str]) -> int:
         print(f"{name}: {memory_error(load_params(PARAMS))}", file=sys.stderr)
         return 1
     return 0
+
+
+def _purposes() -> dict[str, str]:
+    """What each stage does, by name."""
+    found = {file.stem: _purpose(file) for file in sorted(FOLDER.glob("*.py"))}
+    return {name: purpose for name, purpose in found.items() if purpose is not None}
+
+
+def _purpose(file: Path) -> str | None:
+    """What the stage in a file does, in a line, without importing it; None without a `main` that returns what it did and where."""
+    if not file.is_file():
+        return None
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    mains = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
+    is_stage = any(main.returns is not None and ast.unparse(main.returns) == "tuple[str, Path]" for main in mains)
+    return (ast.get_docstring(tree) or "").partition("\n")[0] if is_stage else None
+
+
+def explain(arguments: list[str]) -> int:
+    """Says which stages there are, or that the command line names none; returns the exit status."""
+    purposes = _purposes()
+    width = max(map(len, purposes))
+    listed = "\n".join(f"  {name:{width}}  {purpose}" for name, purpose in purposes.items())
+    does = "Runs a stage as dvc.yaml has it; with --help after its name, says what it takes."
+    parser = Parser("python -m pipeline", does, usage="python -m pipeline STAGE [options]", epilog=listed)
+    parser.parse_args(arguments)
+    parser.error("no stage is named")
 
 
 def never_fail_printing() -> None:
@@ -77,7 +105,7 @@ def _place_progress_bars() -> None:
 
 def _parse(name: str, stage: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:
     """The parameters of a stage's `main` as options of the same names, all required; a `bool` is a flag."""
-    parser = argparse.ArgumentParser(prog=f"python -m pipeline {name}", description=stage.__doc__)
+    parser = Parser(f"python -m pipeline {name}", stage.__doc__)
     for parameter, kind in inspect.get_annotations(stage).items():
         if kind is bool:
             parser.add_argument("--" + parameter.replace("_", "-"), action="store_true")

@@ -170,7 +170,7 @@ def test_an_arm_that_has_not_run_is_named(lock_file):
 
 
 def test_diff_lists_inputs_with_both_values(lock_file, root, tmp_path, monkeypatch):
-    text = (root / "params.yaml").read_text().replace("    - {id: r3, previous: r2}\n", "").replace("rounds: [r3]", "rounds: [r1, r2]")
+    text = (root / "params.yaml").read_text().replace("  - id: r3\n    previous: r2\n", "").replace("  - r3\n", "  - r1\n  - r2\n")
     (tmp_path / "params.yaml").write_text(text)
     lock_file.left[Path("out/results/s0/arms/dpo-base/r2/evaluation/environment.json")] = {"torch": "2.12.1"}
     lock_file.save()

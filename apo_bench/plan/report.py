@@ -63,7 +63,7 @@ def make_plan(params: Params) -> Plan:
         ConfigError: dvc.yaml cannot be read.
     """
     use_threads(params.compute.num_threads)
-    index = stage_index()
+    index = stage_index(params.root)
     (order, parents), needs = stage_graph(index), stage_needs(index, params)
     host = _planned_host(params, needs)
     num_together = num_on_a_gpu(host, needs) if host.devices else host.num_slots

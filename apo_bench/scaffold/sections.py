@@ -1,7 +1,8 @@
 """Adds a section to params.yaml and leaves every other byte of it as it is."""
 
-import json
+from collections.abc import Iterator
 from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from apo_bench.core.errors import ConfigError
 
 
 def with_method_section(path: Path, name: str, values: dict[str, Any]) -> str:
-    """The text of `path` with the section `methods.NAME`, one line at the end of `methods`.
+    """The text of `path` with the section `methods.NAME` at the end of `methods`, in the form that DVC leaves as it is.
 
     Raises:
         ConfigError: the section is there already, or `methods` is not written as a block.
@@ -28,7 +29,7 @@ def with_method_section(path: Path, name: str, values: dict[str, Any]) -> str:
     line = _end_of(document, "methods", lines)
     if not lines[line - 1].endswith("\n"):
         lines[line - 1] += "\n"
-    return "".join([*lines[:line], f"{' ' * methods.lc.col}{name}: {_in_braces(values)}\n", *lines[line:]])
+    return "".join([*lines[:line], *_block(name, values, methods.lc.col), *lines[line:]])
 
 
 def _end_of(document: CommentedMap, section: str, lines: list[str]) -> int:
@@ -40,15 +41,20 @@ def _end_of(document: CommentedMap, section: str, lines: list[str]) -> int:
     return line
 
 
-def _in_braces(values: dict[str, Any]) -> str:
-    return f"{{{', '.join(f'{key}: {_yaml(value)}' for key, value in values.items())}}}"
+def _block(name: str, values: dict[str, Any], indent: int) -> Iterator[str]:
+    """A line a key and a line an item of a list: DVC breaks long braces and all brackets when it changes a value (dvc exp run -S)."""
+    yield f"{' ' * indent}{name}:\n"
+    for key, value in values.items():
+        items = value if isinstance(value, list) and value else None
+        yield f"{' ' * (indent + 2)}{key}:{'' if items or value is None else ' ' + _yaml(value)}\n"
+        yield from (f"{' ' * (indent + 2)}- {_yaml(item)}\n" for item in items or [])
 
 
 def _yaml(value: Any) -> str:
     """A value on one line, small floats as the other sections have them: 1.0e-5."""
-    if isinstance(value, list):
-        return f"[{', '.join(map(_yaml, value))}]"
     if isinstance(value, float) and 0 < abs(value) < 1e-2:
         mantissa, exponent = f"{Decimal(repr(value)).normalize():E}".split("E")
         return f"{float(mantissa)}e{exponent}"
-    return json.dumps(value)
+    stream = StringIO()
+    YAML().dump(value, stream)
+    return stream.getvalue().removesuffix("...\n").strip()

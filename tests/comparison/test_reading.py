@@ -451,7 +451,7 @@ def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tm
     _, where = main(results, tmp_path / "report")
     files = sorted(path.relative_to(tmp_path / "report").as_posix() for path in (tmp_path / "report").rglob("*") if path.is_file())
     plots = [name for name in files if name.startswith("plots/")]
-    assert [name for name in files if name not in plots] == ["index.html", "summary.json", "table.md"]
+    assert [name for name in files if name not in plots] == ["index.html", "metrics.json", "summary.json", "table.md"]
     assert plots and all(ElementTree.parse(tmp_path / "report" / name).getroot().tag.endswith("svg") for name in plots)
     assert where == tmp_path / "report" / "index.html"
     assert json.loads((tmp_path / "report/summary.json").read_text())["num_test_prompts"] == 4

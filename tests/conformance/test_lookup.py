@@ -16,7 +16,7 @@ def test_every_method_is_found_at_the_root(root, name):
 def test_the_section_at_hand_comes_first(root, tmp_path):
     shutil.copytree(root / "profiles/tiny-full", tmp_path / "profiles/tiny-full")
     text = (root / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(text.replace("max_length: 256, beta: 0.1}", "max_length: 256, beta: 0.7}", 1))
+    (tmp_path / "params.yaml").write_text(text.replace("beta: 0.1\n", "beta: 0.7\n", 1))
     assert find_method("dpo", tmp_path / "params.yaml").hyperparameters.beta == 0.7
     assert find_method("dpo", tmp_path / "profiles/tiny-full/params.yaml").hyperparameters.beta == 0.1
 

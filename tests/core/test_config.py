@@ -281,7 +281,7 @@ def test_gold_judges_only_where_it_is_known(load, root, params):
     ids=["octal", "sexagesimal", "truth"],
 )
 def test_params_mean_what_dvc_reads(tmp_path, root, written, seeds):
-    text = re.sub(r"  seeds: \[.*", f"  seeds: {written}", (root / "params.yaml").read_text(), count=1)
+    text = re.sub(r"  seeds: .*\n(  - .*\n)+", f"  seeds: {written}\n", (root / "params.yaml").read_text(), count=1)
     (tmp_path / "params.yaml").write_text(text)
     dvcs = parse_yaml(text, "params.yaml")["run"]["seeds"]
     assert dvcs == (seeds if isinstance(seeds, list) else [seeds])

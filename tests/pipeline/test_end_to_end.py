@@ -49,7 +49,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workspace")
     for name in ("apo_bench", "pipeline"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "Makefile"):
         shutil.copy(ROOT / name, folder / name)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     assert run(folder, "dvc", "init", "--quiet").returncode == 0
@@ -371,6 +371,51 @@ def test_new_method_leaves_existing_stages_unchanged(workspace: Path) -> None:
         (workspace / "apo_bench/methods/mine.py").unlink()
     assert "align_first@mine-adversarial-0" in stale
     assert all("mine" in stage or stage in ("compare", "times", "track") for stage in stale), stale
+
+
+def test_an_arm_alone_has_nothing_to_do_either(workspace: Path) -> None:
+    done = run(workspace, sys.executable, "-m", "pipeline.repro", "--arm", "dpo-adversarial")
+    found = re.match(r"repro: 0 of (\d+) stages run", done.stdout)
+    assert found and 10 < int(found[1]) < len(yaml.safe_load((workspace / "dvc.lock").read_text())["stages"]) / 2
+
+
+def test_dvc_shows_few_numbers(workspace: Path) -> None:
+    numbers = json.loads(run(workspace, "dvc", "metrics", "show", "--json").stdout)[""]["data"]
+    found = numbers["report/metrics.json"]["data"]
+    assert set(numbers) == {"report/metrics.json"} and set(found) == {"gold", "gold_gain", "reward_all_gain"}
+    assert set(found["gold"]) == {*REFERENCES, *GROUPS} and set(found["gold_gain"]) == {name for name in GROUPS if "base" not in name}
+    summary = json.loads((workspace / "report/summary.json").read_text())
+    assert found["gold"]["dpo-base"] == summary["policies"]["dpo-base"]["rounds"]["r2"]["gold"]["value"]
+
+
+def test_a_clone_pulls_and_tracks(workspace: Path, tmp_path: Path) -> None:
+    """docs/sharing.md, command by command, with a profile beside that has never run."""
+    import mlflow
+
+    def typed(folder: Path, *command: str) -> str:
+        done = run(folder, *command)
+        assert done.returncode == 0, f"{command}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
+        return done.stdout + done.stderr
+
+    identity = ("-c", "user.name=A", "-c", "user.email=a@b.c")
+    shutil.copytree(ROOT / "profiles/small", workspace / "profiles/small", symlinks=True)
+    typed(workspace, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    typed(workspace, "git", "add", ".")
+    typed(workspace, "git", *identity, "commit", "--quiet", "-m", "a run")
+    typed(workspace, "dvc", "push")
+    clone = tmp_path / "elsewhere"
+    typed(tmp_path, "git", "clone", "--quiet", str(workspace), str(clone))
+    typed(clone, "dvc", "pull")
+    typed(clone, "make", "-o", ".venv/.repro", "track")
+    assert (clone / "report/summary.json").read_bytes() == (workspace / "report/summary.json").read_bytes()
+    assert "repro: 0 of " in typed(clone, sys.executable, "-m", "pipeline.repro"), "all is there and up to date"
+    client = mlflow.MlflowClient(f"sqlite:///{clone}/mlflow/mlflow.db")
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment.artifact_location == (clone / "mlflow/artifacts/tiny").as_uri()
+    [comparison] = client.search_runs([experiment.experiment_id], "tags.mlflow.runName = 'comparison'")
+    assert {"index.html", "summary.json"} <= {file.path for file in client.list_artifacts(comparison.info.run_id)}
+    assert str(workspace) not in (clone / "dvc.lock").read_text()
+    shutil.rmtree(workspace / "profiles")
 
 
 def test_missing_upstream_output_is_one_line(workspace: Path, tmp_path: Path) -> None:

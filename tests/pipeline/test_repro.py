@@ -2,10 +2,14 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -147,5 +151,129 @@ def test_stages_that_read_the_lock_file_are_known(root):
 
 def test_a_folder_without_stages_is_one_line(folder, root, capsys):
     Path("params.yaml").write_text((root / "params.yaml").read_text())
-    assert repro.main() == 1
+    assert repro.main([]) == 1
     assert capsys.readouterr().err.startswith("repro: dvc.yaml: ")
+
+
+RUN = """
+import sys
+from contextlib import nullcontext
+from pipeline import repro
+repro.stage_server = nullcontext  # test_server sees to that one
+sys.exit(repro.main())
+"""
+ENDLESS = """
+import os, sys, time
+from apo_bench.core.processes import die_with_parent
+die_with_parent()  # as every stage begins
+open(sys.argv[1] + ".begun", "w").write(str(os.getpid()))
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def project(folder, root):
+    """Three stages, and the params of the default profile."""
+    Path("params.yaml").write_text((root / "params.yaml").read_text())
+    write_stages(folder, {"a": [], "b": ["a"], "c": ["b"]})
+    return folder
+
+
+def test_what_is_up_to_date_needs_neither_server_nor_workers(project, monkeypatch, capsys):
+    """The first run finds nothing to do and says so to the second, which does not even ask DVC."""
+    subprocess.run([Path(sys.executable).parent / "dvc", "repro", "--quiet"], check=True)
+
+    def forbidden(*_):
+        raise AssertionError("started")
+
+    for name in ("stage_server", "ProcessPoolExecutor"):
+        monkeypatch.setattr(repro, name, forbidden)
+    assert repro.main([]) == 0 and capsys.readouterr().out.startswith("repro: 0 of 3 stages run, the others up to date, ")
+    monkeypatch.setattr(Profile, "read", forbidden)
+    assert repro.main([]) == 0 and capsys.readouterr().out.startswith("repro: 0 of 3 stages run, the others up to date, ")
+    Path("b.txt").write_text("else")
+    with pytest.raises(AssertionError, match="started"):
+        repro.main([])
+
+
+def test_only_what_has_changed_and_what_follows_is_run(project, monkeypatch):
+    assert reproduce(read(dict.fromkeys("abc", Need())), Host("", 2)) == 3
+    Path("b.txt").unlink()
+    changed = read(dict.fromkeys("abc", Need())).changed()
+    assert changed.order == ["b", "c"] and changed.parents == {"b": set(), "c": {"b"}}
+    assert reproduce(changed, Host("", 2)) == 1, "b is restored, c then is as it was"
+
+
+def test_ctrl_c_ends_in_one_line_and_leaves_nothing_behind(project):
+    Path("note.py").write_text(ENDLESS)
+    with subprocess.Popen([sys.executable, "-c", RUN], stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+        started = time.monotonic()
+        while not (Path("a.txt.begun").exists() and Path("a.txt.begun").read_text()) and time.monotonic() < started + 120:
+            time.sleep(0.05)
+        stage = int(Path("a.txt.begun").read_text())
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does
+        said = run.stderr.read()
+        assert run.wait(timeout=60) == 130
+    assert said == "repro: interrupted; what has ended is kept, and the next run goes on from there\n"
+    while psutil.pid_exists(stage) and psutil.Process(stage).status() != psutil.STATUS_ZOMBIE and time.monotonic() < started + 180:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(stage) or psutil.Process(stage).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--frob"], "python -m pipeline.repro: unrecognized arguments: --frob; --help says what there is\n"),
+        (["--arm"], "expected one argument"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(arguments, said, capsys):
+    with pytest.raises(SystemExit) as left:
+        repro.main(arguments)
+    error = capsys.readouterr().err
+    assert left.value.code == 2 and said in error and error.count("\n") == 1
+
+
+def test_help_starts_nothing(capsys):
+    with pytest.raises(SystemExit) as left:
+        repro.main(["--help"])
+    assert left.value.code == 0 and "--arm METHOD-REWARD_MODEL" in capsys.readouterr().out
+
+
+def test_an_experiment_runs_what_its_change_asks_for_and_leaves_the_rest_of_params(folder, root):
+    """By DVC's own command, on stages of which one reads the value."""
+
+    def typed(*command: str) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    bin_folder = Path(sys.executable).parent
+    identity = {f"GIT_{who}_{what}": "a@b.c" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment = {**os.environ, **identity, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
+    shutil.rmtree(".dvc")
+    typed("git", "init", "--quiet")
+    typed("dvc", "init", "--quiet")
+    shutil.copytree(root / "experiment", "experiment")
+    shutil.copy(root / "params.yaml", ".")
+    stage = "{cmd: exec python score.py NAME, deps: [score.py], params: [methods.NAME], outs: [NAME.txt]}"
+    metrics = "{cmd: 'python join.py', deps: [dpo.txt, rjs.txt, join.py], metrics: [metrics.json]}"
+    names = "\n".join(f"  {name}: {stage.replace('NAME', name)}" for name in ("dpo", "rjs"))
+    Path("dvc.yaml").write_text(f"stages:\n{names}\n  join: {metrics}\n")
+    Path("score.py").write_text("import sys; open(sys.argv[1] + '.txt', 'w').write(open('params.yaml').read().partition('beta: ')[2][:3])")
+    Path("join.py").write_text("open('metrics.json', 'w').write('{\"beta\": ' + open('dpo.txt').read() + '}')")
+    typed("dvc", "repro", "--quiet")
+    typed("git", "add", ".")
+    typed("git", "commit", "--quiet", "-m", "finished")
+    before = Path("params.yaml").read_text()
+    change = ("-S", "methods.dpo.beta=0.3", "experiment/dvc.yaml")
+    assert "Running stage 'experiment/dvc.yaml:all'" in typed("dvc", "exp", "run", "--dry", *change)
+    assert Path("params.yaml").read_text() == before
+    ran = typed("dvc", "exp", "run", *change)
+    assert "repro: 2 of 3 stages run, the others up to date, " in ran, "dpo and join"
+    assert Path("params.yaml").read_text() == before.replace("beta: 0.1", "beta: 0.3", 1)
+    shown = json.loads(typed("dvc", "exp", "show", "--json"))
+    found = {row["name"] or row["rev"]: row for row in [*shown, *(exp["revs"][0] for exp in shown[1]["experiments"])]}
+    values = {name: row["data"]["metrics"]["metrics.json"]["data"] for name, row in found.items()}
+    assert sorted(value["beta"] for value in values.values()) == [0.1, 0.3, 0.3], "HEAD, the workspace and the experiment"
+    assert "beta" in typed("dvc", "metrics", "diff")

@@ -89,6 +89,17 @@ def test_folder_environment_output_and_status_are_the_callers(code: Path, server
     assert crash.returncode == 1 and "RuntimeError: boom" in crash.stderr
 
 
+def test_ctrl_c_is_not_for_the_server(code: Path, server: str) -> None:
+    """A terminal sends it to all; the server is ended by the one that started it, and says nothing."""
+    [process] = [child for child in psutil.Process().children() if server in child.cmdline()]
+    process.send_signal(signal.SIGINT)
+    settings = environment(code, MARK="yes", **{SOCKET_VARIABLE: server})
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "odd", "--what", "place"], cwd=code, env=settings, capture_output=True, check=False
+    )
+    assert done.returncode == 0 and process.is_running()
+
+
 @pytest.mark.parametrize("through_server", [False, True])
 def test_killed_dvc_leaves_no_stage_that_writes_on(code: Path, server: str, through_server: bool, tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text((code / "dvc.yaml").read_text())
