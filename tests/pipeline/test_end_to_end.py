@@ -122,6 +122,17 @@ def test_mlflow_has_one_run_an_arm_with_metrics_by_round(workspace: Path) -> Non
     assert [metric.step for metric in sorted(history, key=lambda metric: metric.step)] == [0, 1, 2]
 
 
+def test_every_model_has_a_card_and_is_for_all_to_read(workspace: Path) -> None:
+    folders = [file.parent for file in (workspace / "out/models").rglob("config.json")]
+    assert len(folders) > len(ARMS) and all((folder / "README.md").is_file() for folder in folders)
+    assert not [file for folder in folders for file in folder.iterdir() if not file.stat().st_mode & 0o044]
+    card = (workspace / "out/models/s0/arms/dpo-adversarial/r2/policy/README.md").read_text()
+    assert "# DPO with the reward model adversarial, seed 0, after r2" in card and "license: apache-2.0" in card
+    settings = yaml.safe_load((workspace / "params.yaml").read_text())["sampling"]["train"]
+    generation = json.loads((workspace / "out/models/s0/arms/dpo-adversarial/r2/policy/generation_config.json").read_text())
+    assert (generation["temperature"], generation["max_new_tokens"]) == (settings["temperature"], settings["max_new_tokens"])
+
+
 PREDICTING = """
 import json, sys
 import mlflow
