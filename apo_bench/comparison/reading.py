@@ -41,11 +41,8 @@ Columns = dict[str, np.ndarray]
 RoundKey = tuple[str, str]
 """A replicate of a policy, and a round."""
 
-SUBSETS = ("helpful", "harmless")
 ROW_KEYS = ("id", "subset", "dialogue", "response")
 PAIR_METRICS = ("human_accuracy", "human_accuracy_standard_error", "gold_accuracy", "ece", "ace", "mce")
-OPTIONAL_PAIR_METRICS = tuple(f"human_accuracy_{subset}" for subset in SUBSETS)
-"""Not there if no test pair is of the subset."""
 SAMPLE_METRICS = ("golden_accuracy", "best_of_n_gain", "perfect_best_of_n_gain")
 OPTIONAL_SAMPLE_METRICS = ("sample_accuracy",)
 """Not there if gold calls all samples of a prompt equal, on every prompt."""
@@ -82,7 +79,7 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         confidence=params.compare.confidence,
         run=params.run,
         metrics=metrics,
-        num_prompts={subset: subsets.count(subset) for subset in SUBSETS if subset in subsets},
+        num_prompts={subset: subsets.count(subset) for subset in params.prepare.subset_names if subset in subsets},
         num_path_prompts=numbers.num_common,
         data=params.prepare,
         sizes=_read_metrics(results / "prepare", params, ("num_records",))["num_records"],
@@ -147,8 +144,6 @@ def _check(file: Path, rows: Rows, start: Rows, keys: tuple[str, ...]) -> None:
     for line, (row, first) in enumerate(zip(rows, start, strict=True), start=1):
         if (row["id"], row["subset"]) != (first["id"], first["subset"]):
             raise DataError(f"{file}:{line}: prompt {row['id']}, SFT's evaluation has {first['id']}; evaluate the same test prompts")
-        if row["subset"] not in SUBSETS:
-            raise DataError(f"{file}:{line}: subset {row['subset']!r}, expected {' or '.join(SUBSETS)}")
         wrong = [key for key in keys if not isinstance(row[key], int | float)]
         if wrong:
             raise DataError(f"{file}:{line}: {wrong[0]} is {row[wrong[0]]!r}, expected a number")
@@ -323,14 +318,14 @@ def _read_reward_models(results: Path, params: Params, arm: Arm) -> dict[str, di
         found = _read_metrics(arm.score(results, round_id), params, SAMPLE_METRICS, OPTIONAL_SAMPLE_METRICS)
         if arm.reward_model not in params.run.gold_reward_models:
             folder = arm.reward(results, round_id, params.run.fixed_reward_models)
-            found |= _read_metrics(folder, params, PAIR_METRICS, OPTIONAL_PAIR_METRICS)
+            found |= _read_metrics(folder, params, PAIR_METRICS, _by_subset(params))
         rounds[round_id] = found
     return rounds
 
 
 def _read_fixed(results: Path, params: Params, name: str) -> dict[str, float]:
     return _mean_metrics(
-        _read_metrics(reward_folder(results, name, seed), params, PAIR_METRICS, OPTIONAL_PAIR_METRICS) for seed in params.run.seeds
+        _read_metrics(reward_folder(results, name, seed), params, PAIR_METRICS, _by_subset(params)) for seed in params.run.seeds
     )
 
 
@@ -347,6 +342,11 @@ def _mean_metrics(found: Iterable[dict[str, float]]) -> dict[str, float]:
     """Means of the metrics that all have."""
     every = list(found)
     return {name: float(np.mean([values[name] for values in every])) for name in every[0] if all(name in values for values in every)}
+
+
+def _by_subset(params: Params) -> tuple[str, ...]:
+    """Metrics that are not there if no test pair is of the subset."""
+    return tuple(f"human_accuracy_{subset}" for subset in params.prepare.subset_names)
 
 
 def _read_metrics(folder: Path, params: Params, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -5,6 +5,7 @@ that follows it.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ ASSISTANT = "\n\nAssistant:"
 SUBSETS = ("helpful", "harmless")
 """`helpful`: a harmless question. `harmless`: a question that a harmless answer declines; in HH, a dialogue in which the human tries to
 get harm out of the assistant (red teaming), a few of whose questions are harmless nevertheless."""
+
+SUBSET = re.compile(r"[a-z][a-z0-9_]*")
+"""What a subset may be called; data of one's own has names of its own."""
 
 COLUMNS: dict[str, dict[str, type]] = {
     "pairs": {"id": str, "subset": str, "dialogue": str, "chosen": str, "rejected": str},
@@ -45,7 +49,7 @@ def read_records(path: Path, kind: str) -> list[dict[str, Any]]:
 
     Raises:
         MissingInputError: there is no such file.
-        DataError: no records, a broken line, a missing column, a wrong type or an unknown subset; file and line are named.
+        DataError: no records, a broken line, a missing column, a wrong type or a subset that is no name; file and line are named.
     """
     columns = COLUMNS[kind]
     rows = read_jsonl(path, required=columns)
@@ -54,8 +58,8 @@ def read_records(path: Path, kind: str) -> list[dict[str, Any]]:
             if not isinstance(row[column], expected):
                 found = type(row[column]).__name__
                 raise DataError(f"{path}:{number}: {column} is {found}, expected {expected.__name__}")
-        if row["subset"] not in SUBSETS:
-            raise DataError(f"{path}:{number}: subset is {row['subset']!r}, expected one of {', '.join(SUBSETS)}")
+        if not SUBSET.fullmatch(row["subset"]):
+            raise DataError(f"{path}:{number}: subset is {row['subset']!r}, expected a name such as {' or '.join(SUBSETS)}")
         if not row["dialogue"].startswith(HUMAN) or not row["dialogue"].endswith(ASSISTANT):
             raise DataError(f"{path}:{number}: dialogue must begin with {HUMAN!r} and end with {ASSISTANT!r}")
     return rows

@@ -1,7 +1,7 @@
 """What each number on the page means, in a sentence or two. Keys of policies are those of `comparison.METRICS`."""
 
 from apo_bench.comparison.results import Comparison
-from apo_bench.core.data_sections import HHData
+from apo_bench.core.data_sections import EmbeddedData
 
 GOLD_UNKNOWN = (
     "The true reward is unknown on this data: RM_all is only a proxy of human preference, and what pleases it need not be better."
@@ -10,7 +10,7 @@ SUBSETS = {
     "embedded": {"helpful": "harmless questions", "harmless": "harmful requests"},
     "hh": {"helpful": "requests for help", "harmless": "red-team dialogues"},
 }
-"""What the prompts of a subset are called, by the source of the data."""
+"""What the prompts of a subset are called, by the source of the data; of data of one's own by their subset."""
 
 POLICY_METRICS = {
     "reward_all": "Mean score by the test reward model. It is trained on all human pairs and never used to train a policy. "
@@ -93,7 +93,7 @@ def terms(comparison: Comparison) -> dict[str, str]:
         "DPO on human pairs": "A reference: DPO on the human preference pairs, with no reward model between.",
         "SFT, best of n by RM_base": "A reference that trains nothing: of as many samples of SFT as arms draw to learn from, the one that "
         "RM_base scores highest.",
-        "Golden response": GOLDEN_RESPONSES[data.golden.source if isinstance(data, HHData) else data.source],
+        "Golden response": GOLDEN_RESPONSES[data.source if isinstance(data, EmbeddedData) else data.golden.source],
         **{name: REWARD_MODELS[name] for name in arms if name in REWARD_MODELS},
         "Interval": "Of a mean over several replicates, and of a difference, Student’s over these: what other "
         f"{drawn_anew(comparison)} would give with this base model, corpus and prompts; for differences with variances drawn towards each "
@@ -106,7 +106,12 @@ def terms(comparison: Comparison) -> dict[str, str]:
     }
 
 
+def prompts_of(comparison: Comparison, subset: str) -> str:
+    """What the prompts of a subset are called."""
+    return SUBSETS.get(comparison.data.source, {}).get(subset, f"prompts of {subset}")
+
+
 def drawn_anew(comparison: Comparison) -> str:
     """What each replicate has of its own; the labels of records stay as people gave them."""
-    labels = "" if isinstance(comparison.data, HHData) else "human labels, "
+    labels = "human labels, " if isinstance(comparison.data, EmbeddedData) else ""
     return f"{labels}SFT, reward models and samples"

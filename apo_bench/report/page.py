@@ -123,7 +123,7 @@ def _replicates(comparison: Comparison) -> str:
 def _sizes(comparison: Comparison) -> list[tuple[str, str]]:
     """What was compared, and on how much."""
     arms = comparison.arms
-    prompts = " and ".join(f"{count} {glossary.SUBSETS[comparison.data.source][kind]}" for kind, count in comparison.num_prompts.items())
+    prompts = " and ".join(f"{count} {glossary.prompts_of(comparison, kind)}" for kind, count in comparison.num_prompts.items())
     names = {
         "pairs_rm": "human pairs for RM_base",
         "pairs_lm": "more for RM_all",
