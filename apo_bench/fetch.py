@@ -55,10 +55,9 @@ def _fetch_preferences(settings: PreferenceData) -> str:
     missing = [name for name in names if not (folder / name).is_file()]
     if not missing:
         return f"{folder}: there"
-    if settings.hub is None:
-        raise MissingInputError(
-            f"{folder / missing[0]}: no such file; put it there, or name the hub's repository that has it in prepare.hub"
-        )
+    cure = "name the repository of the hub that has it in prepare.hub" if settings.hub is None else "remove the folder to have it fetched"
+    if settings.hub is None or (folder.is_dir() and any(folder.iterdir())):  # a download would replace what is one's own
+        raise MissingInputError(f"{folder / missing[0]}: no such file; put it there, or {cure}")
     with complete_directory(folder) as scratch:
         _download(settings.hub, "dataset", scratch, names, f"or put {', '.join(names)} into {folder}")
         lacking = [name for name in names if not (scratch / name).is_file()]

@@ -284,3 +284,12 @@ def test_a_repeated_key_is_named_with_its_line(tmp_path, root):
     (tmp_path / "params.yaml").write_text(text + "profile: other\n")
     with pytest.raises(ConfigError, match=rf"not YAML: found duplicate key \"profile\" .* at line {len(text.splitlines()) + 1}$"):
         load_params(tmp_path / "params.yaml")
+
+
+def test_data_of_ones_own_has_no_heads_by_subset(root, tmp_path):
+    raw = yaml.safe_load((root / "profiles/preferences/params.yaml").read_text(encoding="utf-8"))
+    for section in raw["reward"].values():
+        section["head_per_subset"] = True
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(ConfigError, match=r"reward.base.head_per_subset: found true, expected false where prepare.source is preferences"):
+        load_params(tmp_path / "params.yaml")

@@ -14,7 +14,7 @@ from apo_bench.models.language_model import save_model
 ROOT = Path(__file__).parents[2]
 SIZES = {
     "num_rm_prompts": 10, "num_lm_prompts": 10, "num_game_prompts": 4, "num_validation_prompts": 2,
-    "num_test_pairs": 8, "num_test_prompts": 6,
+    "num_test_pairs": 8, "num_test_prompts": 6, "test_fraction": 0.3,
 }  # fmt: skip
 
 
@@ -25,7 +25,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def profile(new_model, tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The profile at very small sizes on 48 pairs of two subsets, in two of TRL's formats, reproduced."""
+    """The profile at very small sizes on 60 pairs of two subsets, in two of TRL's formats, reproduced."""
     folder = tmp_path_factory.mktemp("preferences") / "profiles" / "preferences"
     (folder / "inputs/preferences").mkdir(parents=True)
     (folder / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
@@ -40,7 +40,7 @@ def profile(new_model, tokenizer, tmp_path_factory: pytest.TempPathFactory) -> P
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     for subset, as_messages in (("cooking", True), ("garden", False)):
         rows = []
-        for number in range(24):
+        for number in range(30):
             prompt, chosen, rejected = f"How do I do {subset} number {number}?", f"With care, {number} times.", "No."
             if as_messages:
                 prompt = [{"role": "user", "content": prompt}]
