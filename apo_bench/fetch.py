@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from apo_bench.core.config import Params
-from apo_bench.core.data_sections import HHData
+from apo_bench.core.data_sections import HHData, PreferenceData
 from apo_bench.core.errors import MissingInputError, OutputError
 from apo_bench.core.files import complete_directory
 from apo_bench.core.sections import HubRevision, PretrainedModel, WheelModel
@@ -31,6 +31,8 @@ def fetch_inputs(params: Params, hh: Path | None) -> Iterator[str]:
     """
     if isinstance(params.prepare, HHData):
         yield _fetch_data(params.prepare, hh)
+    if isinstance(params.prepare, PreferenceData):
+        yield _fetch_preferences(params.prepare)
     if isinstance(params.base_model, PretrainedModel):
         yield _fetch_model(params.base_model)
 
@@ -44,6 +46,23 @@ def _fetch_data(settings: HHData, linked: Path | None) -> str:
     patterns = [f"{subset}/*.jsonl.gz" for subset in settings.subsets]
     with complete_directory(folder) as scratch:
         _download(settings.hub, "dataset", scratch, patterns, "or give a folder in its layout: apo-bench fetch --hh FOLDER")
+    return f"{folder}: {settings.hub.name} at {settings.hub.revision[:8]} from the hub"
+
+
+def _fetch_preferences(settings: PreferenceData) -> str:
+    folder = Path(settings.folder)
+    names = [name for files in settings.subsets.values() for name in (files.train, files.test) if name]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if not missing:
+        return f"{folder}: there"
+    cure = "name the repository of the hub that has it in prepare.hub" if settings.hub is None else "remove the folder to have it fetched"
+    if settings.hub is None or (folder.is_dir() and any(folder.iterdir())):  # a download would replace what is one's own
+        raise MissingInputError(f"{folder / missing[0]}: no such file; put it there, or {cure}")
+    with complete_directory(folder) as scratch:
+        _download(settings.hub, "dataset", scratch, names, f"or put {', '.join(names)} into {folder}")
+        lacking = [name for name in names if not (scratch / name).is_file()]
+        if lacking:
+            raise MissingInputError(f"{settings.hub.name}: no file {lacking[0]} in it; name those that it has in prepare.subsets")
     return f"{folder}: {settings.hub.name} at {settings.hub.revision[:8]} from the hub"
 
 

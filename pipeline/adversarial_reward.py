@@ -4,12 +4,13 @@ from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
-from apo_bench.core.results import write_training
+from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.sections import FIRST_ROUND, START_ROUND
 from apo_bench.core.seeds import derive_seed, reward_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.evaluation.reward_models import evaluate_on_pairs
+from apo_bench.models.card import Card
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import load_reward_model, new_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
@@ -60,6 +61,10 @@ def main(
     if round not in (FIRST_ROUND, params.run.rounds[-1]):
         pairs_test = pairs_test[: params.evaluate.num_earlier_pairs]
     metrics, margins = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
+    made = f"Trained for {round} on human pairs and on golden responses against the policy's own samples of {samples}."
+    shown = {**metrics, **final_numbers(history)}
+    title = f"Reward model {name}, seed {seed}, of {round}"
+    card = Card(title, "reward_model", made, params.prepare.source, settings.model_dump(), shown, base)
     with complete_directory(output) as folder:
-        save_model(model, tokenizer, folder)
+        save_model(model, tokenizer, folder, card)
     return write_training(results, history, metrics, margins), output

@@ -1,14 +1,16 @@
 """The policy's step of a round: trains the policy on scored samples by a method."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
-from apo_bench.core.results import write_training
+from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import SCORED, read_records
 from apo_bench.engines.training import training_engine
-from apo_bench.models.language_model import load_language_model, save_model
+from apo_bench.models.card import Card
+from apo_bench.models.language_model import load_language_model, sample_as_trained, save_model
 from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.training.policies import align
 
@@ -18,17 +20,30 @@ def main(method: str, policy: Path, scores: Path, seed: int, round: str, output:
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     model, tokenizer = load_language_model(policy, params.compute, for_training=True), load_tokenizer(policy)
+    trained_by, sampling = params.method(method), params.sampling.train
     history, counts = align(
         model,
         tokenizer,
         read_records(scores / SCORED, "scores"),
-        params.method(method),
+        trained_by,
         params.compute,
         training_engine(params),
         int(round.removeprefix("r")),
         derive_seed(seed, "align", round),
         f"{round}: {method}",
     )
+    sample_as_trained(model, sampling)
+    reward_model = output.parent.parent.name.removeprefix(f"{method}-")  # the arm's folder has its name
+    card = Card(
+        f"{method.upper()} with the reward model {reward_model}, seed {seed}, after {round}",
+        "policy",
+        f"Trained by `{method}` on {counts['num_prompts']} prompts with {sampling.num_samples} samples of the policy before it, "
+        f"which the reward model `{reward_model}` scored. `generation_config.json` has the settings that it is sampled with to be trained.",
+        params.prepare.source,
+        asdict(trained_by.hyperparameters),
+        {**counts, **final_numbers(history)},
+        policy,
+    )
     with complete_directory(output) as folder:
-        save_model(model, tokenizer, folder)
+        save_model(model, tokenizer, folder, card)
     return write_training(results, history, counts), output

@@ -13,6 +13,7 @@ from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import parse_dialogue, read_records
 from apo_bench.engines.admission import admit
 from apo_bench.engines.training import Engine, training_engine
+from apo_bench.models.card import OWN_LICENSE, Card, base_facts
 from apo_bench.models.language_model import new_llama, ready, save_model
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.tokenizer import train_tokenizer
@@ -30,8 +31,16 @@ def main(output: Path, results: Path) -> tuple[str, Path]:
         model, tokenizer, history = _train(params.base_model, params.compute, training_engine(params))
     with complete_directory(output) as folder:
         admit(model, tokenizer, params, params.base_model.folder if params.is_pretrained else "base_model")
-        save_model(model, tokenizer, folder)
+        save_model(model, tokenizer, folder, _card(params.base_model, model.num_parameters()))
     return write_training(results, history, {"num_parameters": model.num_parameters()}), output
+
+
+def _card(settings: ScratchModel | PretrainedModel, num_parameters: int) -> Card:
+    if isinstance(settings, PretrainedModel):
+        made = f"`{settings.hub.name}` at revision {settings.hub.revision}, its tokenizer made safe to train with."
+        return Card("Base model", "policy", made, None, facts=base_facts(Path(settings.folder), settings.hub.name))
+    made = f"A Llama of {num_parameters} parameters, trained from scratch on the pretraining text."
+    return Card("Base model", "policy", made, "embedded", settings.model_dump(exclude={"folder", "source"}), facts=OWN_LICENSE)
 
 
 def _train(

@@ -4,15 +4,14 @@ from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json
-from apo_bench.data.hh_preparation import prepare_hh
-from apo_bench.data.preparation import prepare_embedded
 from apo_bench.data.records import write_records
+from apo_bench.data.sources import prepare_records
 
 
 def main(output: Path, results: Path) -> tuple[str, Path]:
     """Writes a JSONL file a split to OUTPUT and the counts to RESULTS."""
     settings = load_params(PARAMS).prepare
-    files, report = prepare_hh(settings) if settings.source == "hh" else prepare_embedded(settings)
+    files, report = prepare_records(settings)
     with complete_directory(output) as folder:
         for name, rows in files.items():
             write_records(folder / f"{name}.jsonl", rows)

@@ -4,15 +4,22 @@ from pathlib import Path
 
 from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.files import complete_directory
-from apo_bench.core.results import write_training
+from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.sections import HumanPreferenceTraining
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.methods.dpo import METHOD as DPO
+from apo_bench.models.card import Card
 from apo_bench.models.language_model import load_language_model, save_model
 from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.training.policies import align, fine_tune
+
+MADE = {
+    "golden": "SFT, fine-tuned on {} golden responses: what APO's reward models learn from, without a reward model.",
+    "human": "SFT, trained by DPO on {} human pairs, without a reward model.",
+}
+"""How a reference is made, for `format`."""
 
 
 def main(name: str, policy: Path, data: Path, labels: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:
@@ -34,6 +41,8 @@ def main(name: str, policy: Path, data: Path, labels: Path, seed: int, output: P
     else:
         rows = read_records(data / "golden_rm.jsonl", "responses")
         history = fine_tune(model, tokenizer, rows, settings, params.compute, engine, draw, "SFT on golden responses")
+    made, numbers = MADE[name].format(len(rows)), final_numbers(history)
+    card = Card(f"Reference {name}, seed {seed}", "policy", made, params.prepare.source, settings.model_dump(), numbers, policy)
     with complete_directory(output) as folder:
-        save_model(model, tokenizer, folder)
+        save_model(model, tokenizer, folder, card)
     return write_training(results, history, {"num_examples": len(rows)}), output

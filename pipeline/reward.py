@@ -10,12 +10,13 @@ from typing import Any
 from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import TEST_REWARD_MODEL
-from apo_bench.core.results import write_training
+from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.sections import BASE, NO_ADVERSARIAL, RewardTraining
 from apo_bench.core.seeds import reward_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.evaluation.reward_models import evaluate_on_pairs
+from apo_bench.models.card import Card
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
@@ -39,8 +40,11 @@ def main(name: str, base: Path, data: Path, labels: Path, seed: int, output: Pat
     history = train_reward(model, tokenizer, rows, settings, params.compute, training_engine(params), order, f"RM_{name}")
     pairs_test = read_records(data / "pairs_test.jsonl", "pairs")
     metrics, margins = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
+    made = f"Trained once on {len(rows)} human pairs by the Bradley-Terry loss."
+    shown = {**metrics, **final_numbers(history)}
+    card = Card(f"RM_{name}, seed {seed}", "reward_model", made, params.prepare.source, settings.model_dump(), shown, base)
     with complete_directory(output) as folder:
-        save_model(model, tokenizer, folder)
+        save_model(model, tokenizer, folder, card)
     return write_training(results, history, metrics, margins), output
 
 

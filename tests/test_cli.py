@@ -85,7 +85,7 @@ def test_an_error_that_is_ours_to_mend_keeps_its_traceback(tmp_path, monkeypatch
 
 
 def test_choices_are_those_of_the_library():
-    from apo_bench.data.records import SUBSETS
+    from apo_bench.core.schemas import SUBSETS
     from apo_bench.exchange.exports import EXPORTS
 
     kind = next(parameter for parameter in cli.export.params if parameter.name == "kind")

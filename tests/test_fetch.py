@@ -4,6 +4,7 @@ import pytest
 
 from apo_bench.core.config import load_params
 from apo_bench.core.errors import MissingInputError, OutputError
+from apo_bench.core.sections import HubRevision
 from apo_bench.fetch import fetch_inputs
 
 
@@ -36,3 +37,19 @@ def test_a_real_folder_is_not_replaced(small, root, tmp_path):
 
 def test_the_default_needs_nothing(params):
     assert list(fetch_inputs(params, None)) == []
+
+
+def test_files_of_ones_own_are_found_or_asked_for_and_never_replaced(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    params = load_params(root / "profiles/preferences/params.yaml")
+    file = tmp_path / "inputs/preferences/train.jsonl"
+    with pytest.raises(MissingInputError, match=r"train.jsonl: no such file; put it there, or name the repository of the hub"):
+        next(fetch_inputs(params, None))
+    file.parent.mkdir(parents=True)
+    (file.parent / "mine.jsonl").write_text("{}")
+    hub = HubRevision(name="org/name", revision="0" * 40)
+    with pytest.raises(MissingInputError, match=r"train.jsonl: no such file; put it there, or remove the folder"):
+        next(fetch_inputs(params.model_copy(update={"prepare": params.prepare.model_copy(update={"hub": hub})}), None))
+    assert (file.parent / "mine.jsonl").is_file()
+    file.write_text("{}")
+    assert next(fetch_inputs(params, None)) == "inputs/preferences: there"

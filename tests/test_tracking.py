@@ -5,6 +5,7 @@ One replicate, but for the last tests: two replicates, and the controls.
 
 import contextlib
 import copy
+import errno
 import hashlib
 import json
 import os
@@ -19,7 +20,9 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 from apo_bench.core.errors import DataError, MissingInputError, OutputError
+from apo_bench.tracking import database as databases
 from apo_bench.tracking import store
+from apo_bench.tracking.notes import GOLD_UNKNOWN_NOTE
 from pipeline.track import main
 
 ROWS = {
@@ -115,6 +118,8 @@ class Project:
         """The files of a training of two steps; returns its outs."""
         self.file(f"{results}/curves.csv", f"step,epoch,loss\n1,1,{loss}\n2,1,{loss / 2}\n")
         self.file(f"{results}/metrics.json", json.dumps({"final_loss": loss / 2, "num_steps": 2, **metrics}))
+        self.file(f"{model}/model.safetensors", f"weights of loss {loss}")
+        self.file(f"{model}/tokenizer.json", "{}")
         return [model, results]
 
     def score(self, stage: str, results: str, samples: str) -> None:
@@ -220,7 +225,7 @@ class Project:
 def database(tmp_path_factory) -> Path:
     """A new database, which takes seconds to make: once for all tests."""
     folder = tmp_path_factory.mktemp("template")
-    store._make_database(folder)
+    databases.make_database(folder)
     assert sorted(path.name for path in folder.iterdir()) == ["mlflow.db"]
     return folder / "mlflow.db"
 
@@ -252,12 +257,10 @@ def project(tmp_path, database, monkeypatch) -> Project:
 def tracked(tmp_path, shown, monkeypatch) -> Project:
     """A copy of `shown` in the current folder."""
     shutil.copytree(shown.folder, tmp_path, dirs_exist_ok=True)
-    with sqlite3.connect(tmp_path / "mlflow" / "mlflow.db") as connection:
-        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location")):
-            connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(shown.folder), str(tmp_path)))
     monkeypatch.chdir(tmp_path)
     copied = copy.deepcopy(shown)
     copied.folder = tmp_path
+    databases.move_artifacts(client_of(copied), *((project.folder / "mlflow").as_uri() for project in (shown, copied)))
     return copied
 
 
@@ -327,22 +330,13 @@ def test_runs_and_their_tags(shown):
     assert all(run.info.status == "FINISHED" for run in runs.values())
 
 
-def test_claims_are_tags_and_metrics_of_the_comparison(shown):
-    client = client_of(shown)
-    run = runs_of(client)["comparison"]
+def test_claims_are_tags_of_the_comparison(shown):
+    run = runs_of(client_of(shown))["comparison"]
     assert {key: value for key, value in run.data.tags.items() if key.startswith("claim")} == {
         "claim.C3": "undecided",
         "claim.C6": "not tested",
         "claim_by_RM_all.C3": "reproduced",
     }
-    assert [run.data.metrics[f"claims/C3_{key}"] for key in ("1", "1_low", "1_high", "2", "2_low", "2_high")] == [
-        0.5,
-        -1.0,
-        2.0,
-        0.25,
-        -0.5,
-        1.0,
-    ]
 
 
 def test_second_call_writes_nothing(tracked):
@@ -357,16 +351,63 @@ def test_rounds_are_steps_under_the_same_keys_for_all_arms(shown):
     base, adversarial = (runs[name] for name in ARMS)
     assert set(base.data.metrics) == set(adversarial.data.metrics)
     assert history(client, adversarial, "evaluation/gold") == [(0, 0.0), (1, 2.0), (2, 3.0)]
-    assert history(client, adversarial, "uncertainty/gold_low") == [(0, -1.0), (1, 1.0), (2, 2.0)]
-    assert history(client, adversarial, "uncertainty/gold_high") == [(0, 1.0), (1, 3.0), (2, 4.0)]
     assert history(client, adversarial, "reward_model/human_accuracy") == [(1, 0.71), (2, 0.72)]
-    assert history(client, adversarial, "training/r2/loss") == [(1, 2.0), (2, 1.0)]
+    assert history(client, adversarial, "training/loss") == [(1, 2.0), (2, 1.0), (3, 2.0), (4, 1.0)], "the steps of all rounds in a row"
     assert history(client, adversarial, "training/final_loss") == [(1, 1.0), (2, 1.0)]
     assert history(client, runs["sft-s0"], "evaluation/gold") == [(0, 0.0)]
     assert history(client, runs["golden-s0"], "evaluation/gold") == [(2, 9.0)], "at the last round, so that it compares with the arms"
     assert history(client, runs["reward-dpo-adversarial-s0-r2"], "reward_model/human_accuracy") == [(2, 0.72)]
     assert history(client, runs["reward-base-s0"], "training/loss") == [(1, 2.0), (2, 1.0)]
-    assert history(client, runs["comparison"], "versus_base/dpo-adversarial/gold") == [(2, 1.0)]
+    assert len(adversarial.data.metrics) < 40 and not runs["comparison"].data.metrics
+
+
+def test_all_numbers_are_a_table_with_their_intervals(shown):
+    client = client_of(shown)
+    rows = table_of(client, runs_of(client)["dpo-adversarial-s0"], "numbers")
+    found = {(row["metric"], row["round"]): (row["value"], row["low"], row["high"]) for row in rows}
+    assert len(found) == len(rows)
+    assert [found["evaluation/gold", step] for step in (0, 1, 2)] == [(0.0, -1.0, 1.0), (2.0, 1.0, 3.0), (3.0, 2.0, 4.0)]
+    assert found["judge/win_rate", 2] == (0.6, -0.4, 1.6)
+    assert found["training/num_steps", 2] == (2.0, None, None), "no metric, but not lost"
+
+
+def test_descriptions_say_what_runs_and_models_are(shown):
+    client = client_of(shown)
+    runs, models = runs_of(client), {model.name: model for model in models_of(client)}
+    assert all(run.data.tags["mlflow.note.content"] for run in runs.values())
+    note = runs["dpo-adversarial"].data.tags["mlflow.note.content"]
+    assert "**DPO** with the reward model `adversarial`" in note and "seeds 0" in note and "After r2: gold **3.00** [2.00, 4.00]" in note
+    note = models["reward-base-s0"].tags["mlflow.note.content"]
+    assert "human test pairs 70.0%" in note and f"models:/{models['reward-base-s0'].model_id}" in note
+
+
+def test_saved_views_show_columns_and_charts_that_are_there(shown):
+    client = client_of(shown)
+    experiment, runs = client.get_experiment_by_name("tiny"), runs_of(client)
+    for view, kind in (("arms", "arm"), ("replicates", "replicate"), ("reward_models", "reward_model")):
+        state = json.loads(experiment.tags[f"mlflow.sharedViewState.{view}"])
+        assert f"viewStateShareKey={view})" in experiment.tags["mlflow.note.content"]
+        found = client.search_runs([experiment.experiment_id], state["searchFilter"], order_by=[f"{state['orderByKey']} DESC"])
+        assert {run.info.run_name for run in found} == {name for name, run in runs.items() if run.data.tags["kind"] == kind}
+        order = state["orderByKey"].removeprefix("metrics.`").removesuffix("`")
+        assert found[0].data.metrics[order] == max(run.data.metrics[order] for run in found)
+        columns = {column.split(".`")[1].rstrip("`") for column in state["selectedColumns"]}
+        assert len(columns & {*found[0].data.metrics, *found[0].data.tags}) >= 2
+        sections = {section["uuid"] for section in state["compareRunSections"]}
+        assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} <= sections
+
+
+def test_a_run_lasts_as_long_as_its_stages(project):
+    for name, entry in list(project.stages.items()):
+        if name.startswith(("align@dpo-base", "reward@base")):
+            project.file(f"out/times/{name}.json", json.dumps({"wall_seconds": 2.5}))
+            entry["outs"].append({"path": f"out/times/{name}.json", "md5": "0"})
+    project.save()
+    project.track()
+    runs = runs_of(client_of(project))
+    seconds = {name: (run.info.end_time - run.info.start_time) / 1000 for name, run in runs.items()}
+    assert (seconds["dpo-base-s0"], seconds["dpo-base"], seconds["reward-base-s0"], seconds["comparison"]) == (7.5, 7.5, 2.5, 0.0)
+    assert [run.info.run_name for run in sorted(runs.values(), key=lambda run: -run.info.start_time)][:2] == ["dpo-base", "dpo-adversarial"]
 
 
 def test_params_are_those_that_the_stages_ran_with(shown):
@@ -374,10 +415,13 @@ def test_params_are_those_that_the_stages_ran_with(shown):
     runs = runs_of(client)
     base, adversarial = (runs[name].data.params for name in ARMS)
     arm = {"method": "dpo", "seed": "0", "method.beta": "0.1", "method.learning_rates": "[0.1, 0.2]"}
-    common = arm | {"sampling.train.temperature": "1.0", "sampling.test.top_k": "5"}
-    common |= {"judge.provider.source": "gold", "judge.provider.noise": "1.0"}
+    common = arm | {"sampling.train.temperature": "1.0"}
     assert adversarial == common | {"reward_model": "adversarial", "reward.human_weight": "1.0", "reward.adversarial_weight": "1.0"}
     assert base == common | {"reward_model": "base", "reward.epochs": "1"}
+    assert runs["dpo-base"].data.params == base
+    assert runs["sft-s0"].data.params == {"seed": "0", "sft.epochs": "1"}
+    params = json.loads(Path(client.download_artifacts(runs["sft-s0"].info.run_id, "params.json")).read_text(encoding="utf-8"))
+    assert params == {"sft.epochs": "1", "sampling.test.top_k": "5"}
 
 
 def test_data_has_the_digest_that_dvc_gives_it(shown):
@@ -389,6 +433,43 @@ def test_data_has_the_digest_that_dvc_gives_it(shown):
     contexts = {item.dataset.name: item.tags[0].value for item in inputs}
     assert contexts == {"pairs_rm": "training", "pairs_lm": "training", "pairs_test": "evaluation"}
     assert json.loads(inputs[0].dataset.profile)["num_rows"] == 1
+
+
+def artifacts_of(project: Project, model) -> Path:
+    """The folder of a logged model's artifacts."""
+    return project.folder / "mlflow/artifacts/tiny/models" / model.model_id / "artifacts"
+
+
+def test_models_are_the_outputs_and_no_copies(tracked):
+    client = client_of(tracked)
+    model = next(model for model in models_of(client) if model.name == "dpo-base-s0-r2")
+    source, linked = tracked.folder / model.tags["dvc.path"], artifacts_of(tracked, model)
+    assert not (linked / "model/model.safetensors").samefile(source / "model.safetensors"), "the fixture has copied it"
+    tracked.track()
+    assert (linked / "model/model.safetensors").samefile(source / "model.safetensors")
+    assert (linked / "components/tokenizer/tokenizer.json").samefile(source / "tokenizer.json")
+    assert not (linked / "components/tokenizer/model.safetensors").exists()
+    listed = [item.path for item in client.list_logged_model_artifacts(model.model_id, "model")]
+    assert listed == ["model/model.safetensors", "model/tokenizer.json"], "MLflow refuses to list what a symbolic link points at"
+
+
+def test_between_file_systems_models_are_symbolic_links(tracked, monkeypatch):
+    monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV, "Invalid cross-device link")))
+    tracked.track()
+    model = next(model for model in models_of(client_of(tracked)) if model.name == "dpo-base-s0-r2")
+    file = artifacts_of(tracked, model) / "model/model.safetensors"
+    assert file.is_symlink() and not file.readlink().is_absolute() and file.read_text() == "weights of loss 2.0"
+
+
+def test_weights_that_are_not_there_are_linked_when_they_come(project):
+    source = project.folder / "out/models/s0/sft"
+    source.rename(project.folder / "not-pulled")
+    project.track()
+    [model] = [model for model in models_of(client_of(project)) if model.name == "sft-s0"]
+    assert not (artifacts_of(project, model) / "model").exists()
+    (project.folder / "not-pulled").rename(source)
+    assert project.track().startswith("0 new, 0 updated")
+    assert (artifacts_of(project, model) / "model/model.safetensors").samefile(source / "model.safetensors")
 
 
 def test_models_point_at_the_outputs(shown):
@@ -413,10 +494,14 @@ def test_changed_stage_replaces_its_run(tracked):
     after = runs_of(client)["dpo-base-s0"]
     assert after.info.run_id == run.info.run_id
     assert after.data.tags["dvc.lock_hash"] != run.data.tags["dvc.lock_hash"]
-    assert history(client, after, "training/r2/loss") == [(1, 8.0), (2, 4.0)]
+    assert history(client, after, "training/loss") == [(1, 2.0), (2, 1.0), (3, 8.0), (4, 4.0)]
     assert history(client, after, "evaluation/gold") == [(0, 0.0), (1, 1.0), (2, 2.0)]
     md5 = project.stages["align@dpo-base-s0-r2"]["outs"][0]["md5"]
-    assert [model.tags["dvc.md5"] for model in models_of(client) if model.name == "dpo-base-s0-r2"] == [md5]
+    [model] = [model for model in models_of(client) if model.name == "dpo-base-s0-r2"]
+    assert model.tags["dvc.md5"] == md5
+    assert (artifacts_of(project, model) / "model/model.safetensors").read_text() == "weights of loss 8.0"
+    texts = [file.read_text() for file in (project.folder / "mlflow").rglob("model.safetensors")]
+    assert texts.count("weights of loss 8.0") == 1 and len(texts) == len(models_of(client)), "nothing keeps the weights that are gone"
     assert {name: value for name, value in content(client).items() if name != "dpo-base-s0"} == {
         name: value for name, value in before.items() if name != "dpo-base-s0"
     }
@@ -428,11 +513,11 @@ def track_and_be_killed(project: Project, step: str) -> None:
     if not pid:
         done, calls = getattr(MlflowClient, step), []
 
-        def kill(*arguments):
+        def kill(*arguments, **options):
             calls.append(step)
             if len(calls) == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return done(*arguments)
+            return done(*arguments, **options)
 
         setattr(MlflowClient, step, kill)
         project.track()
@@ -498,11 +583,18 @@ def test_alias_follows_the_best_arm(tracked):
     assert champion() == ("3", "dpo-adversarial-s0-r2"), "another model under the same name is another version"
 
 
-def best_of(project: Project) -> tuple[str, str]:
+def best_of(project: Project, name: str = "tiny-best") -> tuple[str, str]:
     """The model that the alias points at, and what is said of it."""
     client = client_of(project)
-    model = client.get_logged_model(client.get_model_version_by_alias("tiny-best", "champion").source.removeprefix("models:/"))
-    return model.name, client.get_registered_model("tiny-best").description
+    model = client.get_logged_model(client.get_model_version_by_alias(name, "champion").source.removeprefix("models:/"))
+    return model.name, client.get_registered_model(name).description
+
+
+def test_the_best_reward_model_is_not_one_that_only_evaluates(project):
+    project.training("out/results/s0/reward/all", "out/models/s0/reward/all", human_accuracy=0.99)
+    project.track()
+    name, description = best_of(project, "tiny-best-reward")
+    assert name == "reward-dpo-adversarial-s0-r2" and "orders human test pairs best" in description
 
 
 def test_best_is_the_arm_with_the_highest_gold_not_the_one_that_pleases_rm_all(tracked):
@@ -520,7 +612,7 @@ def test_without_gold_the_best_is_by_rm_all_and_the_note_says_that_gold_is_unkno
     assert "evaluation/reward_all" in keys and "samples/mean_reward" in keys and not [key for key in keys if "gold" in key.split("_")]
     assert not [key for key in keys if key.endswith(("/gold", "/mean_gold"))]
     notes = [client_of(of).get_experiment_by_name("tiny").tags["mlflow.note.content"] for of in (project, shown)]
-    assert [store.GOLD_UNKNOWN_NOTE in note for note in notes] == [True, False]
+    assert [GOLD_UNKNOWN_NOTE in note for note in notes] == [True, False]
 
 
 def test_description_of_the_best_is_brought_up_to_date(tracked):
@@ -578,7 +670,7 @@ def test_comparison_holds_the_page_and_the_table(project):
     assert project.track().startswith("0 new, 1 updated")
     run = runs_of(client)["comparison"]
     assert {item.path for item in client.list_artifacts(run.info.run_id)} == {
-        *("index.html", "summary.json", "differences.json", "claims.json", "claims_by_RM_all.json")
+        *("index.html", "summary.json", "differences.json", "claims.json", "claims_by_RM_all.json", "params.json")
     }
     assert Path(client.download_artifacts(run.info.run_id, "index.html")).read_text(encoding="utf-8") == "<p>second</p>"
     table = json.loads(Path(client.download_artifacts(run.info.run_id, "differences.json")).read_text(encoding="utf-8"))
@@ -605,8 +697,6 @@ def test_verdicts_of_the_judge_and_its_audit_stand_in_the_run_of_the_arm(shown):
     client = client_of(shown)
     run = runs_of(client)["dpo-base-s0"]
     assert history(client, run, "judge/win_rate") == [(2, 0.6)]
-    assert history(client, run, "uncertainty/judge_win_rate_low") == [(2, -0.4)]
-    assert history(client, run, "judge/usd") == [(2, 0.5)]
     assert run.data.tags["judge.findings"] == "It favours the first answer."
     (row,) = table_of(client, run, "judge_verdicts")
     assert (row["file"], row["id"], row["reasoning_own_first"]) == (
@@ -687,11 +777,21 @@ def test_broken_store_is_one_line(project):
         project.track()
 
 
-def test_store_of_another_folder_is_refused(tracked):
-    (tracked.folder / "moved").mkdir()
-    shutil.copy("mlflow/mlflow.db", "moved/mlflow.db")
-    with pytest.raises(OutputError, match=r"the store was made as file:///[^\n]*/mlflow/artifacts/tiny"):
-        main(Path("out/data"), Path("out/models"), Path("out/results"), Path("report"), Path("moved"))
+def test_a_moved_store_finds_its_artifacts(tracked):
+    """The folder is called as something that SQL takes for a pattern."""
+    Path("moved_%").mkdir()
+    shutil.move("mlflow", "moved_%/mlflow")
+    for name in ("out", "report", "dvc.lock"):
+        shutil.move(name, f"moved_%/{name}")
+    with contextlib.chdir("moved_%"):
+        assert tracked.track().startswith(f"0 new, 0 updated, {len(RUNS)} unchanged")
+        client = MlflowClient(databases.make_database(Path("mlflow").absolute()))
+        run = runs_of(client)["comparison"]
+        assert table_of(client, run, "claims")[0]["name"] == "C3"
+        [folder] = {item.artifact_location.split("/mlflow/")[0] for item in models_of(client)}
+        assert folder == Path.cwd().as_uri()
+        version = client.get_model_version_by_alias("tiny-best", "champion")
+        assert client.get_model_version_download_uri("tiny-best", version.version).startswith(folder)
 
 
 def test_budgets_are_metrics_by_round_and_seconds_change_no_hash(tracked):
@@ -706,13 +806,15 @@ def test_budgets_are_metrics_by_round_and_seconds_change_no_hash(tracked):
     tracked.save()
     tracked.track()
     run = runs_of(client)["dpo-base-s0"]
-    assert history(client, run, "budget/num_samples") == [(1, 8.0), (2, 8.0)]
-    assert history(client, run, "budget/shared_flop") == [(1, 1.0e9), (2, 1.0e9)]
+    assert history(client, run, "budget/flop") == [(1, 1.5e9), (2, 1.5e9)]
     assert history(client, run, "budget/cpu_seconds") == [(1, 2.5), (2, 2.5)]
-    assert history(client, runs_of(client)["golden-s0"], "budget/shared_cpu_seconds") == [(2, 1.5)]
+    found = {(row["metric"], row["round"]): row["value"] for row in table_of(client, run, "numbers")}
+    assert (found["budget/num_samples", 1], found["budget/shared_flop", 2]) == (8.0, 1.0e9)
+    assert history(client, runs_of(client)["golden-s0"], "budget/cpu_seconds") == [(2, 2.5)]
 
     hashes = {name: run.data.tags["dvc.lock_hash"] for name, run in runs_of(client).items()}
     for number, stage in enumerate(tracked.stages.values()):
+        tracked.file(f"out/times/{number}.json", json.dumps({"wall_seconds": 1.0}))
         stage["outs"].append({"path": f"out/times/{number}.json", "md5": "another in each run"})
     tracked.save()
     tracked.track()

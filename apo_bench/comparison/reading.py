@@ -30,7 +30,7 @@ from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import SFT, TEST_REWARD_MODEL, Arm, arms, reference_evaluation, reference_name
 from apo_bench.core.layout import reward as reward_folder
 from apo_bench.core.results import read_metrics
-from apo_bench.core.schemas import SUBSETS, Name, Number, Schema, Subset
+from apo_bench.core.schemas import Name, Number, Schema, Subset
 from apo_bench.core.sections import NO_ADVERSARIAL, START_ROUND
 from apo_bench.evaluation.length import length_slope
 from apo_bench.evaluation.statistics import Estimate, PromptBootstrap, mean_spread, over_replicates
@@ -43,8 +43,6 @@ RoundKey = tuple[str, str]
 """A replicate of a policy, and a round."""
 
 PAIR_METRICS = ("human_accuracy", "human_accuracy_standard_error", "gold_accuracy", "ece", "ace", "mce")
-OPTIONAL_PAIR_METRICS = tuple(f"human_accuracy_{subset}" for subset in SUBSETS)
-"""Not there if no test pair is of the subset."""
 SAMPLE_METRICS = ("golden_accuracy", "best_of_n_gain", "perfect_best_of_n_gain")
 OPTIONAL_SAMPLE_METRICS = ("sample_accuracy",)
 """Not there if gold calls all samples of a prompt equal, on every prompt."""
@@ -81,7 +79,7 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         confidence=params.compare.confidence,
         run=params.run,
         metrics=metrics,
-        num_prompts={subset: subsets.count(subset) for subset in SUBSETS if subset in subsets},
+        num_prompts={subset: subsets.count(subset) for subset in params.prepare.subset_names if subset in subsets},
         num_path_prompts=numbers.num_common,
         data=params.prepare,
         sizes=_read_metrics(results / "prepare", params, ("num_records",))["num_records"],
@@ -319,14 +317,14 @@ def _read_reward_models(results: Path, params: Params, arm: Arm) -> dict[str, di
         found = _read_metrics(arm.score(results, round_id), params, SAMPLE_METRICS, OPTIONAL_SAMPLE_METRICS)
         if arm.reward_model not in params.run.gold_reward_models:
             folder = arm.reward(results, round_id, params.run.fixed_reward_models)
-            found |= _read_metrics(folder, params, PAIR_METRICS, OPTIONAL_PAIR_METRICS)
+            found |= _read_metrics(folder, params, PAIR_METRICS, _by_subset(params))
         rounds[round_id] = found
     return rounds
 
 
 def _read_fixed(results: Path, params: Params, name: str) -> dict[str, float]:
     return _mean_metrics(
-        _read_metrics(reward_folder(results, name, seed), params, PAIR_METRICS, OPTIONAL_PAIR_METRICS) for seed in params.run.seeds
+        _read_metrics(reward_folder(results, name, seed), params, PAIR_METRICS, _by_subset(params)) for seed in params.run.seeds
     )
 
 
@@ -343,6 +341,11 @@ def _mean_metrics(found: Iterable[dict[str, float]]) -> dict[str, float]:
     """Means of the metrics that all have."""
     every = list(found)
     return {name: float(np.mean([values[name] for values in every])) for name in every[0] if all(name in values for values in every)}
+
+
+def _by_subset(params: Params) -> tuple[str, ...]:
+    """Metrics that are not there if no test pair is of the subset."""
+    return tuple(f"human_accuracy_{subset}" for subset in params.prepare.subset_names)
 
 
 def _read_metrics(folder: Path, params: Params, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:

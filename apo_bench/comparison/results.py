@@ -8,7 +8,7 @@ from apo_bench.budget import Budgets
 from apo_bench.claims.results import Verdicts
 from apo_bench.comparison.numbers import decimal
 from apo_bench.core.config import Params
-from apo_bench.core.data_sections import EmbeddedData, HHData
+from apo_bench.core.data_sections import EmbeddedData, HHData, PreferenceData
 from apo_bench.core.layout import BEST_OF_N, SFT
 from apo_bench.core.sections import BASE, Run
 from apo_bench.evaluation.statistics import Estimate
@@ -206,7 +206,7 @@ class Comparison:
     """Test prompts by subset."""
     num_path_prompts: int
     """Those that every round answered."""
-    data: EmbeddedData | HHData
+    data: EmbeddedData | HHData | PreferenceData
     """Where the records come from."""
     sizes: dict[str, int]
     """Records of each split."""

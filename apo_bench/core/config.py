@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from apo_bench.core.compute_sections import Compute, Engines
-from apo_bench.core.data_sections import EmbeddedData, HHData
+from apo_bench.core.data_sections import EmbeddedData, HHData, PreferenceData
 from apo_bench.core.errors import ConfigError
 from apo_bench.core.judge_sections import GoldJudge, Judge
 from apo_bench.core.packages import code_sha256
@@ -50,7 +50,7 @@ class Params(Section):
     compute: Compute
     engines: Engines
     run: Run
-    prepare: Annotated[EmbeddedData | HHData, Field(discriminator="source")]
+    prepare: Annotated[EmbeddedData | HHData | PreferenceData, Field(discriminator="source")]
     base_model: Annotated[ScratchModel | PretrainedModel, Field(discriminator="source")]
     sft: SupervisedFineTuning
     reward: dict[Name, dict[str, Any]]
@@ -219,6 +219,10 @@ def _check_rewards(params: Params) -> None:
 
 def _check_heads(params: Params) -> None:
     expected = params.fixed_reward("base").head_per_subset
+    if expected and params.prepare.source == "preferences":
+        raise ConfigError(
+            "reward.base.head_per_subset: found true, expected false where prepare.source is preferences: heads have its names"
+        )
     for name in params.reward:
         found = (params.fixed_reward(name) if name in ("base", "all") else params.retrained_reward(name)).head_per_subset
         if found != expected:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from apo_bench.core.sections import ChatServer, Count, Fraction, HubRevision, Rate, Section
+from apo_bench.core.sections import ChatServer, Count, Fraction, HubRevision, Name, Rate, Section
 
 
 class Data(Section):
@@ -23,6 +23,11 @@ class Data(Section):
     num_test_pairs: Count
     """Human pairs that reward models are tested on; policies answer `num_test_prompts` of their prompts."""
     num_test_prompts: Count
+
+    @property
+    def subset_names(self) -> tuple[str, ...]:
+        """What the kinds of prompts are called."""
+        return ("helpful", "harmless")
 
     @model_validator(mode="after")
     def _game_within_halves(self) -> "Data":
@@ -75,6 +80,9 @@ class GoldenAPI(ChatServer):
     """JSONL file of the answers so far, which a killed run resumes from."""
 
 
+Golden = Annotated[GoldenChosen | GoldenFile | GoldenAPI, Field(discriminator="source")]
+
+
 class HHData(Data):
     """Anthropic's HH-RLHF in its own layout: a folder a subset, each with a train and a test file, .jsonl or .jsonl.gz."""
 
@@ -84,4 +92,32 @@ class HHData(Data):
     subsets: Annotated[list[Literal["helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base"]], Field(min_length=1)]
     validation_fraction: Rate
     """Share of the train files' conversations, by the hash of the first human turn; the halves share the rest equally."""
-    golden: Annotated[GoldenChosen | GoldenFile | GoldenAPI, Field(discriminator="source")]
+    golden: Golden
+
+
+class PreferenceFiles(Section):
+    """The files of a subset, JSONL (.jsonl, .jsonl.gz) or Parquet (.parquet), by their names in the folder."""
+
+    train: str
+    test: str | None
+    """null: `test_fraction` of the train file's conversations."""
+
+
+class PreferenceData(Data):
+    """Preference pairs of one's own, in the formats that the hub knows (data/preferences.py)."""
+
+    source: Literal["preferences"]
+    hub: HubRevision | None
+    """Where `apo-bench fetch` gets the files if they are not there; null: they are one's own."""
+    subsets: Annotated[dict[Name, PreferenceFiles], Field(min_length=1)]
+    """Kinds of prompts, by names of one's own: results are told apart by them."""
+    test_fraction: Rate
+    """Share of the conversations of a train file without a test file, by the hash of the first human turn."""
+    validation_fraction: Rate
+    """As for HH, of what is left to train on."""
+    golden: Golden
+
+    @property
+    def subset_names(self) -> tuple[str, ...]:
+        """Those of the file."""
+        return tuple(self.subsets)

@@ -30,8 +30,7 @@ def write_training(
 ) -> str:
     """Writes curves.csv (a row a step; only its header if nothing was trained), metrics.json and, of a reward model, its margins to a
     folder; returns a summary."""
-    last = history[-NUM_LAST_STEPS:]
-    final = {"final_loss": sum(row["loss"] for row in last) / len(last)} if last else {}
+    final = final_numbers(history)
     columns = list(dict.fromkeys(name for row in history for name in row)) or ["step"]
     with complete_directory(path) as folder:
         with (folder / "curves.csv").open("w", newline="", encoding="utf-8") as file:
@@ -44,6 +43,12 @@ def write_training(
         write_json(folder / "metrics.json", {**metrics, **counts, **final})
     shown = "".join(f", {name} {metrics[name]:.3f}" for name in ("human_accuracy", "gold_accuracy") if name in metrics)
     return (f"{len(history)} steps, loss {final['final_loss']:z.3f}" if final else "taken as it is") + shown
+
+
+def final_numbers(history: list[dict[str, Any]]) -> dict[str, float]:
+    """The mean loss of the last steps; nothing if nothing was trained."""
+    last = history[-NUM_LAST_STEPS:]
+    return {"final_loss": sum(row["loss"] for row in last) / len(last)} if last else {}
 
 
 def write_metrics(path: Path, metrics: dict[str, Any]) -> None:

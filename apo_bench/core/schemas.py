@@ -2,23 +2,19 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NotRequired,  # pydantic wants these before Python 3.12
-    get_args,
-)
+from typing import Annotated, Any, NotRequired
 
 from pydantic import ConfigDict, FailFast, Field, StringConstraints, TypeAdapter, ValidationError, with_config
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from apo_bench.core.errors import DataError
 
-Subset = Literal["helpful", "harmless"]
+SUBSETS = ("helpful", "harmless")
 """`helpful`: a harmless question. `harmless`: a question that a harmless answer declines; in HH, a dialogue in which the human tries to
 get harm out of the assistant (red teaming), a few of whose questions are harmless nevertheless."""
-SUBSETS: tuple[str, ...] = get_args(Subset)
+SUBSET = r"^[a-z][a-z0-9_]*$"
+Subset = Annotated[str, StringConstraints(pattern=SUBSET)]
+"""What a subset may be called: one of `SUBSETS`, or a name that data of one's own has."""
 Name = Annotated[str, StringConstraints(min_length=1)]
 """Text that something is told by."""
 Text = Annotated[str, StringConstraints(pattern=r"\S")]
@@ -108,6 +104,8 @@ class Schema:
             return f"no key {', '.join(missing)}; found {', '.join(row) or 'no keys'}"
         place = str(keys[0]) + "".join(f"[{key}]" for key in keys[1:] if isinstance(key, int))
         value, message = fault["input"], fault["msg"]
+        if fault.get("ctx", {}).get("pattern") == SUBSET:
+            return f"{place} is {_shown(value)}, expected a name such as {' or '.join(SUBSETS)}"
         expected = EXPECTED.get(fault["type"]) or message.removeprefix("Input should be ").replace("'", "")
         if not expected.startswith(("a ", "one ", "None")) and fault["type"] not in EXPECTED:
             expected = expected[0].lower() + expected[1:]

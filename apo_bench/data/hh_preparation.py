@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from apo_bench.core.data_sections import HHData
+from apo_bench.core.data_sections import HHData, PreferenceData
 from apo_bench.core.errors import DataError
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.golden import golden_responses
@@ -12,6 +12,8 @@ from apo_bench.data.hh import clean_pairs, conversation, read_raw_pairs
 from apo_bench.data.preparation import Rows, assert_disjoint
 from apo_bench.data.records import COLUMNS
 
+PairData = HHData | PreferenceData
+"""Sources of pairs that people labelled."""
 SIZE_KEYS = {"rm": "num_rm_prompts", "lm": "num_lm_prompts", "validation": "num_validation_prompts", "test": "num_test_pairs"}
 IN_TEST_FILES = "conversation of the test files"
 SEED_RANGE = 2**63
@@ -29,7 +31,19 @@ def prepare_hh(settings: HHData) -> tuple[dict[str, Rows], dict[str, Any]]:
         DataError: a raw file is broken, or a split has fewer pairs or prompts than asked for.
         ApoBenchError: other children of it, if the golden responses cannot be had.
     """
-    splits, report = _read_splits(settings)
+    return prepare_pairs(settings, *_read(settings))
+
+
+def prepare_pairs(settings: PairData, train: Rows, test: Rows, report: dict[str, Any]) -> tuple[dict[str, Rows], dict[str, Any]]:
+    """The records that clean pairs of any source make, and the report of their counts; errors as those of `prepare_hh`.
+
+    Args:
+        settings: their numbers, and where golden responses come from.
+        train: records of the kind "pairs" that are split.
+        test: those that are tested on.
+        report: `num_read`, `dropped` and `changed`, by split.
+    """
+    splits, report["dropped"]["train"][IN_TEST_FILES] = _split_conversations(train, test, settings)
     pairs = {name: _take(rows, SIZE_KEYS[name], f"pairs of split {name}", settings) for name, rows in splits.items()}
     assert_disjoint({name: sorted({conversation(row["dialogue"]) for row in rows}) for name, rows in pairs.items()})
     if settings.num_further_pairs:
@@ -56,8 +70,8 @@ def prepare_hh(settings: HHData) -> tuple[dict[str, Rows], dict[str, Any]]:
     return files, report
 
 
-def _read_splits(settings: HHData) -> tuple[dict[str, Rows], dict[str, Any]]:
-    """The clean pairs of each split, and the report of what was read, dropped and changed."""
+def _read(settings: HHData) -> tuple[Rows, Rows, dict[str, Any]]:
+    """The clean pairs of the train and of the test files, and the report of what was read, dropped and changed."""
     report: dict[str, dict[str, Any]] = {"num_read": {}, "dropped": {}, "changed": {}}
     rows = {}
     for split in ("train", "test"):
@@ -67,11 +81,10 @@ def _read_splits(settings: HHData) -> tuple[dict[str, Rows], dict[str, Any]]:
             report["num_read"][f"{subset}/{split}"] = len(pairs)
             raw += [("harmless" if subset == "harmless-base" else "helpful", pair) for pair in pairs]
         rows[split], report["dropped"][split], report["changed"][split] = clean_pairs(raw)
-    splits, report["dropped"]["train"][IN_TEST_FILES] = _split_conversations(rows["train"], rows["test"], settings)
-    return splits, report
+    return rows["train"], rows["test"], report
 
 
-def _split_conversations(train: Rows, test: Rows, settings: HHData) -> tuple[dict[str, Rows], int]:
+def _split_conversations(train: Rows, test: Rows, settings: PairData) -> tuple[dict[str, Rows], int]:
     """The rows of each split, and how many rows of the train files are left out as the test files have their conversation.
 
     All rows of a conversation fall into the same split, by the hash of its first human turn.
@@ -88,28 +101,38 @@ def _split_conversations(train: Rows, test: Rows, settings: HHData) -> tuple[dic
     return splits, num_left_out
 
 
-def _split_of(key: str, settings: HHData) -> str:
+def _split_of(key: str, settings: PairData) -> str:
     place = derive_seed(settings.seed, "splits", key) / SEED_RANGE
     if place < settings.validation_fraction:
         return "validation"
     return "rm" if place < (1 + settings.validation_fraction) / 2 else "lm"
 
 
-def _take(rows: Rows, size_key: str, what: str, settings: HHData) -> Rows:
+def _take(rows: Rows, size_key: str, what: str, settings: PairData) -> Rows:
     """As many rows as the setting `size_key` says, in the order of their hashes, with the share of subsets that all of them have."""
     size = getattr(settings, size_key)
     if size > len(rows):
         cure = f"lower it to {len(rows)} or less" if rows else "add data"
         raise DataError(f"prepare.{size_key}: {size} {what} wanted, {len(rows)} found in {settings.folder}; {cure}")
     in_order = sorted(rows, key=lambda row: derive_seed(settings.seed, "order", *(row[column] for column in COLUMNS["pairs"])))
-    num_harmless = round(size * sum(row["subset"] == "harmless" for row in rows) / len(rows))
-    left = Counter(harmless=num_harmless, helpful=size - num_harmless)
+    left = _shares([row["subset"] for row in rows], size)
     taken = []
     for row in in_order:
         if left[row["subset"]]:
             left[row["subset"]] -= 1
             taken.append(row)
     return taken
+
+
+def _shares(subsets: list[str], size: int) -> Counter[str]:
+    """How many of each subset `size` rows have if they have the shares that all have."""
+    shares: Counter[str] = Counter()
+    num_so_far = 0
+    for subset, count in sorted(Counter(subsets).items()):
+        before = round(size * num_so_far / len(subsets))
+        num_so_far += count
+        shares[subset] = round(size * num_so_far / len(subsets)) - before
+    return shares
 
 
 def _unique_dialogues(pairs: Rows) -> Rows:

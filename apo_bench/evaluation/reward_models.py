@@ -7,7 +7,6 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.core.compute_sections import Compute
-from apo_bench.core.schemas import SUBSETS
 from apo_bench.data.gold import gold_rewards
 from apo_bench.data.labels import PROBABILITY
 from apo_bench.metrics import compute_metric
@@ -119,7 +118,7 @@ def _correct(margins: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 def _accuracy_by_subset(pairs: Rows, correct: np.ndarray) -> dict[str, float]:
     """Accuracy on human labels over the pairs of each subset that has any."""
     subsets = np.array([row["subset"] for row in pairs])
-    return {f"human_accuracy_{name}": float(correct[subsets == name].mean()) for name in SUBSETS if name in subsets}
+    return {f"human_accuracy_{name}": float(correct[subsets == name].mean()) for name in sorted({*subsets.tolist()})}
 
 
 def _agreement_with_gold(probabilities: np.ndarray, chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -74,7 +74,7 @@ class Question:
     prompt: Prompt
 
 
-def read_templates(folder: Path) -> dict[str, Template]:
+def read_templates(folder: Path, subsets: Iterable[str] = SUBSETS) -> dict[str, Template]:
     """The template of each subset.
 
     Raises:
@@ -82,14 +82,12 @@ def read_templates(folder: Path) -> dict[str, Template]:
         ConfigError: a placeholder is missing, unknown or broken, or the file is not UTF-8.
     """
     templates = {}
-    for subset in SUBSETS:
+    for subset in subsets:
         file = folder / f"{subset}.txt"
         try:
             template = Template(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise MissingInputError(
-                f"{file}: no such file; judge.templates must name a folder with helpful.txt and harmless.txt"
-            ) from error
+            raise MissingInputError(f"{file}: no such file; judge.templates must name a folder with a file for each subset") from error
         except UnicodeDecodeError as error:
             raise ConfigError(f"{file}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
         expected = ", ".join(f"${name}" for name in PLACEHOLDERS)

@@ -31,7 +31,7 @@ def judge_matchups(judge: Judge, matchups: Sequence[Matchup], ledgers: Path, nam
     Raises:
         ApoBenchError: a template is broken, or the judge cannot be asked.
     """
-    templates = read_templates(Path(judge.templates))
+    templates = read_templates(Path(judge.templates), dict.fromkeys(matchup.subset for matchup in matchups))
     questions = [None if matchup.is_identical else both_orders(matchup, templates, judge.provider) for matchup in matchups]
     with open_provider(judge, ledgers, name, replay) as answer:
         answers = _ask(answer, [question for pair in questions if pair for question in pair])

@@ -3,6 +3,7 @@
 Shape suffixes: N sequences, R rows, T tokens, M predicted tokens of all sequences in a row, H hidden size, V vocabulary.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -14,14 +15,15 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import MissingInputError
 from apo_bench.core.ranks import add_up, num_ranks, rank
-from apo_bench.core.sections import ScratchModel
+from apo_bench.core.sections import Sampling, ScratchModel
 from apo_bench.data.batching import PACK, TokenBatch, inference_batches, pad
 from apo_bench.losses.sequence import sum_by_sequence, token_logps
+from apo_bench.models.card import Card, write_card
 from apo_bench.models.loading import WHOLE, check_finite, check_generation, check_whole, loading
 from apo_bench.models.packed_attention import PACKED, can_be_packed, sent
 from apo_bench.models.precision import attention, check_device, fuse_kernels, mixed_precision, reduced_dtype, share_memory
@@ -110,12 +112,31 @@ def check_model_there(path: Path) -> None:
         raise MissingInputError(f"{path}: no model there; run the stage that writes it (dvc repro) first")
 
 
-def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
-    """Saves weights (safetensors), configuration and tokenizer so that `from_pretrained` loads them."""
+def sample_as_trained(model: PreTrainedModel, settings: Sampling) -> None:
+    """Gives the model these sampling settings for its own: what `generate`, pipelines and vLLM's server draw with if nobody says more."""
+    found = settings.model_dump(exclude={"num_samples"})
+    model.generation_config = GenerationConfig(
+        do_sample=True, eos_token_id=model.config.eos_token_id, pad_token_id=model.config.pad_token_id, **found
+    )
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, path: Path, card: Card | None = None) -> None:
+    """Saves weights (safetensors), configuration, tokenizer and model card so that `from_pretrained`, vLLM and the hub take the folder."""
     # transformers asks Accelerate what is wrapped around the model (nothing is), and Accelerate imports DeepSpeed, if installed: 2 s.
     with patch.object(accelerate_models, "is_deepspeed_available", return_value=False):
         model.save_pretrained(path)
     tokenizer.save_pretrained(path)
+    if card is not None:
+        write_card(card, path)
+    mode = 0o666 & ~_umask()
+    for file in path.iterdir():
+        file.chmod(mode)  # safetensors leaves its files to their owner alone
+
+
+def _umask() -> int:
+    found = os.umask(0)  # it can be read only by setting it
+    os.umask(found)
+    return found
 
 
 def pairs_a_token(model: PreTrainedModel) -> float:

@@ -186,5 +186,5 @@ def encode_records(
         B groups of K sequences.
     """
     groups = encode(tokenizer, [row["dialogue"] for row in rows], responses, max_length, max_prompt_length, finished)
-    subsets = [SUBSETS.index(row["subset"]) for row in rows]
+    subsets = [SUBSETS.index(row["subset"]) if row["subset"] in SUBSETS else None for row in rows]
     return [[replace(sequence, subset=subset) for sequence in group] for subset, group in zip(subsets, groups, strict=True)]

@@ -7,9 +7,8 @@ from transformers import PreTrainedTokenizerFast
 from apo_bench.core.config import Params
 from apo_bench.core.data_sections import EmbeddedData, GoldenChosen
 from apo_bench.core.sections import PretrainedModel
-from apo_bench.data.hh_preparation import prepare_hh
-from apo_bench.data.preparation import prepare_embedded
 from apo_bench.data.records import COLUMNS, parse_dialogue, read_records
+from apo_bench.data.sources import prepare_records
 from apo_bench.models.pretrained import load_pretrained_tokenizer
 from apo_bench.models.tokenizer import train_tokenizer
 from apo_bench.plan import Records
@@ -24,13 +23,12 @@ def read_or_prepare(params: Params) -> Records:
     Golden responses of a file or of an API are stood in for by the chosen ones: a plan costs no request.
 
     Raises:
-        ApoBenchError: what is there is broken, or cannot be made; see `prepare_hh` and `prepare_embedded`.
+        ApoBenchError: what is there is broken, or cannot be made; see `prepare_records`.
     """
     if DATA.is_dir():
         return {file.stem: read_records(file, _kind(file.stem)) for file in sorted(DATA.glob("*.jsonl"))}
-    if isinstance(params.prepare, EmbeddedData):
-        return prepare_embedded(params.prepare)[0]
-    return prepare_hh(params.prepare.model_copy(update={"golden": GoldenChosen(source="chosen")}))[0]
+    without_golden = {} if isinstance(params.prepare, EmbeddedData) else {"golden": GoldenChosen(source="chosen")}
+    return prepare_records(params.prepare.model_copy(update=without_golden))[0]
 
 
 def read_or_train_tokenizer(params: Params, records: Records) -> PreTrainedTokenizerFast:

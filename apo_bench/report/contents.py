@@ -10,7 +10,7 @@ from apo_bench.report.budget import budget_section
 from apo_bench.report.charts import charts
 from apo_bench.report.claims import claims_section
 from apo_bench.report.game import game_section
-from apo_bench.report.glossary import SUBSETS, drawn_anew, policy_title, table_policies, terms
+from apo_bench.report.glossary import drawn_anew, policy_title, prompts_of, table_policies, terms
 from apo_bench.report.judge import judge_section
 from apo_bench.report.page import FOOTER, page
 from apo_bench.report.pareto import pareto_chart
@@ -71,7 +71,7 @@ def _lead(comparison: Comparison) -> str:
 def _sizes(comparison: Comparison) -> dict[str, str]:
     """What was compared, and on how much."""
     arms = comparison.arms
-    prompts = " and ".join(f"{count} {SUBSETS[comparison.data.source][kind]}" for kind, count in comparison.num_prompts.items())
+    prompts = " and ".join(f"{count} {prompts_of(comparison, kind)}" for kind, count in comparison.num_prompts.items())
     names = {
         "pairs_rm": "human pairs for RM_base",
         "pairs_lm": "more for RM_all",

@@ -1,7 +1,7 @@
 """What policies are called, and what the words of the report mean."""
 
 from apo_bench.comparison.results import SFT, Comparison, Difference, Policy
-from apo_bench.core.data_sections import HHData
+from apo_bench.core.data_sections import EmbeddedData
 from apo_bench.core.layout import BEST_OF_N
 from apo_bench.report.table import Column
 
@@ -12,7 +12,7 @@ SUBSETS = {
     "embedded": {"helpful": "harmless questions", "harmless": "harmful requests"},
     "hh": {"helpful": "requests for help", "harmless": "red-team dialogues"},
 }
-"""What the prompts of a subset are called, by the source of the data."""
+"""What the prompts of a subset are called, by the source of the data; of data of one's own by their subset."""
 
 REFERENCES = {SFT: "SFT", "golden": "SFT on golden", "human": "DPO on human pairs", BEST_OF_N: "SFT, best of n by RM_base"}
 
@@ -103,7 +103,7 @@ def terms(comparison: Comparison) -> dict[str, str]:
         "DPO on human pairs": "A reference: DPO on the human preference pairs, with no reward model between.",
         "SFT, best of n by RM_base": "A reference that trains nothing: of as many samples of SFT as arms draw to learn from, the one that "
         "RM_base scores highest.",
-        "Golden response": GOLDEN_RESPONSES[data.golden.source if isinstance(data, HHData) else data.source],
+        "Golden response": GOLDEN_RESPONSES[data.source if isinstance(data, EmbeddedData) else data.golden.source],
         **{name: REWARD_MODELS[name] for name in arms if name in REWARD_MODELS},
         "Interval": "Of a mean over several replicates, and of a difference, Student’s over these: what other "
         f"{drawn_anew(comparison)} would give with this base model, corpus and prompts; for differences with variances drawn towards each "
@@ -116,7 +116,12 @@ def terms(comparison: Comparison) -> dict[str, str]:
     }
 
 
+def prompts_of(comparison: Comparison, subset: str) -> str:
+    """What the prompts of a subset are called."""
+    return SUBSETS.get(comparison.data.source, {}).get(subset, f"prompts of {subset}")
+
+
 def drawn_anew(comparison: Comparison) -> str:
     """What each replicate has of its own; the labels of records stay as people gave them."""
-    labels = "" if isinstance(comparison.data, HHData) else "human labels, "
+    labels = "human labels, " if isinstance(comparison.data, EmbeddedData) else ""
     return f"{labels}SFT, reward models and samples"

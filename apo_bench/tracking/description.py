@@ -3,9 +3,8 @@
 Which stage made an output is looked up in dvc.lock by the output's path, so the names of stages do not matter here.
 """
 
-import colorsys
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +15,13 @@ from apo_bench.core.files import read_json
 from apo_bench.core.layout import SFT, TEST_REWARD_MODEL, Arm, reference_name
 from apo_bench.core.results import read_metrics
 from apo_bench.core.sections import BASE, BASE_AFTER_GOLDEN, FIRST_ROUND, NO_ADVERSARIAL, START_ROUND
+from apo_bench.tracking.colors import COLOR, OTHER_COLOR, REFERENCE_COLORS, arm_color
 from apo_bench.tracking.game import game_measures, game_tags, shift_measures
 from apo_bench.tracking.lock import Lock, flat_params, sha256
 from apo_bench.tracking.measures import (
     claim_rows,
-    curve_measures,
+    curves,
+    difference_rows,
     evaluation_measures,
     is_trained,
     judge_measures,
@@ -28,13 +29,21 @@ from apo_bench.tracking.measures import (
     round_number,
     training_measures,
 )
+from apo_bench.tracking.notes import COMPARISON_NOTE, NOTE, arm_note, reference_note, reward_note
 from apo_bench.tracking.runs import DataFile, Measure, Model, Run, Tracked
 
-HUES = (0.59, 0.03, 0.36, 0.77, 0.09, 0.51, 0.92, 0.17)
-"""Of the methods of a run, in its order; then from the first again."""
-LIGHTEST, DARKEST = 0.78, 0.32
-"""Lightness of an arm with the first and the last reward model of the run: the fixed one comes first."""
-REFERENCE_COLORS = {"sft": "#7f7f7f", "golden": "#bcbd22", "human": "#8c564b", "best_of_n": "#e377c2"}
+IDENTITY: tuple[str, ...] = ("method", "reward_model", "seed")
+"""Tags that are params too."""
+OWN_PARAMS = {
+    "base_model": ("base_model",),
+    "sft": ("sft",),
+    "reference": ("method",),
+    "reward_model": ("reward",),
+    "replicate": ("method", "reward", "sampling.train"),
+    "arm": ("method", "reward", "sampling.train"),
+    "judge": ("judge",),
+}
+"""Groups of params that tell a run from others of its kind; all others stand in its params.json."""
 DATA_KINDS = {"demonstrations": "responses", "pretraining": "responses", "golden": "responses", "pairs": "pairs", "prompts": "prompts"}
 
 
@@ -80,7 +89,7 @@ class _Describer:
             if name != reference_name(SFT, policy["seed"])
         ]
         replicates = [self._arm(arm, policy) for arm, policy in reversed(self.arms.items())]
-        means = [self._mean(name, policy) for name, policy in reversed(self.groups.items())]
+        means = [self._mean(name, policy, replicates) for name, policy in reversed(self.groups.items())]
         judges = [self._judge(name, numbers) for name, numbers in self.judged["human"].items()]
         runs = [self._base_model(), *rewards, self._comparison(), *judges, *others, *sft, *replicates, *means]
         last = self.rounds[-1]
@@ -88,22 +97,29 @@ class _Describer:
         trained = [name for name, policy in self.groups.items() if policy["reward_model"] not in self.kinds["gold_reward_models"]]
         group = max(trained, key=lambda name: self.groups[name]["rounds"][last][best_by]["value"])
         best = next(arm.name for arm in self.arms if arm.group == group)
-        return Tracked(self.summary["profile"], runs, (best, f"{best}-{last}"), best_by)
+        best_reward = max((run for run in rewards if run.tags["reward_model"] != TEST_REWARD_MODEL), key=_human_accuracy)
+        return Tracked(self.summary["profile"], runs, (best, f"{best}-{last}"), (best_reward.name, best_reward.models[0].name), best_by)
 
-    def _run(self, name: str, tags: dict[str, Any], paths: Iterable[Path], **parts: Any) -> Run:
-        """A run made of the stages that made `paths`; their params and their hash are read off dvc.lock."""
+    def _run(self, name: str, tags: dict[str, Any], paths: Sequence[Path], params: dict[str, str] | None = None, **parts: Any) -> Run:
+        """A run made of the stages that made `paths`; their hash and, if not given, their params and seconds are read off dvc.lock."""
         entries = self.lock.stages_of(paths)
         stages = ", ".join(dict.fromkeys(stage.split("@")[0] for stage in entries))
         given = {key: str(value) for key, value in tags.items()}
         common = {"profile": self.summary["profile"], "stage": stages, "dvc.lock_hash": sha256(entries), "mlflow.source.name": "dvc repro"}
-        own = {key: given[key] for key in ("method", "reward_model", "seed") if key in given}
-        return Run(name, common | given, own | flat_params(entries), **parts)
+        own: dict[str, str] = {key: given[key] for key in IDENTITY if key in given}
+        params, groups = params or flat_params(entries), tuple(f"{group}." for group in OWN_PARAMS.get(given["kind"], ()))
+        own |= {key: value for key, value in params.items() if key.startswith(groups)} if groups else {}
+        seconds = parts.pop("seconds", None)
+        return Run(name, common | given, own, params, self.lock.seconds(paths) if seconds is None else seconds, **parts)
 
     def _base_model(self) -> Run:
         paths = [self.models / "base_model", self.results / "base_model"]
         data = [self._file("pretraining")] if is_trained(paths[1]) else []
-        model = [self._model("base_model", "policy", paths[0], 0)]
-        return self._run("base_model", {"kind": "base_model"}, paths, measures=training_measures(paths[1]), models=model, data=data)
+        note = "The language model that everything starts from."
+        tags = {"kind": "base_model", NOTE: note}
+        model = [self._model("base_model", "policy", paths[0], 0, note)]
+        measures = training_measures(paths[1])
+        return self._run("base_model", tags, paths, measures=measures, curves=curves(paths[1]), models=model, data=data)
 
     def _sft(self, seed: int) -> Run:
         name = reference_name(SFT, seed)
@@ -112,25 +128,25 @@ class _Describer:
         measures = training_measures(training) + evaluation_measures(self._start(seed), 0, name) + self._budget(name, START_ROUND, 0)
         demonstrations = [self._file("demonstrations")] if is_trained(training) else []
         data = [*demonstrations, self._file("prompts_test", "evaluation")]
-        tags = {"kind": "sft", "seed": seed, "mlflow.runColor": REFERENCE_COLORS[SFT]}
-        return self._run(name, tags, paths, measures=measures, models=[self._model(name, "policy", model, 0)], data=data)
+        note = reference_note(SFT, self._start(seed))
+        tags = {"kind": "sft", "seed": seed, COLOR: REFERENCE_COLORS[SFT], NOTE: note}
+        models = [self._model(name, "policy", model, 0, note)]
+        return self._run(name, tags, paths, measures=measures, curves=curves(training), models=models, data=data)
 
     def _reference(self, name: str, seed: int) -> Run:
         kind = name.removesuffix(f"-s{seed}")
         evaluation, model = layout.reference_evaluation(self.results, kind, seed), layout.reference_policy(self.models, kind, seed)
         step, training = round_number(self.rounds[-1]), evaluation.with_name("training")
-        measures, models, data, paths = evaluation_measures(self.references[name]["rounds"][START_ROUND], step), [], [], [evaluation]
-        if model:
-            measures = (
-                training_measures(training)
-                + evaluation_measures(self.references[name]["rounds"][START_ROUND], step, name)
-                + self._budget(name, START_ROUND, step)
-            )
-            models, paths = [self._model(name, "policy", model, step)], [model, training, evaluation]
-            data = [self._file("golden_rm") if kind == "golden" else self._file("pairs_rm", seed=seed)]
-        tags = {"kind": "reference", "method": kind, "seed": seed, "mlflow.runColor": REFERENCE_COLORS.get(kind, "#17becf")}
-        data = [*data, self._file("prompts_test", "evaluation")]
-        return self._run(name, tags, paths, measures=measures, models=models, data=data)
+        estimates = self.references[name]["rounds"][START_ROUND]
+        note = reference_note(kind, estimates)
+        tags = {"kind": "reference", "method": kind, "seed": seed, COLOR: REFERENCE_COLORS.get(kind, OTHER_COLOR), NOTE: note}
+        data = [self._file("prompts_test", "evaluation")]
+        if not model:
+            return self._run(name, tags, [evaluation], measures=evaluation_measures(estimates, step), data=data)
+        measures = training_measures(training) + evaluation_measures(estimates, step, name) + self._budget(name, START_ROUND, step)
+        models, paths = [self._model(name, "policy", model, step, note)], [model, training, evaluation]
+        data = [self._file("golden_rm") if kind == "golden" else self._file("pairs_rm", seed=seed), *data]
+        return self._run(name, tags, paths, measures=measures, curves=curves(training), models=models, data=data)
 
     def _fixed_reward(self, name: str, seed: int) -> Run:
         model, results = (layout.reward(root, name, seed) for root in (self.models, self.results))
@@ -151,13 +167,16 @@ class _Describer:
             yield self._reward(name, tags, model, results, round_number(FIRST_ROUND))
 
     def _reward(self, name: str, tags: dict[str, Any], model: Path, results: Path, step: int) -> Run:
+        note = reward_note(tags["reward_model"], read_metrics(results))
+        data = [*self._reward_files(tags["reward_model"], tags["seed"], model), self._file("pairs_test", "evaluation")]
         return self._run(
             name,
-            {"kind": "reward_model", **tags},
+            {"kind": "reward_model", **tags, NOTE: note},
             [model, results],
             measures=training_measures(results, step, name),
-            models=[self._model(name, "reward_model", model, step)],
-            data=[*self._reward_files(tags["reward_model"], tags["seed"], model), self._file("pairs_test", "evaluation")],
+            curves=curves(results),
+            models=[self._model(name, "reward_model", model, step, note)],
+            data=data,
         )
 
     def _reward_files(self, kind: str, seed: int, model: Path) -> list[DataFile]:
@@ -169,7 +188,7 @@ class _Describer:
         human = [self._file("pairs_rm", seed=seed)] if float(weights["reward.human_weight"]) else []
         return [*human, self._file("golden_rm")]
 
-    def _mean(self, name: str, policy: dict[str, Any]) -> Run:
+    def _mean(self, name: str, policy: dict[str, Any], replicates: list[Run]) -> Run:
         """The mean over the replicates of an arm: what arms are compared by."""
         arms = [arm for arm in self.arms if arm.group == name]
         measures = evaluation_measures(self.summary["policies"][SFT]["rounds"][START_ROUND], 0)
@@ -179,23 +198,30 @@ class _Describer:
             measures += measures_of("reward_model", self.summary["reward_models"][name][round_id], step)
         paths = [arm.evaluation(self.results, round_id) for arm in arms for round_id in self.rounds]
         seeds = ", ".join(str(arm.seed) for arm in arms)
-        tags = {"kind": "arm", **_arm_tags(arms[0]), "seed": seeds, "mlflow.runColor": self._color(arms[0])}
-        return self._run(name, tags, paths, measures=measures, data=[self._file("prompts_test", "evaluation")])
+        last = self.rounds[-1]
+        note = arm_note(arms[0].method, arms[0].reward_model, f"mean over the seeds {seeds}", policy["rounds"][last], last)
+        tags = {"kind": "arm", **_arm_tags(arms[0]), "seed": seeds, COLOR: arm_color(arms[0], self.arms), NOTE: note}
+        own = [run for run in replicates if run.name in {arm.name for arm in arms}]
+        seconds, data = sum(run.seconds for run in own) / len(own), [self._file("prompts_test", "evaluation")]
+        return self._run(name, tags, paths, own[0].all_params, measures=measures, seconds=seconds, data=data)
 
     def _arm(self, arm: Arm, policy: dict[str, Any]) -> Run:
         name = arm.name
         paths = [layout.reference_evaluation(self.results, SFT, arm.seed)]
-        measures, models = evaluation_measures(self._start(arm.seed), 0), []
+        measures, models, note = evaluation_measures(self._start(arm.seed), 0), [], ""
+        trainings: list[Path] = []
         for round_id in self.rounds:
             step, score, aligned = round_number(round_id), arm.score(self.results, round_id), arm.folder(self.results, round_id) / "align"
             trained = arm.policy(self.models, round_id)
             paths += [*self._reward_paths(arm, round_id), score, trained, aligned, arm.evaluation(self.results, round_id)]
-            models.append(self._model(f"{name}-{round_id}", "policy", trained, step))
-            measures += evaluation_measures(policy["rounds"][round_id], step, models[-1].name)
+            estimates, trainings = policy["rounds"][round_id], [*trainings, aligned]
+            note = arm_note(arm.method, arm.reward_model, f"seed {arm.seed}", estimates, round_id)
+            models.append(self._model(f"{name}-{round_id}", "policy", trained, step, note))
+            measures += evaluation_measures(estimates, step, models[-1].name)
             measures += self._budget(name, round_id, step)
             measures += measures_of("reward_model", self.summary["reward_models"][name][round_id], step)
             measures += measures_of("samples", {key: value for key, value in read_metrics(score).items() if key.startswith("mean_")}, step)
-            measures += measures_of("training", read_metrics(aligned), step) + curve_measures(f"training/{round_id}", aligned)
+            measures += measures_of("training", read_metrics(aligned), step)
         verdicts: dict[str, dict[str, str]] = {}
         judged = ""
         for opponent, arms in self.judged["arms"].items():
@@ -209,17 +235,15 @@ class _Describer:
         played = self.game["arms"].get(name)
         if played:
             paths.append(arm.game(self.results))
-            for group, values, round_id in game_measures(played, self.game["frontier"].get(name, {}), self.rounds[-1]):
-                measures += measures_of(group, values, round_number(round_id), is_test=True)
-            for group, values, round_id in shift_measures(played, self.rounds[-1]):
-                measures += measures_of(group, values, round_number(round_id))
+            measures += game_measures(played, self.game["frontier"].get(name, {}), self.rounds[-1])
+            measures += shift_measures(played, self.rounds[-1])
         paths_of_reward = self._reward_paths(arm, self.rounds[-1])
         reward_files = self._reward_files(arm.reward_model, arm.seed, paths_of_reward[0]) if paths_of_reward else []
         golden = [self._file("golden_rm")] if arm.reward_model == BASE_AFTER_GOLDEN else []
         data = [self._file("prompts_lm"), *golden, *reward_files, self._file("prompts_test", "evaluation")]
-        tags = {"kind": "replicate", **_arm_tags(arm), "mlflow.runColor": self._color(arm)} | ({"judge.findings": judged} if judged else {})
-        tags |= game_tags(played) if played else {}
-        return self._run(name, tags, paths, measures=measures, models=models, data=data, verdicts=verdicts)
+        tags = {"kind": "replicate", **_arm_tags(arm), COLOR: arm_color(arm, self.arms), NOTE: note}
+        tags |= ({"judge.findings": judged} if judged else {}) | (game_tags(played) if played else {})
+        return self._run(name, tags, paths, measures=measures, curves=curves(*trainings), models=models, data=data, verdicts=verdicts)
 
     def _budget(self, policy: str, round_id: str, step: int) -> list[Measure]:
         """What a policy took up to a round, and the part of it that others share."""
@@ -233,36 +257,25 @@ class _Describer:
         """The test of the judge on a file of human pairs."""
         folder = self.results / "judge" / name
         measures = [measure for measure in judge_measures("judge", numbers, 0, None) if "win_rate" not in measure.key]
-        tags = {"kind": "judge", "judge": self.judged["judge"], "judge.findings": " ".join(numbers["findings"])}
+        findings = " ".join(numbers["findings"])
+        note = f"What the judge makes of human pairs that it did not see. {findings}"
+        tags = {"kind": "judge", "judge": self.judged["judge"], "judge.findings": findings, NOTE: note}
         data, verdicts = [self._file(name, "evaluation")], {"judge_verdicts": _verdicts(folder)}
         return self._run(f"judge-{name}", tags, [folder], measures=measures, data=data, verdicts=verdicts)
 
     def _comparison(self) -> Run:
         """The report, the verdicts on claims, and the differences between arms with a retrained and with the fixed reward model."""
-        rows = [
-            {"arm": name, "round": round_id, "metric": metric, "value": estimate["value"], "low": estimate["low"], **estimate}
-            for name, difference in self.summary["differences"].items()
-            for round_id, metrics in difference["rounds"].items()
-            for metric, estimate in metrics.items()
-        ]
-        measures = []
-        for row in rows:
-            values = {row["metric"]: row["value"], f"{row['metric']}_low": row["low"], f"{row['metric']}_high": row["high"]}
-            measures += measures_of(f"versus_base/{row['arm']}", values, round_number(row["round"]))
         found = self.summary["claims"]
-        tags, tables = {"kind": "comparison"}, {"differences": rows}
+        tags, tables = {"kind": "comparison", NOTE: COMPARISON_NOTE}, {"differences": difference_rows(self.summary["differences"])}
         for outcome, claims in found["families"].items():
             group = "claims" if outcome == found["primary"] else f"claims_by_{outcome.replace(' ', '_')}"
             tables[group] = claim_rows(claims)
             for name, claim in claims.items():
                 tags[f"{group.replace('claims', 'claim')}.{name}"] = claim["verdict"]
-                for number, contrast in enumerate(claim["contrasts"], start=1):
-                    values = {f"{name}_{number}{key}": contrast[end] for key, end in (("", "value"), ("_low", "low"), ("_high", "high"))}
-                    measures += measures_of(group, values, round_number(self.rounds[-1]))
         names = [name for name in ("index.html", "table.md", "summary.json") if (self.report / name).is_file()]
         files = {(self.report / name).as_posix(): _md5(self.report / name) for name in names}
         paths = [self.data, *(arm.evaluation(self.results, round_id) for arm in self.arms for round_id in self.rounds)]
-        return self._run("comparison", tags, paths, measures=measures, artifacts=files, tables=tables)
+        return self._run("comparison", tags, paths, artifacts=files, tables=tables)
 
     def _start(self, seed: int) -> dict[str, Any]:
         return self.references[reference_name(SFT, seed)]["rounds"][START_ROUND]
@@ -273,8 +286,8 @@ class _Describer:
             return []
         return [arm.reward(root, round_id, self.kinds["fixed_reward_models"]) for root in (self.models, self.results)]
 
-    def _model(self, name: str, kind: str, path: Path, step: int) -> Model:
-        return Model(name, kind, path.as_posix(), self.lock.md5(path), step)
+    def _model(self, name: str, kind: str, path: Path, step: int, note: str) -> Model:
+        return Model(name, kind, path.as_posix(), self.lock.md5(path), step, note)
 
     def _file(self, name: str, context: str = "training", seed: int | None = None) -> DataFile:
         """A file of the records or, with a seed, of the labels of that replicate."""
@@ -283,13 +296,9 @@ class _Describer:
             self.data_md5[path] = _md5(path)
         return DataFile(name, path.as_posix(), DATA_KINDS[name.split("_")[0]], self.data_md5[path], context)
 
-    def _color(self, arm: Arm) -> str:
-        """A hue a method, a shade a reward model."""
-        methods, kinds = list(dict.fromkeys(arm.method for arm in self.arms)), list(dict.fromkeys(arm.reward_model for arm in self.arms))
-        place = kinds.index(arm.reward_model) / max(1, len(kinds) - 1)
-        hue = HUES[methods.index(arm.method) % len(HUES)]
-        rgb = colorsys.hls_to_rgb(hue, LIGHTEST + place * (DARKEST - LIGHTEST), 0.6)
-        return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
+
+def _human_accuracy(run: Run) -> float:
+    return next(measure.value for measure in run.measures if measure.key == "reward_model/human_accuracy")
 
 
 def _arm_tags(arm: Arm) -> dict[str, Any]:

@@ -1,13 +1,14 @@
-"""The game of an arm as metrics of its run: group, values and round. The ends of intervals stand in a group of their own."""
+"""The game of an arm as numbers of its run, each with its interval and the round it is about."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-Measured = tuple[str, dict[str, float], str]
-"""Group of metrics, name -> value, round."""
+from apo_bench.tracking.measures import estimate_measure, measures_of, round_number
+from apo_bench.tracking.runs import Measure
 
 
-def game_measures(numbers: dict[str, Any], standing: dict[str, dict[str, Any]], last: str) -> Iterator[Measured]:
+def game_measures(numbers: dict[str, Any], standing: dict[str, dict[str, Any]], last: str) -> Iterator[Measure]:
     """The numbers of an arm's game that are measured on the test prompts.
 
     Args:
@@ -20,31 +21,31 @@ def game_measures(numbers: dict[str, Any], standing: dict[str, dict[str, Any]], 
             for what, estimate in cell.items():
                 # By the policy's round; the golden responses belong to the round of the reward model, RM_base's to the start.
                 at = policy if policy != "golden" else model if model != "base" else "r0"
-                name = f"{what}_of_golden_by_{model}" if policy == "golden" else f"{what}_by_{model}"
-                yield from _estimate(name, estimate, at)
+                yield _estimate(f"{what}_of_golden_by_{model}" if policy == "golden" else f"{what}_by_{model}", estimate, at)
     for name, estimate in (numbers["dynamics"] or {"measures": {}})["measures"].items():
-        yield from _estimate(name, estimate, last)
+        yield _estimate(name, estimate, last)
     over = numbers["over_optimisation"]
     for round_id, estimate in over["proxy_gain"].items():
-        yield from _estimate("proxy_gain", estimate, round_id)
+        yield _estimate("proxy_gain", estimate, round_id)
     for round_id, changes in over["to_last"].items():
         for what, estimate in changes.items():
-            yield from _estimate(f"{what}_change_to_last", estimate, round_id)
+            yield _estimate(f"{what}_change_to_last", estimate, round_id)
     for round_id, found in standing.items():
-        yield "game", {"frontier_share": found["share"], "is_pareto": float(found["is_pareto"])}, round_id
+        values = {"frontier_share": found["share"], "is_pareto": float(found["is_pareto"])}
+        yield from measures_of("game", values, round_number(round_id), is_test=True)
 
 
-def shift_measures(numbers: dict[str, Any], last: str) -> Iterator[Measured]:
+def shift_measures(numbers: dict[str, Any], last: str) -> Iterator[Measure]:
     """Those of the distribution shift, which where gold is known is measured on the samples that policies learn from."""
     shift = numbers["shift"] or {"rounds": {}, "change": {}}
     for round_id, found in shift["rounds"].items():
         for name, value in found.items():
             if isinstance(value, dict):
-                yield from _estimate(f"shift_{name}", value, round_id)
+                yield replace(_estimate(f"shift_{name}", value, round_id), is_test=False)
             else:
-                yield "game", {f"shift_{name}": value}, round_id
+                yield from measures_of("game", {f"shift_{name}": value}, round_number(round_id))
     for name, estimate in shift["change"].items():
-        yield from _estimate(f"shift_change_{name}", estimate, last)
+        yield replace(_estimate(f"shift_change_{name}", estimate, last), is_test=False)
 
 
 def game_tags(numbers: dict[str, Any]) -> dict[str, str]:
@@ -54,6 +55,5 @@ def game_tags(numbers: dict[str, Any]) -> dict[str, str]:
     return ({"game.dynamics": game["verdict"]} if game else {}) | {"game.over_optimisation": over["verdict"]} | stops
 
 
-def _estimate(name: str, estimate: dict[str, float], round_id: str) -> Iterator[Measured]:
-    yield "game", {name: estimate["value"]}, round_id
-    yield "uncertainty", {f"game_{name}_{end}": estimate[end] for end in ("low", "high")}, round_id
+def _estimate(name: str, estimate: dict[str, float], round_id: str) -> Measure:
+    return estimate_measure("game", name, estimate, round_number(round_id))

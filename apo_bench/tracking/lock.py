@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from apo_bench.core.errors import DataError, MissingInputError
+from apo_bench.core.files import read_json
 
 LOCK = Path("dvc.lock")
 """Beside params.yaml, in the folder of the profile."""
@@ -66,6 +67,15 @@ class Lock:
         found = [out["path"] for out in entry.get("outs", []) if f"/{kind}/" in out["path"]]
         return self.path.parent / found[0] if found else None
 
+    def seconds(self, paths: Iterable[Path]) -> float:
+        """Wall time of the stages of `stages_of` that leave their seconds: those that train, sample and score.
+
+        Raises:
+            MissingInputError: a stage's seconds are not there.
+        """
+        files = [out["path"] for name in self.stages_of(paths) for out in self.stages[name].get("outs", []) if "/times/" in out["path"]]
+        return float(sum(read_json(self.path.parent / file)["wall_seconds"] for file in files))
+
     def _walk(self, names: Iterable[str], found: dict[str, Any]) -> None:
         for name in names:
             if name not in found:
@@ -105,4 +115,5 @@ def _flatten(key: str, value: Any, flat: dict[str, str]) -> None:
 
 
 def sha256(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """Of a value as JSON; objects count by their attributes."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), default=vars).encode()).hexdigest()

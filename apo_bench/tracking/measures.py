@@ -6,6 +6,9 @@ from typing import Any
 from apo_bench.core.results import read_curves, read_metrics
 from apo_bench.tracking.runs import Measure
 
+NO_CURVES = ("step", "epoch", "num_tokens")
+"""Columns of curves.csv that are no measure of a training."""
+
 
 def claim_rows(claims: dict[str, Any]) -> list[dict[str, Any]]:
     """A row a contrast, or a claim that was not tested, with what became of the claim."""
@@ -17,17 +20,28 @@ def claim_rows(claims: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def difference_rows(differences: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row a difference of an arm to the one with the fixed reward model, by round and metric."""
+    return [
+        {"arm": name, "round": round_id, "metric": metric, "value": estimate["value"], "low": estimate["low"], **estimate}
+        for name, difference in differences.items()
+        for round_id, metrics in difference["rounds"].items()
+        for metric, estimate in metrics.items()
+    ]
+
+
 def round_number(round_id: str) -> int:
     return int(round_id.removeprefix("r"))
 
 
+def estimate_measure(group: str, name: str, estimate: dict[str, float], step: int, model: str | None = None) -> Measure:
+    """A number that was measured on the test prompts, with its interval."""
+    return Measure(f"{group}/{name}", estimate["value"], step, model, True, estimate["low"], estimate["high"])
+
+
 def evaluation_measures(estimates: dict[str, Any], step: int, model: str | None = None) -> list[Measure]:
-    """A policy's metrics; the ends of their intervals stand in a group of their own, so that MLflow's first charts are few."""
-    measures = []
-    for key, estimate in estimates.items():
-        measures += measures_of("evaluation", {key: estimate["value"]}, step, model, is_test=True)
-        measures += measures_of("uncertainty", {f"{key}_low": estimate["low"], f"{key}_high": estimate["high"]}, step, model, is_test=True)
-    return measures
+    """A policy's metrics."""
+    return [estimate_measure("evaluation", name, estimate, step, model) for name, estimate in estimates.items()]
 
 
 def is_trained(results: Path) -> bool:
@@ -36,20 +50,20 @@ def is_trained(results: Path) -> bool:
 
 
 def training_measures(results: Path, step: int = 0, reward_model: str | None = None) -> list[Measure]:
-    """The metrics.json of a training, at `step`, and its curves; those of a reward model under the keys that arms have too."""
+    """The metrics.json of a training, at `step`; those of a reward model under the keys that arms have too."""
     metrics = read_metrics(results)
     training = {key: value for key, value in metrics.items() if key == "final_loss" or key.startswith("num_")}
     rest = {key: value for key, value in metrics.items() if key not in training}
-    evaluated = measures_of("reward_model", rest, step, reward_model, is_test=True)
-    return measures_of("training", training, step) + evaluated + curve_measures("training", results)
+    return measures_of("training", training, step) + measures_of("reward_model", rest, step, reward_model, is_test=True)
 
 
-def curve_measures(group: str, results: Path) -> list[Measure]:
-    rows = read_curves(results)
+def curves(*trainings: Path) -> list[Measure]:
+    """The curves of trainings one after the other, as one of all their steps."""
+    rows = [row for results in trainings for row in read_curves(results)]
     return [
         measure
-        for row in rows
-        for measure in measures_of(group, {key: value for key, value in row.items() if key not in ("step", "epoch")}, int(row["step"]))
+        for number, row in enumerate(rows, start=1)
+        for measure in measures_of("training", {key: value for key, value in row.items() if key not in NO_CURVES}, number)
     ]
 
 
@@ -63,10 +77,6 @@ def measures_of(group: str, values: dict[str, Any], step: int, model: str | None
 
 
 def judge_measures(group: str, numbers: dict[str, Any], step: int, model: str | None) -> list[Measure]:
-    """The numbers of a judgement, with the ends of their intervals in the group that those of other metrics are in."""
-    measures = measures_of(group, numbers["counts"], step, model, is_test=True)
-    for key, estimate in numbers["estimates"].items():
-        measures += measures_of(group, {key: estimate["value"]}, step, model, is_test=True)
-        ends = {f"{group}_{key}_{end}": estimate[end] for end in ("low", "high")}
-        measures += measures_of("uncertainty", ends, step, model, is_test=True)
-    return measures
+    """The numbers of a judgement."""
+    estimates = [estimate_measure(group, key, estimate, step, model) for key, estimate in numbers["estimates"].items()]
+    return measures_of(group, numbers["counts"], step, model, is_test=True) + estimates

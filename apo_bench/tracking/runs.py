@@ -1,9 +1,43 @@
 """What MLflow is to show: runs, their metrics, models and data. Knows nothing of MLflow, nor of where the numbers come from."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from apo_bench.tracking.lock import sha256
+
+SHOWN = (
+    "evaluation/gold",
+    "evaluation/reward_all",
+    "evaluation/reward_all_equal_length",
+    "evaluation/win_rate_gold",
+    "evaluation/win_rate_reward_all",
+    "evaluation/kl_to_sft",
+    "evaluation/length",
+    "evaluation/gold_helpful",
+    "evaluation/gold_harmless",
+    "evaluation/refusal_rate",
+    "evaluation/compliance_rate",
+    "reward_model/human_accuracy",
+    "reward_model/gold_accuracy",
+    "reward_model/ece",
+    "samples/mean_gold",
+    "samples/mean_reward",
+    "game/proxy_gain",
+    "game/target_change_to_last",
+    "game/frontier_share",
+    "judge/win_rate",
+    "judge/length_controlled_win_rate",
+    "judge/flip_fraction",
+    "judge/human_kappa",
+    "judge_versus_base/win_rate",
+    "training/final_loss",
+    "budget/flop",
+    "budget/cpu_seconds",
+    "budget/wall_seconds",
+    "budget/num_reward_calls",
+)
+"""Keys of the numbers that are metrics, those that matter most first; with the curves of a training they are fewer than 40 a run. MLflow
+makes a chart and a column of each."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +52,9 @@ class Measure:
     """The model of the run that it was measured on, by name."""
     is_test: bool = False
     """Measured on the test prompts."""
+    low: float | None = None
+    high: float | None = None
+    """The ends of its interval, where one is known."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +66,7 @@ class Model:
     path: str
     md5: str
     round: int
+    description: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +89,15 @@ class Run:
     name: str
     tags: dict[str, str]
     params: dict[str, str]
+    """Those that tell it from other runs of its kind."""
+    all_params: dict[str, str]
+    """Those of all stages that made it."""
+    seconds: float
+    """That these stages took."""
     measures: list[Measure] = field(default_factory=list)
+    """All its numbers by round: a table of the run. Those that runs are compared by are metrics as well."""
+    curves: list[Measure] = field(default_factory=list)
+    """Metrics by training step."""
     models: list[Model] = field(default_factory=list)
     data: list[DataFile] = field(default_factory=list)
     artifacts: dict[str, str] = field(default_factory=dict)
@@ -62,9 +108,22 @@ class Run:
     """Tables of a judge's verdicts: name -> path of a file of rows -> its md5."""
 
     @property
+    def metrics(self) -> list[Measure]:
+        """What MLflow keeps as metrics: few, under keys that all runs share, whatever their rounds and opponents are called."""
+        return [*(measure for measure in self.measures if measure.key in SHOWN), *self.curves]
+
+    @property
+    def numbers(self) -> list[dict[str, Any]]:
+        """All numbers as rows of a table."""
+        return [
+            {"metric": measure.key, "round": measure.step, "value": measure.value, "low": measure.low, "high": measure.high}
+            for measure in self.measures
+        ]
+
+    @property
     def fingerprint(self) -> str:
         """Changes with anything that MLflow shows of the run."""
-        return sha256(asdict(self))
+        return sha256(self)
 
 
 @dataclass(frozen=True)
@@ -76,5 +135,7 @@ class Tracked:
     """In the order in which they are made: MLflow lists the last one first."""
     best: tuple[str, str]
     """Run and model of the arm with the highest value of `best_by` after the last round."""
+    best_reward: tuple[str, str]
+    """Run and model of the reward model that orders human test pairs best, of those that train policies."""
     best_by: Literal["gold", "reward_all"]
     """The true reward, where it is known: an over-optimised arm may have the highest RM_all. Else RM_all."""

@@ -1,12 +1,11 @@
-"""The MLflow store: made to say what `description` says. The only file that imports mlflow.
+"""The MLflow store: made to say what `description` says.
 
 A run that says it already is not touched. Another is written anew under its own id, and its fingerprint last, so that a run whose writing
 was cut short is written again. MLflow only appends to the history of a metric and never changes a param, so a run is emptied first.
 """
 
 import json
-import logging
-import os
+import shutil
 import subprocess
 import time
 import warnings
@@ -22,39 +21,32 @@ from mlflow.data.huggingface_dataset import HuggingFaceDataset
 from mlflow.entities import DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag, ViewType
 from mlflow.entities import Run as StoredRun
 from mlflow.entities.logged_model import LoggedModel
+from mlflow.entities.logged_model_status import LoggedModelStatus
 from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
 from apo_bench.core.errors import OutputError
 from apo_bench.core.files import read_jsonl
 from apo_bench.data.records import read_dataset
+from apo_bench.tracking.database import empty_run, make_database, move_artifacts
+from apo_bench.tracking.model_files import link_model, write_model_files
+from apo_bench.tracking.notes import NOTE, experiment_note, model_note
 from apo_bench.tracking.runs import DataFile, Model, Run, Tracked
-
-logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each migration of a new store
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+from apo_bench.tracking.views import views
 
 MANAGED, FINGERPRINT = "apo_bench.tracked", "apo_bench.fingerprint"
 """Tags: the run is ours (others in the experiment are left alone), and what it shows."""
+PATH, MD5 = "dvc.path", "dvc.md5"
+"""Tags of a logged model: where DVC has it, and what it is."""
 CHAMPION = "champion"
 MAX_RUNS = 50_000
 """MLflow's own limit of one search."""
-EXPERIMENT_NOTE = """Adversarial preference optimisation against the baselines, profile `{profile}`, as DVC's outputs have it.
-
-- **Arms** (`tags.kind = "arm"`): method x reward model, means over replicates. `evaluation/...` by round, 0 being the SFT start;
-`uncertainty/..._low` and `_high` are the ends of the interval of the metric of that name, over replicates or, of a single one, prompts.
-- **Replicates** (`tags.kind = "replicate"`): an arm with one seed. The same, and `training/rN/...` by training step of round N.
-- **References** (`kind` `sft` and `reference`): policies that the arms are compared with; their step is the last round.
-- **Reward models** (`kind = "reward_model"`): `reward_model/...` on human test pairs. Arms carry those of what trained them.
-- **Judge** (in replicates `judge/...` against SFT and `judge_versus_base/...`, tables `judge_verdicts.json`; on human pairs
-`kind = "judge"`): win rates, and the audit of the judge that they come from; `tags.judge.findings` says what it found.
-- **Budget** (`budget/...`): what a policy took up to a round, counts and seconds; `budget/shared_...` the part that others share.
-- **comparison**: the page `index.html`, the differences between arms with another and with the fixed reward model, and the verdicts on
-the paper's claims (`claims.json`, tags `claim.C1` ...) by the primary outcome; by others `claims_by_RM_all.json`, `claim_by_RM_all.C1` ...
-"""
-GOLD_UNKNOWN_NOTE = "- The true reward is unknown on this data: `evaluation/reward_all` (RM_all) is only a proxy of human preference.\n"
 SCORE_TITLES = {"gold": "gold", "reward_all": "RM_all"}
 """What the best arm may be the best by."""
+POLICY_TITLE = "The arm with the highest {} after the last round"
+REWARD_TITLE = "The reward model that orders human test pairs best, of those that train policies"
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,7 @@ def write(tracked: Tracked, folder: Path) -> Outcome:
     """Makes the store in `folder` show exactly the runs of `tracked` in the experiment of its profile.
 
     Raises:
-        OutputError: the store cannot be written, or was made in another folder.
+        OutputError: the store cannot be written.
     """
     try:
         return _Store(Path(folder).absolute(), tracked).write()
@@ -86,11 +78,13 @@ def write(tracked: Tracked, folder: Path) -> Outcome:
 class _Store:
     def __init__(self, folder: Path, tracked: Tracked) -> None:
         """Opens the store, and makes it and the experiment if they are not there."""
-        self.uri = _make_database(folder)
-        mlflow.set_tracking_uri(self.uri)  # create_external_model takes no client
-        self.client = MlflowClient(self.uri)
+        self.folder, uri = folder, make_database(folder)
+        mlflow.set_tracking_uri(uri)  # registering a model asks no client
+        self.client = MlflowClient(uri)
         self.tracked, self.profile = tracked, tracked.profile
         self.experiment_id = self._experiment((folder / "artifacts" / self.profile).as_uri())
+        longest = max(run.seconds for run in tracked.runs)
+        self.started = {run.name: _now() - round(1000 * longest) + number for number, run in enumerate(tracked.runs)}
 
     def write(self) -> Outcome:
         tracked = self.tracked
@@ -102,20 +96,26 @@ class _Store:
             models = self._models()
             for run in tqdm(changed, desc="MLflow runs", unit="run"):
                 self._write_run(run, stored.get(run.name), models)
-        self._crown(*tracked.best, stored)
+        for model in (model for models in self._models().values() for model in models if PATH in model.tags):
+            link_model(Path(model.tags[PATH]), _folder(model))
+        self._crown(f"{self.profile}-best", *tracked.best, POLICY_TITLE.format(SCORE_TITLES[tracked.best_by]), stored)
+        self._crown(f"{self.profile}-best-reward", *tracked.best_reward, REWARD_TITLE, stored)
         num_new = sum(run.name not in stored for run in changed)
         return Outcome(num_new, len(changed) - num_new, len(tracked.runs) - len(changed), len(superfluous))
 
     def _experiment(self, artifacts: str) -> str:
-        found = self.client.get_experiment_by_name(self.profile)
-        if found is None:
-            note = EXPERIMENT_NOTE.format(profile=self.profile) + (GOLD_UNKNOWN_NOTE if self.tracked.best_by != "gold" else "")
-            tags = {"mlflow.note.content": note, "mlflow.experimentKind": "custom_model_development"}
-            return self.client.create_experiment(self.profile, artifacts, tags)
+        known = self.client.get_experiment_by_name(self.profile)
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        found = known or self.client.get_experiment(self.client.create_experiment(self.profile, artifacts, kind))
         if found.artifact_location != artifacts:
-            raise OutputError(f"{artifacts}: the store was made as {found.artifact_location}; delete its folder, then run track again")
+            move_artifacts(self.client, found.artifact_location.removesuffix(f"/artifacts/{self.profile}"), self.folder.as_uri())
         if found.lifecycle_stage != "active":
             self.client.restore_experiment(found.experiment_id)
+        has_gold = self.tracked.best_by == "gold"
+        tags = {NOTE: experiment_note(self.profile, found.experiment_id, has_gold), **views(has_gold)}
+        for key, value in tags.items():
+            if found.tags.get(key) != value:
+                self.client.set_experiment_tag(found.experiment_id, key, value)
         return found.experiment_id
 
     def _stored(self, names: set[str]) -> tuple[dict[str, StoredRun], list[StoredRun]]:
@@ -145,20 +145,26 @@ class _Store:
 
     def _remove(self, run: StoredRun) -> None:
         for model in self._models().get(run.info.run_id, []):
-            self.client.delete_logged_model(model.model_id)
+            self._delete_model(model)
         self.client.delete_run(run.info.run_id)
+
+    def _delete_model(self, model: LoggedModel) -> None:
+        """Its files too: they would keep the weights of a model that DVC no longer has."""
+        self.client.delete_logged_model(model.model_id)
+        shutil.rmtree(_folder(model), ignore_errors=True)
 
     def _write_run(self, run: Run, stored: StoredRun | None, models: dict[str, list[LoggedModel]]) -> None:
         if stored is None:
-            run_id = self.client.create_run(self.experiment_id, tags={MANAGED: "true"}, run_name=run.name).info.run_id
+            started = self.started[run.name]
+            run_id = self.client.create_run(self.experiment_id, started, {MANAGED: "true"}, run.name).info.run_id
         else:
-            run_id = stored.info.run_id
-            self._empty(stored)
+            run_id, started = stored.info.run_id, stored.info.start_time
+            self._reopen(stored)
         model_ids = self._write_models(run, run_id, models.get(run_id, []))
-        now = time.time_ns() // 1_000_000
+        now = _now()
         test = next((file for file in run.data if file.context == "evaluation"), None)
         metrics = []
-        for measure in run.measures:
+        for measure in run.metrics:
             model_id = model_ids[measure.model] if measure.model else None
             name, digest = (test.name, test.md5) if test and measure.is_test else (None, None)
             metrics.append(Metric(measure.key, measure.value, now, measure.step, model_id, name, digest, run_id))
@@ -167,55 +173,48 @@ class _Store:
         self.client.log_outputs(run_id, [LoggedModelOutput(model_ids[model.name], model.round) for model in run.models])
         self._write_artifacts(run, run_id)
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in (run.tags | _git_tags()).items()])
-        self.client.set_terminated(run_id)
+        self.client.set_terminated(run_id, end_time=started + round(1000 * run.seconds))
         self.client.set_tag(run_id, FINGERPRINT, run.fingerprint)
 
-    def _empty(self, stored: StoredRun) -> None:
-        """Deletes what a run shows and keeps the run. MLflow's API has no way to do so; its tables have had these names since 1.1."""
-        from mlflow.store.tracking.dbmodels.models import SqlInput, SqlInputTag, SqlLatestMetric, SqlLoggedModelMetric, SqlMetric, SqlParam
-
+    def _reopen(self, stored: StoredRun) -> None:
+        """Makes a run as if nothing had been written to it yet."""
         run_id = stored.info.run_id
         if stored.info.lifecycle_stage != "active":
             self.client.restore_run(run_id)
         if FINGERPRINT in stored.data.tags:
             self.client.delete_tag(run_id, FINGERPRINT)
         self.client.update_run(run_id, status="RUNNING")
-        with self.client._tracking_client.store.ManagedSessionMaker(read_only=False) as session:
-            for table in (SqlMetric, SqlLatestMetric, SqlParam):
-                session.query(table).filter(table.run_uuid == run_id).delete()
-            session.query(SqlLoggedModelMetric).filter(SqlLoggedModelMetric.run_id == run_id).delete()
-            inputs = session.query(SqlInput).filter((SqlInput.source_id == run_id) | (SqlInput.destination_id == run_id))
-            ids = [row.input_uuid for row in inputs]
-            session.query(SqlInputTag).filter(SqlInputTag.input_uuid.in_(ids)).delete()
-            inputs.delete()
+        empty_run(self.client, run_id)
 
     def _write_models(self, run: Run, run_id: str, stored: list[LoggedModel]) -> dict[str, str]:
         """Logged models that point at DVC's outputs, by name. One with the same bytes is kept, others of the run are deleted."""
         wanted = {(model.name, model.md5): model for model in run.models}
-        ids: dict[str, str] = {}
+        kept: dict[str, LoggedModel] = {}
         for old in stored:
-            key = (old.name, old.tags.get("dvc.md5", ""))
-            if key in wanted and old.name not in ids and old.status == "READY":
-                ids[old.name] = old.model_id
+            key = (old.name, old.tags.get(MD5, ""))
+            if key in wanted and old.name not in kept and old.status == "READY":
+                kept[old.name] = old
             else:
-                self.client.delete_logged_model(old.model_id)
+                self._delete_model(old)
         for model in run.models:
-            if model.name not in ids:
-                ids[model.name] = self._create_model(model, run, run_id)
-        return ids
+            logged = kept.get(model.name) or self._create_model(model, run, run_id)
+            self.client.set_logged_model_tags(logged.model_id, {NOTE: model_note(model, logged.model_id)})
+            write_model_files(model, _folder(logged), logged.model_id, run_id)
+            if logged.status != "READY":
+                self.client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+            kept[model.name] = logged
+        return {name: logged.model_id for name, logged in kept.items()}
 
-    def _create_model(self, model: Model, run: Run, run_id: str) -> str:
+    def _create_model(self, model: Model, run: Run, run_id: str) -> LoggedModel:
         own = {key: run.tags[key] for key in ("kind", "method", "reward_model", "seed") if key in run.tags}
-        tags = own | {"dvc.path": model.path, "dvc.md5": model.md5, "round": str(model.round)}
-        created = mlflow.create_external_model(
-            name=model.name, source_run_id=run_id, tags=tags, params=run.params, model_type=model.kind, experiment_id=self.experiment_id
-        )
-        return created.model_id
+        tags = own | {PATH: model.path, MD5: model.md5, "round": str(model.round)}
+        return self.client.create_logged_model(self.experiment_id, model.name, run_id, tags, run.params, model.kind)
 
     def _write_artifacts(self, run: Run, run_id: str) -> None:
         for path in run.artifacts:
             self.client.log_artifact(run_id, path)
-        tables = {name: rows for name, rows in run.tables.items() if rows}
+        self.client.log_dict(run_id, run.all_params, "params.json")
+        tables = {name: rows for name, rows in {"numbers": run.numbers, **run.tables}.items() if rows}
         tables |= {name: _verdict_rows(files) for name, files in run.verdicts.items()}
         for name, table in tables.items():
             columns = list(dict.fromkeys(key for row in table for key in row))
@@ -225,14 +224,12 @@ class _Store:
             shown = [{"path": f"{name}.json", "type": "table"} for name in tables]
             self.client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(shown))
 
-    def _crown(self, run_name: str, model_name: str, stored: dict[str, StoredRun]) -> None:
-        """Points the alias `champion` of `<profile>-best` at the best model; registers a version of it only if there is none."""
-        name = f"{self.profile}-best"
+    def _crown(self, name: str, run_name: str, model_name: str, description: str, stored: dict[str, StoredRun]) -> None:
+        """Points the alias `champion` of the registered model `name` at a model; registers a version of it only if there is none."""
         run_id = stored[run_name].info.run_id if run_name in stored else self._stored({run_name})[0][run_name].info.run_id
         page = self.client.search_logged_models([self.experiment_id], f"name = '{model_name}'")
         model = next(model for model in page if model.source_run_id == run_id)
         registered = next(iter(self.client.search_registered_models(f"name = '{name}'")), None)
-        description = f"The arm with the highest {SCORE_TITLES[self.tracked.best_by]} after the last round"
         if registered is None:
             registered = self.client.create_registered_model(name, description=description)
         elif registered.description != description:
@@ -240,30 +237,23 @@ class _Store:
         versions = self.client.search_model_versions(f"name = '{name}'")
         version = next((version.version for version in versions if version.source == f"models:/{model.model_id}"), None)
         if version is None:
-            tags = {"arm": run_name, "dvc.path": model.tags["dvc.path"], "dvc.md5": model.tags["dvc.md5"]}
-            created = self.client.create_model_version(name, f"models:/{model.model_id}", run_id, tags, model_id=model.model_id)
+            tags = {"run": run_name, PATH: model.tags[PATH], MD5: model.tags[MD5]}
+            created = self.client.create_model_version(
+                name, f"models:/{model.model_id}", run_id, tags, description=model.tags[NOTE], model_id=model.model_id
+            )
             version = created.version
         if str(registered.aliases.get(CHAMPION)) != str(version):
             self.client.set_registered_model_alias(name, CHAMPION, str(version))
 
 
-def _make_database(folder: Path) -> str:
-    """The address of the store's database, which is made under another name first: a half-made one cannot be repaired."""
-    database, scratch = folder / "mlflow.db", folder / ".mlflow.db.partial"
-    if not database.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch.unlink(missing_ok=True)
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-        SqlAlchemyStore(_address(scratch), (folder / "artifacts").as_uri())._dispose_engine()
-        os.replace(scratch, database)
-    return _address(database)
+def _folder(model: LoggedModel) -> Path:
+    """Of the artifacts of a logged model."""
+    return Path(local_file_uri_to_path(model.artifact_location))
 
 
-def _address(database: Path) -> str:
-    """As SQLAlchemy reads it. Its addresses have no way to write % and ?, so that these are kept out where they are above the profile."""
-    below = database.relative_to(Path.cwd()) if database.is_relative_to(Path.cwd()) and {*"%?#"} & {*str(database)} else database
-    return f"sqlite:///{below}"
+def _now() -> int:
+    """Milliseconds, as MLflow counts."""
+    return time.time_ns() // 1_000_000
 
 
 def _verdict_rows(files: dict[str, str]) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """Log-probabilities of responses against a plain forward pass a sequence; padding, order and batch size; what lies on disk."""
 
+import os
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig, MambaConfig, MistralConfig, Qwen2Config
@@ -7,7 +9,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig, Mamba
 from apo_bench.core.errors import MissingInputError
 from apo_bench.data.batching import pad
 from apo_bench.models import language_model
-from apo_bench.models.language_model import all_response_logps, load_language_model, pairs_a_token, response_logps, save_model
+from apo_bench.models.card import Card
+from apo_bench.models.language_model import (
+    all_response_logps,
+    load_language_model,
+    pairs_a_token,
+    response_logps,
+    sample_as_trained,
+    save_model,
+)
 from apo_bench.models.tokenizer import TokenSequence, encode
 
 
@@ -93,6 +103,28 @@ def test_saved_model_loads_with_plain_transformers(model, tokenizer, compute, se
         assert torch.allclose(loaded.eval()(ids).logits, model(ids).logits, atol=1e-5)
     assert AutoTokenizer.from_pretrained(tmp_path)("Boil the water.").input_ids == tokenizer("Boil the water.").input_ids
     assert {file.suffix for file in tmp_path.iterdir()} <= {".safetensors", ".json", ".jinja"}
+
+
+def test_a_saved_model_is_for_colleagues_to_read(model, tokenizer, tmp_path):
+    umask = os.umask(0o027)
+    try:
+        save_model(model, tokenizer, tmp_path, Card("SFT", "policy", "Made here.", None))
+    finally:
+        os.umask(umask)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert {*modes} >= {"README.md", "model.safetensors", "config.json", "tokenizer.json"} and {*modes.values()} == {0o640}
+
+
+def test_sampling_settings_are_those_that_generate_takes(new_model, tokenizer, params, tmp_path):
+    model = new_model()
+    settings = params.sampling.train.model_copy(update={"temperature": 0.5, "top_k": 7, "max_new_tokens": 3})
+    sample_as_trained(model, settings)
+    save_model(model, tokenizer, tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    found = loaded.generation_config
+    assert (found.do_sample, found.temperature, found.top_k, found.max_new_tokens) == (True, 0.5, 7, 3)
+    assert found.eos_token_id == tokenizer.eos_token_id
+    assert loaded.generate(torch.tensor([[5, 6]]), eos_token_id=-1).shape == (1, 5)
 
 
 def test_missing_model_is_named(compute, tmp_path):

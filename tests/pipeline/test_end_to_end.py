@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from apo_bench.data.records import parse_dialogue
+
 ROOT = Path(__file__).parents[2]
 SIZES = {
     "num_rm_prompts": 48, "num_lm_prompts": 48, "num_game_prompts": 12, "num_further_pairs": 18, "num_validation_prompts": 10,
@@ -119,6 +121,61 @@ def test_mlflow_has_one_run_an_arm_with_metrics_by_round(workspace: Path) -> Non
     assert {*ARMS, *GROUPS} <= set(runs)
     history = client.get_metric_history(runs["dpo-base-s0"].info.run_id, "evaluation/gold")
     assert [metric.step for metric in sorted(history, key=lambda metric: metric.step)] == [0, 1, 2]
+
+
+def test_every_model_has_a_card_and_is_for_all_to_read(workspace: Path) -> None:
+    folders = [file.parent for file in (workspace / "out/models").rglob("config.json")]
+    assert len(folders) > len(ARMS) and all((folder / "README.md").is_file() for folder in folders)
+    assert not [file for folder in folders for file in folder.iterdir() if not file.stat().st_mode & 0o044]
+    card = (workspace / "out/models/s0/arms/dpo-adversarial/r2/policy/README.md").read_text()
+    assert "# DPO with the reward model adversarial, seed 0, after r2" in card and "license: apache-2.0" in card
+    settings = yaml.safe_load((workspace / "params.yaml").read_text())["sampling"]["train"]
+    generation = json.loads((workspace / "out/models/s0/arms/dpo-adversarial/r2/policy/generation_config.json").read_text())
+    assert (generation["temperature"], generation["max_new_tokens"]) == (settings["temperature"], settings["max_new_tokens"])
+
+
+PREDICTING = """
+import json, sys
+import mlflow
+
+folder, reward_id = json.loads(sys.argv[1])
+mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow/mlflow.db")
+pipeline = mlflow.transformers.load_model("models:/tiny-best@champion")
+chat = mlflow.pyfunc.load_model("models:/tiny-best@champion")
+answers = chat.predict(chat.input_example)
+chats = json.load(sys.stdin)
+scores = mlflow.pyfunc.load_model(f"models:/{reward_id}").predict(chats)
+classifier = mlflow.transformers.load_model(f"models:/{reward_id}")
+print(json.dumps({"answer": answers[0], "task": pipeline.task, "scores": scores["score"].tolist(), "labels": len(classifier("Hi")) }))
+"""
+
+
+def test_mlflow_loads_policies_and_reward_models_in_another_process(workspace: Path) -> None:
+    """Where nothing of the run is imported, from another folder; scores are those that the stages gave."""
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{workspace}/mlflow/mlflow.db")
+    found = client.search_logged_models([client.get_experiment_by_name("tiny").experiment_id], "name = 'reward-base-s0'")
+    rows = rows_of(workspace, "results/s0/first/score/base/scored.jsonl")[:3]
+    chats = [
+        {"messages": [*parse_dialogue(row["dialogue"]), {"role": "assistant", "content": row["responses"][0]}]}
+        for row in rows
+        if row["finished"][0]
+    ]
+    expected = [row["rewards"][0] for row in rows if row["finished"][0]]
+    assert expected
+    options = json.dumps([str(workspace), found[0].model_id])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", PREDICTING, options]
+    done = subprocess.run(
+        command, cwd=workspace.parent, env=environment, input=json.dumps(chats), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["scores"] == pytest.approx(expected, abs=1e-5) and said["task"] == "text-generation" and said["labels"] == 1
+    choice = said["answer"]["choices"][0]
+    assert choice["message"]["role"] == "assistant" and choice["finish_reason"] in ("stop", "length")
+    assert said["answer"]["usage"]["completion_tokens"] > 0
 
 
 def test_arms_are_judged_and_the_judge_is_audited(workspace: Path) -> None:
