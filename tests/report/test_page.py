@@ -1,6 +1,7 @@
 """The page, with gold and without: valid, alone, the same bytes twice, and nothing that a policy says can leave its box."""
 
 import html
+import math
 import re
 from base64 import b64decode
 from dataclasses import replace
@@ -10,13 +11,14 @@ from unittest.mock import patch
 import pytest
 from claimed import claimed
 from games import played
+from matplotlib.figure import Figure
 
 from apo_bench.comparison.results import METRICS, NEEDS_GOLD, Compared, Comparison, Difference, Policy
 from apo_bench.core.data_sections import HHData
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
 from apo_bench.judge.results import Judged
-from apo_bench.report.charts import COLOURS, charts
+from apo_bench.report.charts import COLOURS, charts, measured
 from apo_bench.report.contents import contents, render_report
 from apo_bench.report.glossary import GOLD_UNKNOWN, GOLDEN_RESPONSES, REWARD_MODEL_METRICS, policy_title
 from apo_bench.report.section import as_markdown, figures, tables
@@ -416,3 +418,20 @@ def test_doses_of_the_game_are_drawn_where_there_are_three(comparison, params):
     told = [panel.description for panel in drawn.panels]
     assert all("by alpha 0, 0.1, 3." in text and "RJS: " in text and "DPO: " in text for text in told)
     assert "How much of the game" not in [chart.title for chart in charts(replace(changed, doses={"base": 0.0, "adversarial": 0.1}))]
+
+
+def test_curves_of_reward_models_have_bands_over_replicates(comparison):
+    """An ECE of 0.4 in one replicate and 0.6 in the other: 0.5 ± 12.706 standard errors of 0.1. One replicate alone has no band."""
+    arm = replace(comparison.policies["rjs-adversarial"], members=("rjs-adversarial-s0", "rjs-adversarial-s1"))
+    ece = {name: {"r1": {"ece": value}, "r2": {"ece": value}} for name, value in zip(arm.members, (0.4, 0.6), strict=True)}
+    changed = replace(
+        comparison,
+        policies=comparison.policies | {arm.name: arm},
+        reward_models=comparison.reward_models | {arm.name: ece[arm.members[0]]} | ece,
+    )
+    [panel] = [panel for chart in charts(changed) for panel in chart.panels if panel.name == "reward-model-ece"]
+    axes = Figure().add_subplot()
+    panel.onto(axes)
+    ends = [end for band in axes.collections for path in band.get_paths() for end in path.vertices[:, 1]]
+    assert (min(ends), max(ends)) == pytest.approx((0.5 - 1.2706, 0.5 + 1.2706), abs=1e-3)
+    assert math.isnan(measured(comparison, comparison.policies["rjs-adversarial"], "ece")["r1"].low)
