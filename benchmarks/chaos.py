@@ -200,8 +200,7 @@ def main() -> int:
             faults = faults_after(folder, run, target) + faults_at_the_end(folder, expected)
             counts[target]["missed" if missed else "kills"] += 1
             counts[target]["faults"] += bool(faults)
-            for fault in faults:
-                print(f"{target} killed after {moment:.1f} s: {fault}", file=sys.stderr, flush=True)
+            print(f"{target} after {moment:.1f} s: {missed or '; '.join(faults) or 'no fault'}", file=sys.stderr, flush=True)
     print("\n| killed | kills | with a fault | ended before |\n|---|---:|---:|---:|")
     for target, found in counts.items():
         print(f"| {target} | {found['kills']} | {found['faults']} | {found['missed']} |")
