@@ -31,6 +31,8 @@ SIZES = {
 MAX_SECONDS = 900
 GRACE_SECONDS = 3
 """For killed processes to end."""
+END_SECONDS = 30
+"""For a run that is told to end: it enters in dvc.lock what has run."""
 LEFTOVER = re.compile(r"\..+\.partial|.*\.partial|.*\.[\w-]{22}\.tmp|apo-bench-\d+-.*")
 TRACEBACK = "Traceback (most recent call last)"
 
@@ -145,7 +147,9 @@ def kill(run: subprocess.Popen[str], target: str, rng: random.Random, deadline: 
 def faults_after(folder: Path, run: subprocess.Popen[str], target: str) -> list[str]:
     """What is wrong after a kill, before anything is run again."""
     try:
-        run.wait(GRACE_SECONDS if target in ("main", "group", "interrupt", "terminate") else MAX_SECONDS)
+        run.wait(
+            {"main": GRACE_SECONDS, "group": GRACE_SECONDS, "interrupt": END_SECONDS, "terminate": END_SECONDS}.get(target, MAX_SECONDS)
+        )
     except subprocess.TimeoutExpired:
         run.kill()
         return ["did not end"]
