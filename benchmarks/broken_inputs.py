@@ -286,7 +286,7 @@ def _taken(loaded: Any, path: tuple[Any, ...], new: Any) -> bool:
     found = _at(loaded, path)
     if isinstance(found, bool) or isinstance(new, bool):
         return found is new
-    return found == new
+    return found == (float(new) if isinstance(found, float) and isinstance(new, int) else new)
 
 
 def broken_lines(file: Path, rows: list[Row], rng: random.Random, is_list: bool = False) -> str:

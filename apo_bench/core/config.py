@@ -4,6 +4,7 @@ A key that is unknown, missing, mistyped or out of range is an error that names 
 """
 
 import importlib
+import re
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -37,6 +38,9 @@ from apo_bench.core.sections import (
 )
 from apo_bench.core.validation import near, validated
 
+BRACKET = re.compile(r"[\[\]{}]|(?:- ){64,}")
+"""What opens or closes a list or mapping, or a list in a list in a list."""
+MAX_DEPTH = 64
 PARAMS = Path("params.yaml")
 """Stages run in the folder of their profile, where its params.yaml is."""
 
@@ -124,6 +128,15 @@ def load_params(path: Path) -> Params:
     return params
 
 
+def _check_depth(text: str, path: Path) -> None:
+    """Brackets in brackets without end would end YAML's reader, and Python with it."""
+    depth = 0
+    for sign in BRACKET.findall(text):
+        depth = max(0, depth + (1 if sign in "[{" else -1))
+        if depth > MAX_DEPTH or len(sign) > 1:
+            raise ConfigError(f"{path}: lists or mappings nested more than {MAX_DEPTH} deep; expected a few")
+
+
 def read_params(path: Path) -> Params:
     """As `load_params`, but takes the sections of methods and reward models as they are.
 
@@ -132,7 +145,9 @@ def read_params(path: Path) -> Params:
     """
     path = Path(path)
     try:
-        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))  # as DVC reads it, YAML 1.2: what it hashes is what runs
+        text = path.read_text(encoding="utf-8")
+        _check_depth(text, path)
+        raw = YAML(typ="safe").load(text)  # as DVC reads it, YAML 1.2: what it hashes is what runs
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file; run from the folder of a profile") from error
     except UnicodeDecodeError as error:

@@ -154,6 +154,23 @@ def test_wrong_values_are_named(load, changes, expected):
     assert message_of(load, changes).startswith(expected)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: " + "[" * 100_000, "lists or mappings nested more than 64 deep"),
+        ("a: " + "{b: " * 70 + "}" * 70, "lists or mappings nested more than 64 deep"),
+        ("- " * 5000, "lists or mappings nested more than 64 deep"),
+        ("a: " + "9" * 5000, "a value that cannot be read"),
+        ("a: 2020-13-45", "a value that cannot be read"),
+    ],
+)
+def test_yaml_that_no_reader_survives_is_one_line(tmp_path, text, message):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=f"params.yaml: {message}") as caught:
+        load_params(tmp_path / "params.yaml")
+    assert "\n" not in str(caught.value)
+
+
 def test_file_that_is_missing_or_not_yaml(tmp_path):
     with pytest.raises(ConfigError, match=r"params.yaml: no such file"):
         load_params(tmp_path / "params.yaml")
