@@ -27,12 +27,15 @@ COLUMNS: dict[str, dict[str, type]] = {
     "responses": {"id": str, "subset": str, "dialogue": str, "response": str},
     "samples": {"id": str, "subset": str, "dialogue": str, "responses": list, "finished": list},
     "scores": {"id": str, "subset": str, "dialogue": str, "responses": list, "finished": list, "rewards": list},
+    "golden_scores": {"id": str, "subset": str, "dialogue": str, "response": str, "reward": float},
 }
 """Columns of each kind of records file; pairs whose labels were drawn with a known probability have it in `probability`, that of the row's
 own label. `finished[k]` says whether response k ended by itself, not at the token limit."""
 
 SCORED = "scored.jsonl"
 """Where a stage leaves its `scores`, beside what they say of the reward model."""
+SCORED_GOLDEN = "scored_golden.jsonl"
+"""Where it leaves `golden_scores`, in the same order. A stage scores for all methods and does not know which of them want these."""
 
 
 def write_records(path: Path, rows: Iterable[dict[str, Any]]) -> None:
