@@ -7,25 +7,29 @@ from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import derive_seed, use_threads
-from apo_bench.data.records import SCORED, read_records
+from apo_bench.data.records import SCORED, SCORED_GOLDEN, read_records
 from apo_bench.engines.training import training_engine
+from apo_bench.methods.base import GOLDEN
 from apo_bench.models.card import Card
 from apo_bench.models.language_model import load_language_model, sample_as_trained, save_model
 from apo_bench.models.tokenizer import load_tokenizer
-from apo_bench.training.policies import align
+from apo_bench.training.policies import align, with_golden
 
 
 def main(method: str, policy: Path, scores: Path, seed: int, round: str, output: Path, results: Path) -> tuple[str, Path]:
     """Trains POLICY on the samples in the folder SCORES by METHOD; SEED and ROUND name the random draws, which all arms share."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
+    chosen, scored = params.method(method), read_records(scores / SCORED, "scores")
+    if GOLDEN in chosen.origins:
+        scored = with_golden(scored, read_records(scores / SCORED_GOLDEN, "golden_scores"))
     model, tokenizer = load_language_model(policy, params.compute, for_training=True), load_tokenizer(policy)
-    trained_by, sampling = params.method(method), params.sampling.train
+    sampling = params.sampling.train
     history, counts = align(
         model,
         tokenizer,
-        read_records(scores / SCORED, "scores"),
-        trained_by,
+        scored,
+        chosen,
         params.compute,
         training_engine(params),
         int(round.removeprefix("r")),
@@ -40,7 +44,7 @@ def main(method: str, policy: Path, scores: Path, seed: int, round: str, output:
         f"Trained by `{method}` on {counts['num_prompts']} prompts with {sampling.num_samples} samples of the policy before it, "
         f"which the reward model `{reward_model}` scored. `generation_config.json` has the settings that it is sampled with to be trained.",
         params.prepare.source,
-        asdict(trained_by.hyperparameters),
+        asdict(chosen.hyperparameters),
         {**counts, **final_numbers(history)},
         policy,
     )

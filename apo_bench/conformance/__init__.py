@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from apo_bench.conformance.declarations import check_hyperparameters, check_page
 from apo_bench.conformance.invariances import check_accumulation, check_extremes, check_order, check_padding, check_ties
 from apo_bench.conformance.optimum import check_optimum
+from apo_bench.conformance.origins import check_origins
 from apo_bench.conformance.signs import check_gradient, check_reference, check_selection
 from apo_bench.conformance.tokens import check_tokens
 from apo_bench.methods.base import Method
@@ -19,6 +20,7 @@ Check = Callable[[Method], str | None]
 
 CHECKS: dict[str, Check] = {
     "selection": check_selection,
+    "origins": check_origins,
     "gradient": check_gradient,
     "reference": check_reference,
     "order": check_order,

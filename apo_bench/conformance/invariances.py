@@ -1,13 +1,23 @@
 """What must not change a loss: the order of the responses, ties, other prompts of the batch, how a batch is divided, extreme values.
 
-Shape suffixes: B prompts, N sampled responses.
+Shape suffixes: B prompts, N responses.
 """
 
 import itertools
 
 import torch
 
-from apo_bench.conformance.samples import Samples, at_reference, close, graded_rewards, num_samples, outcome, random_samples, shown
+from apo_bench.conformance.samples import (
+    Samples,
+    at_reference,
+    candidates,
+    close,
+    graded_rewards,
+    num_samples,
+    outcome,
+    random_samples,
+    shown,
+)
 from apo_bench.methods.base import Method
 
 EXTREMES = (0.0, -1e-3, -1e4)
@@ -20,19 +30,18 @@ def check_order(method: Method) -> str | None:
     straight = outcome(method, samples)
     for order in itertools.islice(itertools.permutations(range(num_samples(method))), 24):
         places = list(order)
-        tensors = (samples.rewards_BN, samples.logps_BN, samples.lengths_BN, samples.reference_BN)
-        shuffled = outcome(method, Samples(*(tensor_BN[:, places] for tensor_BN in tensors)))
+        shuffled = outcome(method, samples.reordered(places))
         if not close(shuffled.losses_B, straight.losses_B) or not close(shuffled.gradient_BN, straight.gradient_BN[:, places]):
             return f"the order of the responses changes the loss: {straight.losses_B.item():.6g} or {shuffled.losses_B.item():.6g}"
     return None
 
 
 def check_ties(method: Method) -> str | None:
-    """Responses with equal rewards are not ranked."""
+    """Responses with equal rewards are not ranked, but for a golden one by a method that prefers it."""
     total = num_samples(method)
     logps_BN = torch.linspace(-20, -10, total, dtype=torch.float64)[None]
     tied_BN = torch.ones(1, total, dtype=torch.float64)
-    if method.select(tied_BN[0].tolist()) is not None:
+    if not method.prefers_golden and method.select(candidates(method, tied_BN[0].tolist(), golden=0)) is not None:
         gradient_BN = outcome(method, at_reference(tied_BN, logps_BN)).gradient_BN
         if (gradient_BN > 0).any():
             return f"all rewards tie, and yet a response is pushed down: gradients {shown(gradient_BN)}; rank only where r_i > r_j"
@@ -90,7 +99,7 @@ def check_extremes(method: Method) -> str | None:
     logps_BN, reference_BN = torch.full_like(rewards_BN, -10.0), torch.full_like(rewards_BN, -10.0)
     logps_BN[:, [0, -1]], reference_BN[:, [0, -1]] = values[:, :2], values[:, 2:]
     for length in (1, 10_000):
-        samples = Samples(rewards_BN, logps_BN, torch.full(rewards_BN.shape, length), reference_BN)
+        samples = Samples(rewards_BN, logps_BN, torch.full(rewards_BN.shape, length), reference_BN, rewards_BN.argmax(1))
         found = outcome(method, samples)
         for name, tensor in {"loss": found.losses_B, "gradient": found.gradient_BN, **found.metrics}.items():
             wrong_B = ~tensor.isfinite().view(len(values), -1).all(1)

@@ -1,11 +1,14 @@
-"""Made-up samples, and what a method makes of them. Shape suffixes: B prompts, N sampled responses a prompt, K of them selected."""
+"""Made-up responses, and what a method makes of them. Shape suffixes: B prompts, N responses a prompt, K of them selected.
+
+Of a method that wants golden responses one of the N is golden, and the best of all unless a check says otherwise.
+"""
 
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from apo_bench.methods.base import Method, ResponseGroups
+from apo_bench.methods.base import GOLDEN, SAMPLE, Candidates, Method, ResponseGroups
 
 TOLERANCE = 1e-6
 """Of values that should be equal, in float64: room for a method that computes in float32."""
@@ -13,21 +16,32 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Samples:
-    """Sampled responses as the reward model and the policy see them."""
+    """Responses as the reward model and the policy see them."""
 
     rewards_BN: Tensor
     logps_BN: Tensor
     lengths_BN: Tensor
     reference_BN: Tensor
+    golden_B: Tensor
+    """Index of the golden response; a method that wants samples alone takes it for one."""
 
     def changed(self, **tensors_BN: Tensor) -> "Samples":
         """A copy with other tensors."""
         return replace(self, **tensors_BN)
 
+    def reordered(self, places: list[int]) -> "Samples":
+        """The responses in another order: first that which stood at the first of `places`."""
+        rewards_BN, logps_BN, lengths_BN, reference_BN = (
+            tensor_BN[:, places] for tensor_BN in (self.rewards_BN, self.logps_BN, self.lengths_BN, self.reference_BN)
+        )
+        golden_B = torch.tensor([places.index(golden) for golden in self.golden_B.tolist()])
+        return Samples(rewards_BN, logps_BN, lengths_BN, reference_BN, golden_B)
+
     def rows(self, *indices: int) -> "Samples":
         """Some of the prompts."""
         chosen = list(indices)
-        return Samples(self.rewards_BN[chosen], self.logps_BN[chosen], self.lengths_BN[chosen], self.reference_BN[chosen])
+        tensors = (self.rewards_BN, self.logps_BN, self.lengths_BN, self.reference_BN, self.golden_B)
+        return Samples(*(tensor[chosen] for tensor in tensors))
 
 
 @dataclass(frozen=True)
@@ -43,8 +57,14 @@ class Outcome:
 
 
 def num_samples(method: Method) -> int:
-    """Enough responses for the method, and an even number of at least four: two that are good, two that are not."""
-    return max(4, method.min_responses + method.min_responses % 2)
+    """Enough responses for the method, golden ones among them, and an even number of at least four: two that are good, two that are not."""
+    least = method.min_responses + (GOLDEN in method.origins)
+    return max(4, least + least % 2)
+
+
+def candidates(method: Method, rewards: list[float], golden: int) -> Candidates:
+    """The responses to one prompt as the method is offered them, that with the index `golden` as the golden one if it wants one."""
+    return Candidates(rewards, [GOLDEN if GOLDEN in method.origins and index == golden else SAMPLE for index in range(len(rewards))])
 
 
 def graded_rewards(method: Method) -> Tensor:
@@ -54,7 +74,7 @@ def graded_rewards(method: Method) -> Tensor:
 
 def at_reference(rewards_BN: Tensor, logps_BN: Tensor) -> Samples:
     """Samples of equal length under a policy that is the reference still."""
-    return Samples(rewards_BN, logps_BN, torch.full(rewards_BN.shape, 6), logps_BN.clone())
+    return Samples(rewards_BN, logps_BN, torch.full(rewards_BN.shape, 6), logps_BN.clone(), rewards_BN.argmax(1))
 
 
 def random_samples(method: Method, num_prompts: int, seed: int = 0) -> Samples:
@@ -65,12 +85,13 @@ def random_samples(method: Method, num_prompts: int, seed: int = 0) -> Samples:
     lengths_BN = torch.randint(3, 20, shape, generator=generator)
     reference_BN = -lengths_BN * (0.5 + torch.rand(shape, generator=generator, dtype=torch.float64))
     logps_BN = reference_BN + torch.randn(shape, generator=generator, dtype=torch.float64) / 4
-    return Samples(rewards_BN, logps_BN, lengths_BN, reference_BN)
+    return Samples(rewards_BN, logps_BN, lengths_BN, reference_BN, rewards_BN.argmax(1))
 
 
 def outcome(method: Method, samples: Samples) -> Outcome:
     """The loss on samples of which the method selects some of every prompt, and its gradients."""
-    selected_BK = torch.tensor([method.select(rewards) for rewards in samples.rewards_BN.tolist()])
+    rows = zip(samples.rewards_BN.tolist(), samples.golden_B.tolist(), strict=True)
+    selected_BK = torch.tensor([method.select(candidates(method, rewards, golden)) for rewards, golden in rows])
     logps_BN = samples.logps_BN.clone().requires_grad_()
     reference_BN = samples.reference_BN.clone().requires_grad_() if method.needs_reference else None
     losses_B, metrics = method.loss(

@@ -1,13 +1,13 @@
 """Which way a loss pushes: the preferred response up, the dispreferred down, the reference not at all.
 
-Shape suffixes: N sampled responses.
+Shape suffixes: N responses.
 """
 
 import itertools
 
 import torch
 
-from apo_bench.conformance.samples import at_reference, graded_rewards, num_samples, outcome, random_samples, shown
+from apo_bench.conformance.samples import at_reference, candidates, graded_rewards, num_samples, outcome, random_samples, shown
 from apo_bench.methods.base import Method
 
 NUDGE = 1e-3
@@ -16,16 +16,16 @@ NUDGE = 1e-3
 
 def check_selection(method: Method) -> str | None:
     """`select` takes as many responses as it says, always the same number, each at most once."""
-    if not method.select([float(rank) for rank in range(method.min_responses)]):
+    if not method.num_selected(method.min_responses):
         return f"select leaves out a prompt of min_responses = {method.min_responses} responses with different rewards"
     generator = torch.Generator().manual_seed(0)
     patterns = [graded_rewards(method).tolist()]
     patterns += torch.randint(3, (100, num_samples(method)), generator=generator).double().tolist()
-    expected = len(method.select(patterns[0]) or [])
+    expected = len(method.select(candidates(method, patterns[0], golden=0)) or [])
     if not expected:
         return "select leaves out a prompt whose rewards all differ"
     for rewards in patterns:
-        selected = method.select(rewards)
+        selected = method.select(candidates(method, rewards, golden=0))
         if selected is None:
             continue
         if len(selected) != expected:
@@ -43,7 +43,8 @@ def check_gradient(method: Method) -> str | None:
     """
     rewards_N = graded_rewards(method)
     total = len(rewards_N)
-    for good, bad in itertools.product(range(total // 2), range(total // 2, total)):
+    good_and_bad = itertools.product(range(total // 2), range(total // 2, total))
+    for good, bad in ((0, other) for other in range(1, total)) if method.prefers_golden else good_and_bad:
         others = [index for index in range(total) if index not in (good, bad)]
         places = [*(index for index in others if index < total // 2), bad, good, *(index for index in others if index >= total // 2)]
         logps_N = torch.empty(total, dtype=torch.float64)
@@ -54,8 +55,10 @@ def check_gradient(method: Method) -> str | None:
             return f"a step does not make the preferred response likelier: its gradient is {gradient_N[0]:.4g}, not negative"
         goes_down = method.imitates_all or gradient_N[bad] > 0
         if {good, bad} <= selected and not (goes_down and gradient_N[good] < gradient_N[bad]):
+            by_reward = f"response {bad + 1} of {total} by reward better than response {good + 1}"
+            liked = "a sample better than the golden response" if method.prefers_golden else by_reward
             return (
-                f"the policy likes response {bad + 1} of {total} by reward better than response {good + 1}, and a step does not mend that: "
+                f"the policy likes {liked}, and a step does not mend that: "
                 f"their gradients are {shown(gradient_N[[bad, good]])}; does a comparison lack some of its pairs?"
             )
     return None

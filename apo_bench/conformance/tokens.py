@@ -79,7 +79,7 @@ def _loss(method: Method, logits_NTV: Tensor, batch: TokenBatch) -> tuple[Tensor
     rewards_N = torch.empty(len(logps_N), dtype=torch.float64)
     rewards_N[logps_N.detach().argsort()] = graded_rewards(method)
     lengths_N = batch.lengths_N - batch.prompt_lengths_N
-    samples = Samples(rewards_N[None], logps_N.detach()[None], lengths_N[None], logps_N.detach()[None] - 0.5)
+    samples = Samples(rewards_N[None], logps_N.detach()[None], lengths_N[None], logps_N.detach()[None] - 0.5, rewards_N[None].argmax(1))
     found = outcome(method, samples)
     logps_N.backward(found.gradient_BN[0].to(logps_N.dtype))
     assert model.logits_NTV.grad is not None

@@ -27,12 +27,15 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "responses": {**_PROMPT, "response": Text},
     "samples": _SAMPLES,
     "scores": {**_SAMPLES, "rewards": list[Number]},
+    "golden_scores": {**_PROMPT, "response": Text, "reward": Number},
 }
 """Columns of each kind of records file; pairs whose labels were drawn with a known probability have it in `probability`, that of the row's
 own label. `finished[k]` says whether response k ended by itself, not at the token limit. A sample may be empty: a model may say nothing."""
 
 SCORED = "scored.jsonl"
 """Where a stage leaves its `scores`, beside what they say of the reward model."""
+SCORED_GOLDEN = "scored_golden.jsonl"
+"""Where it leaves `golden_scores`, in the same order. A stage scores for all methods and does not know which of them want these."""
 
 
 def write_records(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -82,6 +85,7 @@ SCHEMAS = {
     "prompted": Schema(COLUMNS["prompts"], None, fault_of),
     "samples": Schema(COLUMNS["samples"], {"rewards": list[Number]}, sample_fault_of, unique="id"),
     "scores": Schema(COLUMNS["scores"], None, sample_fault_of, unique="id"),
+    "golden_scores": Schema(COLUMNS["golden_scores"], None, fault_of, unique="id"),
 }
 """What each kind is checked against where it is read; a prompt stands once among prompts and samples. `prompted` are
 records of any kind, of which the prompts alone matter."""

@@ -53,7 +53,7 @@ def score_samples(
     max_length: int,
     compute: Compute,
     has_gold: bool,
-) -> tuple[Rows, dict[str, float]]:
+) -> tuple[Rows, Rows, dict[str, float]]:
     """Scores a policy's samples, and says how well the model judges that policy.
 
     Args:
@@ -66,37 +66,45 @@ def score_samples(
         has_gold: whether the true reward is known.
 
     Returns:
-        Records of kind `scores`, and metrics: `num_reward_calls` and `num_tokens_read`, of the samples alone, as golden responses are
-        scored only to measure by; `mean_reward`; `golden_accuracy`, how often a golden response scores above a sample of the
-        same prompt; if gold is known also `mean_gold`; `sample_accuracy`, how often two samples are ordered as gold orders them;
-        `best_of_n_gain`, gold of the best-scored sample minus gold of the mean one; `perfect_best_of_n_gain`, that of gold's own choice.
+        Records of kind `scores`, those of kind `golden_scores`, and metrics: `num_reward_calls` and `num_tokens_read`, of the samples
+        alone, as golden responses are scored for methods that make no use of them too; `mean_reward`; `golden_accuracy`, how often a
+        golden response scores above a sample of the same prompt; if gold is known also `mean_gold`; `sample_accuracy`, how often two
+        samples are ordered as gold orders them; `best_of_n_gain`, gold of the best-scored sample minus gold of the mean one;
+        `perfect_best_of_n_gain`, that of gold's own choice.
     """
     responses = [[gold["response"], *row["responses"]] for gold, row in zip(golden, samples, strict=True)]
     finished = [[True, *row["finished"]] for row in samples]
     groups = encode_records(tokenizer, samples, responses, longest_scored(model, max_length), compute.max_prompt_length, finished)
     rewards = _group_rewards(model, tokenizer, groups, "score samples")
-    scored, metrics = _scored(samples, rewards[:, 0], rewards[:, 1:], has_gold)
-    return scored, {"num_reward_calls": rewards[:, 1:].size, "num_tokens_read": count_tokens(group[1:] for group in groups), **metrics}
+    metrics = {"num_reward_calls": rewards[:, 1:].size, "num_tokens_read": count_tokens(group[1:] for group in groups)}
+    return *_with_rewards(samples, golden, rewards), metrics | _metrics(samples, rewards, has_gold)
 
 
-def score_samples_by_gold(samples: Rows, golden: Rows) -> tuple[Rows, dict[str, float]]:
+def score_samples_by_gold(samples: Rows, golden: Rows) -> tuple[Rows, Rows, dict[str, float]]:
     """As `score_samples`, by the true reward: no model is asked."""
     rewards = np.array(
         [gold_rewards(row["dialogue"], [best["response"], *row["responses"]]) for row, best in zip(samples, golden, strict=True)],
         dtype=np.float64,
     )
-    return _scored(samples, rewards[:, 0], rewards[:, 1:], has_gold=True)
+    return *_with_rewards(samples, golden, rewards), _metrics(samples, rewards, has_gold=True)
 
 
-def _scored(samples: Rows, golden_N: np.ndarray, rewards_NK: np.ndarray, has_gold: bool) -> tuple[Rows, dict[str, float]]:
-    """Records of kind `scores`, and what the rewards of golden responses and of samples say of who gave them."""
+def _with_rewards(samples: Rows, golden: Rows, rewards: np.ndarray) -> tuple[Rows, Rows]:
+    """Records of kind `scores` and `golden_scores`; a row of `rewards` has that of the golden response first, then those of the samples."""
+    rows = zip(samples, golden, rewards.tolist(), strict=True)
+    both = [({**row, "rewards": others}, {**best, "reward": first}) for row, best, (first, *others) in rows]
+    return [scored for scored, _ in both], [best for _, best in both]
+
+
+def _metrics(samples: Rows, rewards: np.ndarray, has_gold: bool) -> dict[str, float]:
+    """What the rewards of golden responses and of samples say of who gave them."""
+    golden_N, rewards_NK = rewards[:, 0], rewards[:, 1:]
     golden_accuracy = compute_metric("preference_accuracy", np.repeat(golden_N, rewards_NK.shape[1]), rewards_NK.flatten())
-    metrics = {
+    return {
         "mean_reward": float(rewards_NK.mean()),
         "golden_accuracy": golden_accuracy["preference_accuracy"],
         **(_gold_of_samples(samples, rewards_NK) if has_gold else {}),
     }
-    return [{**row, "rewards": values} for row, values in zip(samples, rewards_NK.tolist(), strict=True)], metrics
 
 
 def _ordered_pairs(gold_K: np.ndarray) -> list[tuple[int, int]]:

@@ -4,9 +4,9 @@ Shape suffixes: B prompts, K responses a prompt.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import torch.nn.functional as F
 from pydantic import ConfigDict, Field
@@ -35,6 +35,25 @@ class Hyperparameters:
         return self.learning_rates[min(round_number, len(self.learning_rates)) - 1]
 
 
+Origin = Literal["sample", "golden"]
+"""Where a response is from: the policy at the round's start, or the golden responses of the data."""
+SAMPLE: Final[Origin] = "sample"
+GOLDEN: Final[Origin] = "golden"
+
+
+class Candidates(list[float]):
+    """The responses to one prompt that a method may select from: the list of their rewards, which knows where each is from."""
+
+    def __init__(self, rewards: Iterable[float], origins: Iterable[Origin] | None = None) -> None:
+        """Origins in the order of the rewards; without them all are samples."""
+        super().__init__(rewards)
+        self.origins: list[Origin] = [SAMPLE] * len(self) if origins is None else list(origins)
+
+    def indices(self, origin: Origin) -> list[int]:
+        """Of the responses from there, in their order."""
+        return [index for index, found in enumerate(self.origins) if found == origin]
+
+
 @dataclass(frozen=True)
 class ResponseGroups:
     """A batch of prompts, each with the K responses that the method selected."""
@@ -55,11 +74,12 @@ class ResponseGroups:
         return self.logps_BK - self.reference_logps_BK.detach()
 
 
-Optimum = Literal["better", "best_of_two", "reward_tilt", "win_rate_tilt"]
+Optimum = Literal["better", "best_of_two", "reward_tilt", "win_rate_tilt", "golden_tilt"]
 """Where the theory of a loss says that training on the reference's own samples ends; `apo_bench.conformance.optimum` tries it.
 
 better: at a higher expected reward than the reference's, no more is known. best_of_two: at the better of two samples. reward_tilt: at
-pi_ref exp(r / beta). win_rate_tilt: at pi_ref exp(P(y beats a sample) / beta).
+pi_ref exp(r / beta). win_rate_tilt: at pi_ref exp(P(y beats a sample) / beta). golden_tilt: at pi_ref (p / pi_ref)^(1 / beta), p the
+distribution of golden responses.
 """
 
 
@@ -69,6 +89,10 @@ class Method(ABC):
     Hyperparameters: ClassVar[type[Hyperparameters]] = Hyperparameters
     needs_reference: ClassVar[bool] = False
     """Whether the loss uses `reference_logps_BK`."""
+    origins: ClassVar[tuple[Origin, ...]] = (SAMPLE,)
+    """Which responses `select` is offered: the samples of a prompt, and after them its golden response if GOLDEN is among these."""
+    prefers_golden: ClassVar[bool] = False
+    """Whether the golden response is above every sample, whatever their rewards; else the rewards alone say which is better."""
     min_responses: ClassVar[int] = 1
     """How many sampled responses a prompt must have for the method to make sense."""
     imitates_all: ClassVar[bool] = False
@@ -80,11 +104,18 @@ class Method(ABC):
         self.hyperparameters = hyperparameters
 
     @abstractmethod
-    def select(self, rewards: Sequence[float]) -> list[int] | None:
+    def select(self, candidates: Candidates, /) -> list[int] | None:
         """Indices of the responses to one prompt that the loss needs, in the order the loss expects.
+
+        A method that needs no more than the rewards calls them `rewards: Sequence[float]`.
 
         Always of the same number K; None leaves the prompt out (say, all rewards tie and the method needs an order).
         """
+
+    def num_selected(self, num_samples: int) -> int:
+        """K, with so many samples a prompt."""
+        origins: list[Origin] = [SAMPLE] * num_samples + [GOLDEN] * (GOLDEN in self.origins)
+        return len(self.select(Candidates(map(float, range(len(origins))), origins)) or [])
 
     @abstractmethod
     def loss(self, groups: ResponseGroups) -> tuple[Tensor, dict[str, Tensor]]:

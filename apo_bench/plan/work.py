@@ -106,7 +106,7 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
         return Work(read_reward=num_models * _ledger_tokens(params, sizes))
     if kind == "align":
         method = params.method(part)
-        trained = sizes.rows("prompts_lm", len(method.select([float(rank) for rank in range(num_samples)])) * sampled)
+        trained = sizes.rows("prompts_lm", method.num_selected(num_samples) * sampled)
         return Work(train_policy=trained * method.hyperparameters.epochs, read_policy=trained * method.needs_reference)
     if kind.startswith("evaluate"):
         responses = params.sampling.test.num_samples * min(sizes.sampled, params.sampling.test.max_new_tokens)

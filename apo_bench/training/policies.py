@@ -15,7 +15,7 @@ from apo_bench.core.ranks import share
 from apo_bench.core.sections import Training
 from apo_bench.data.batching import longest_row, pad
 from apo_bench.engines.training import Engine
-from apo_bench.methods.base import Method, ResponseGroups, cross_entropy
+from apo_bench.methods.base import GOLDEN, SAMPLE, Candidates, Method, ResponseGroups, cross_entropy
 from apo_bench.models.language_model import all_response_logps, pairs_a_token, response_logps, send
 from apo_bench.models.precision import reduced_weights
 from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode
@@ -41,7 +41,7 @@ def align(
     Args:
         model: the policy at the round's start; also the reference, whose log-probabilities are taken before the first step.
         tokenizer: its tokenizer.
-        scored: records of kind `scores`.
+        scored: records of kind `scores`; of `with_golden` if the method wants golden responses.
         method: the method with its hyperparameters.
         compute: how the model is run.
         engine: where it is trained.
@@ -56,7 +56,7 @@ def align(
         DataError: the method can use none of the prompts.
     """
     hyper = method.hyperparameters
-    selections = [method.select(row["rewards"]) for row in scored]
+    selections = [method.select(Candidates(row["rewards"], row.get("origins"))) for row in scored]
     used = [(row, chosen) for row, chosen in zip(scored, selections, strict=True) if chosen is not None]
     counts = {"num_prompts": len(used), "num_prompts_left_out": len(scored) - len(used), "num_tokens_read": 0}
     if not used:
@@ -97,6 +97,28 @@ def align(
         return count_tokens(groups[index] for index in batch)
 
     return train(model, loss, lengths, settings, compute, engine, seed, title, num_tokens), counts
+
+
+def with_golden(scored: Rows, golden: Rows) -> Rows:
+    """Records of kind `scores` with the golden response of each prompt, of kind `golden_scores`, after its samples, and their `origins`.
+
+    Raises:
+        DataError: the two are not of the same prompts in the same order.
+    """
+    if [row["id"] for row in scored] != [row["id"] for row in golden]:
+        raise DataError(
+            f"{len(scored)} scored prompts and {len(golden)} scored golden responses do not match; run the stage that scores again"
+        )
+    return [
+        {
+            **row,
+            "responses": [*row["responses"], best["response"]],
+            "finished": [*row["finished"], True],
+            "rewards": [*row["rewards"], best["reward"]],
+            "origins": [*[SAMPLE] * len(row["rewards"]), GOLDEN],
+        }
+        for row, best in zip(scored, golden, strict=True)
+    ]
 
 
 def fine_tune(

@@ -125,6 +125,11 @@ PLANTED = {
         "accumulation",
         "metric best of 5 prompts has the shape (5,), expected (5,), detached",
     ),
+    "golden response preferred that is not asked for": (
+        type("Planted", (type(DPO),), {"prefers_golden": True})(DPO.hyperparameters),
+        "origins",
+        "GOLDEN is not among its origins",
+    ),
     "loss that raises": (with_loss(RJS, lambda g: g.nothing), "order", "raised AttributeError: 'ResponseGroups' object has no attribute"),
 }
 

@@ -124,8 +124,9 @@ def test_samples_with_gold(give, tokenizer, compute, known):
     """The rubbish, better by 2.4, is picked on prompts 2 and 3: gains over the mean are -1.2, 1.2 and 1.2."""
     give([[3.0, 2.0, 1.0], [0.5, 0.0, 1.0], [2.0, 0.0, 1.0]])
     golden = [{"response": "Yes."}] * 3
-    scored, metrics = score_samples(None, tokenizer, samples(known), golden, 128, compute, has_gold=True)
+    scored, scored_golden, metrics = score_samples(None, tokenizer, samples(known), golden, 128, compute, has_gold=True)
     assert [row["rewards"] for row in scored] == [[2.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    assert scored_golden == [{"response": "Yes.", "reward": reward} for reward in (3.0, 0.5, 2.0)]
     expected = {"mean_reward": 5 / 6, "golden_accuracy": 5 / 6, "mean_gold": -1.8, "sample_accuracy": 2 / 3}
     expected |= {"best_of_n_gain": 0.4, "perfect_best_of_n_gain": 1.2}
     assert metrics == pytest.approx(expected | counts(tokenizer, compute, known))
@@ -133,7 +134,7 @@ def test_samples_with_gold(give, tokenizer, compute, known):
 
 def test_samples_without_gold(give, tokenizer, compute, dialogues):
     give([[3.0, 2.0, 1.0], [0.5, 0.0, 1.0], [2.0, 0.0, 1.0]])
-    scored, metrics = score_samples(None, tokenizer, samples(dialogues), [{"response": "Yes."}] * 3, 128, compute, has_gold=False)
+    scored, _, metrics = score_samples(None, tokenizer, samples(dialogues), [{"response": "Yes."}] * 3, 128, compute, has_gold=False)
     assert [row["rewards"] for row in scored] == [[2.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
     assert metrics == pytest.approx({"mean_reward": 5 / 6, "golden_accuracy": 5 / 6} | counts(tokenizer, compute, dialogues))
 
@@ -141,5 +142,5 @@ def test_samples_without_gold(give, tokenizer, compute, dialogues):
 def test_samples_that_gold_calls_equal_have_no_order(give, tokenizer, compute, known):
     give([[3.0, 2.0, 1.0]])
     rows = [{"subset": "helpful", "dialogue": known[0], "responses": [EMPTY, EMPTY], "finished": [True, True]}]
-    _, metrics = score_samples(None, tokenizer, rows, [{"response": "Yes."}], 128, compute, has_gold=True)
+    *_, metrics = score_samples(None, tokenizer, rows, [{"response": "Yes."}], 128, compute, has_gold=True)
     assert "sample_accuracy" not in metrics and metrics["best_of_n_gain"] == 0.0

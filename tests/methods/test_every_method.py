@@ -20,6 +20,13 @@ test_conforms = conformance_test(*[load_method(name, SECTIONS) for name in NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_method_has_all_its_code_in_its_file(name: str) -> None:
+    """DVC runs a method again when its file, base.py or a lower layer changes, but not when another method does: import from none."""
+    others = re.findall(r"apo_bench\.methods(?:\.| import )(\w+)", (ROOT / f"apo_bench/methods/{name}.py").read_text(encoding="utf-8"))
+    assert set(others) <= {"base"}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_page_explains_the_curves_and_no_others(name: str) -> None:
     method = load_method(name, SECTIONS)
     curves = page_of(method).read_text(encoding="utf-8").partition("**Curves**")[2].partition("\n- **")[0]

@@ -66,5 +66,5 @@ def test_the_kit_names_exchanged_sides_and_another_scale():
             return super().loss(ResponseGroups(of.logps_BK, of.lengths_BK, 2 * of.rewards_BK, of.reference_logps_BK))
 
     exchanged = {found.check: found.fault for found in examine(Exchanged(rebel().hyperparameters)) if found.fault}
-    assert "a step does not make the preferred response likelier" in exchanged["gradient"]
+    assert "by reward better than response 1, and a step does not mend that" in exchanged["gradient"]
     assert "the optimum (reward_tilt) is" in CHECKS["optimum"](Doubled(rebel().hyperparameters))

@@ -85,5 +85,5 @@ def test_the_kit_names_exchanged_sides():
             return super().loss(ResponseGroups(of.logps_BK, of.lengths_BK, -of.rewards_BK, of.reference_logps_BK))
 
     faults = {found.check: found.fault for found in examine(Exchanged(sppo().hyperparameters)) if found.fault}
-    assert "a step does not make the preferred response likelier" in faults["gradient"]
+    assert "by reward better than response 1, and a step does not mend that" in faults["gradient"]
     assert "training does not raise the expected reward" in faults["optimum"]

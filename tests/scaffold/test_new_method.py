@@ -69,7 +69,7 @@ def test_new_method_passes_its_test_and_the_kit_at_once(copy):
     section = section_of_rjs(before).replace("rjs", "my_own")
     assert section in after and after.replace(section, "") == before
     checked = apo_bench(copy, "check-method", "my_own")
-    assert checked.returncode == 0 and checked.stdout.endswith("check-method: my_own passes 12 checks\n"), checked.stdout
+    assert checked.returncode == 0 and checked.stdout.endswith("check-method: my_own passes 13 checks\n"), checked.stdout
     tested = run(
         copy, "-m", "pytest", "tests/methods/test_my_own.py", "tests/methods/test_every_method.py", "-k", "my_own or by_hand or select"
     )
@@ -124,7 +124,7 @@ def test_method_of_an_installed_package(copy, site):
     section = section_of_rjs(before).replace("rjs", "margin") + "    margin: 1.0\n"
     assert (copy / "params.yaml").read_text().replace(section, "") == before
     checked = apo_bench(copy, "check-method", "margin", site=site)
-    assert checked.returncode == 0 and "passes 12 checks" in checked.stdout, checked.stdout
+    assert checked.returncode == 0 and "passes 13 checks" in checked.stdout, checked.stdout
     assert "margin: cannot be imported (No module named 'margin_package'); install" in refusal(apo_bench(copy, "check-method", "margin"))
 
 
