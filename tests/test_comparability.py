@@ -71,7 +71,7 @@ def test_what_a_replicate_has_made_of_its_own_belongs_to_its_seed(lock_file):
     inputs = inputs_of(lock_file, arm("dpo", "adversarial"), arm("dpo", "adversarial", 1))
     assert unlike_arms(inputs) == {}
     found = {d.name: d.belongs_to for d in compare_inputs(tuple(inputs), tuple(inputs.values()))}
-    assert found["out/labels/s*"] == found["policy at its start, the reference"] == "seed"
+    assert found["out/labels/s*"] == found["SFT policy, the reference"] == "seed"
     lock_file.stages["sft@1"]["params"]["params.yaml"]["compute"]["dtype"] = "bfloat16"
     assert faults(lock_file, arm("dpo", "adversarial"), arm("dpo", "adversarial", 1)) == [("SFT", "compute.dtype")]
 
@@ -105,7 +105,7 @@ def test_arms_of_a_replicate_start_from_the_same_policy(lock_file):
         [dep] = [dep for dep in lock_file.stages[stage]["deps"] if dep["path"] == path]
         dep["md5"] = "0" * 32
     found = faults(lock_file, arm("dpo", "base"), arm("rjs", "base"))
-    assert found == [("policy", "policy at its start, the reference"), ("evaluation", "out/models/s*/reward/all")]
+    assert found == [("policy", "SFT policy, the reference"), ("evaluation", "out/models/s*/reward/all")]
 
 
 @pytest.mark.parametrize("kind", ["no_adversarial", "oracle"])
