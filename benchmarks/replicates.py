@@ -33,7 +33,7 @@ def main() -> None:
     print("\n| method | outcome | RM_base's share of the variance, at least, % |\n|---|---|---:|")
     for method, outcome in product(summary["run"]["methods"], OUTCOMES):
         base, other = (last_round(summary, f"{method}-{name}", outcome) for name in ("base", "no_adversarial"))
-        print(f"| {method} | {OUTCOMES[outcome]} | {100 * (1 - np.corrcoef(base, other)[0, 1]):.0f} |")
+        print(f"| {method} | {OUTCOMES[outcome]} | {100 * min(1, 1 - np.corrcoef(base, other)[0, 1]):.0f} |")
 
 
 def last_round(summary: dict[str, Any], group: str, outcome: str) -> np.ndarray:
