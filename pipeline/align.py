@@ -20,10 +20,10 @@ def main(method: str, policy: Path, scores: Path, seed: int, round: str, output:
     """Trains POLICY on the samples in the folder SCORES by METHOD; SEED and ROUND name the random draws, which all arms share."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
-    chosen, scored = params.method(method), read_records(scores / SCORED, "scores")
+    chosen, model, tokenizer = params.method(method), load_language_model(policy, params.compute, for_training=True), load_tokenizer(policy)
+    scored = read_records(scores / SCORED, "scores")
     if GOLDEN in chosen.origins:
         scored = with_golden(scored, read_records(scores / SCORED_GOLDEN, "golden_scores"))
-    model, tokenizer = load_language_model(policy, params.compute, for_training=True), load_tokenizer(policy)
     sampling = params.sampling.train
     history, counts = align(
         model,

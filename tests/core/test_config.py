@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 import yaml
-from dvc.utils.serialize import modify_yaml, parse_yaml
+from dvc.utils.serialize import parse_yaml
 
 from apo_bench.core.config import Params, load_params
 from apo_bench.core.errors import ConfigError
@@ -328,13 +328,3 @@ def test_data_of_ones_own_has_no_heads_by_subset(root, tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
     with pytest.raises(ConfigError, match=r"reward.base.head_per_subset: found true, expected false where prepare.source is preferences"):
         load_params(tmp_path / "params.yaml")
-
-
-def test_params_have_the_form_that_dvc_leaves(root, tmp_path):
-    """An experiment changes the value that it is about and no other line."""
-    for file in (root / "params.yaml", *root.glob("profiles/*/params.yaml")):
-        copied = tmp_path / "params.yaml"
-        copied.write_text(file.read_text())
-        with modify_yaml(copied):
-            pass
-        assert copied.read_text().splitlines() == file.read_text().splitlines(), file

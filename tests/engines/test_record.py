@@ -29,11 +29,11 @@ def test_stages_leave_seconds_where_dvc_expects_them(root):
         assert len(results) == 1 or script not in RECORDED, name
 
 
-def test_nothing_but_the_page_of_seconds_depends_on_them(root):
+def test_nothing_but_the_page_of_seconds_and_the_runs_in_mlflow_depend_on_them(root):
     stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
     readers = {name for name, stage in stages.items() if any("out/times" in dep for dep in stage["deps"])}
-    assert readers == {"times"}
-    assert {name for name, stage in stages.items() if "report/times.json" in stage["deps"]} == {"track"}  # which has no outputs
+    assert readers == {"times", "track"}  # of these `track` has no outputs
+    assert {name for name, stage in stages.items() if "report/times.json" in stage["deps"]} == {"track"}
 
 
 def test_gpu_seconds_count_the_devices_taken(params):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from apo_bench.tracking.store import _make_database
+from apo_bench.tracking.database import make_database
 from pipeline.server import SOCKET_VARIABLE, forward, stage_server
 
 ROOT = Path(__file__).parents[2]
@@ -115,7 +115,7 @@ def test_the_mlflow_store_in_a_folder_with_signs_of_urls(tmp_path, monkeypatch):
 
     (tmp_path / ODD / "mlflow").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / ODD)
-    client = MlflowClient(_make_database(Path("mlflow").absolute()))
+    client = MlflowClient(make_database(Path("mlflow").absolute()))
     client.create_experiment("x", (Path("mlflow").absolute() / "artifacts").as_uri())
     assert sorted(file.name for file in Path("mlflow").iterdir() if file.is_file()) == ["mlflow.db"]
     assert [path.name for path in tmp_path.iterdir()] == [ODD]
