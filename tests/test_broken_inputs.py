@@ -40,7 +40,7 @@ def test_what_counts_as_what():
     [
         ({}, ""),
         ({"id": ""}, "no id"),
-        ({"subset": "x"}, "no subset"),
+        ({"subset": "not a name"}, "no subset"),
         ({"dialogue": "Hi?"}, "no dialogue"),
         ({"responses": ["a", None]}, "no responses"),
         ({"finished": [True]}, "no finished"),

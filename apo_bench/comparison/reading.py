@@ -60,6 +60,7 @@ def read_comparison(results: Path, params: Params) -> Comparison:
     rows = _read_rows(results, params, replicates, keys)
     start = rows[reference_name(SFT, params.run.seeds[0]), START_ROUND]
     subsets = [row["subset"] for row in start]
+    _check_subsets(subsets, params)
     metrics = [metric for metric in METRICS if metric.key in keys and metric.subset in (None, *subsets)]
     slopes = {seed: _length_slope([one for one in replicates if one.seed == seed], params, rows) for seed in params.run.seeds}
     columns = {
@@ -146,6 +147,13 @@ def _check(file: Path, rows: Rows, start: Rows) -> None:
     for line, (row, first) in enumerate(zip(rows, start, strict=True), start=1):
         if (row["id"], row["subset"]) != (first["id"], first["subset"]):
             raise DataError(f"{file}:{line}: prompt {row['id']}, SFT's evaluation has {first['id']}; evaluate the same test prompts")
+
+
+def _check_subsets(subsets: list[str], params: Params) -> None:
+    """Refuses prompts of a subset that the data does not have: they would be in no table."""
+    known = params.prepare.subset_names
+    if unknown := sorted(set(subsets) - set(known)):
+        raise DataError(f"test prompts: subset {unknown[0]!r}, expected {' or '.join(known)} as prepare has it; prepare again (dvc repro)")
 
 
 def _length_slope(replicates: list[_Replicate], params: Params, rows: dict[RoundKey, Rows]) -> float:

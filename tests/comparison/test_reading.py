@@ -298,6 +298,14 @@ def test_other_prompts_or_another_order_are_refused(results, run_params):
         read_comparison(results, run_params)
 
 
+def test_prompts_of_a_subset_that_the_data_does_not_have_are_refused(results, run_params):
+    """Else they would be in no table."""
+    for file in results.rglob("evaluation/prompts.jsonl"):
+        file.write_text(file.read_text().replace('"harmless"', '"harmles"'))
+    with pytest.raises(DataError, match=r"test prompts: subset 'harmles', expected helpful or harmless as prepare has it"):
+        read_comparison(results, run_params)
+
+
 def test_value_that_is_no_number_is_refused(results, run_params):
     wrong = rows(SFT)
     wrong[2]["gold"] = "high"
