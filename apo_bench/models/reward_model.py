@@ -72,7 +72,7 @@ def rewards(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     """The reward of each sequence, read off its last token: [N] float32, differentiable.
 
     Raises:
-        ModelError: the model has a head for each subset, and a sequence names none.
+        ModelError: the model has a head for each of `SUBSETS`, and a sequence is of neither.
     """
     head = cast(nn.Module, model.score)
     num_tokens_N = batch.lengths_N - batch.prompt_lengths_N
@@ -84,7 +84,7 @@ def rewards(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     if scores_NS.shape[1] == 1:
         return scores_NS[:, 0]
     if batch.subsets_N is None:
-        raise ModelError("this reward model has a head for each subset, and the sequences name none; encode them with encode_records")
+        raise ModelError(f"this reward model has a head for each of {' and '.join(SUBSETS)}, and a record is of neither; mend its subset")
     return scores_NS.gather(1, send(batch.subsets_N, model.device)[:, None])[:, 0]
 
 

@@ -116,7 +116,7 @@ def test_a_head_per_subset_is_a_label_of_plain_transformers(two_heads, tokenizer
 
 
 def test_a_head_per_subset_asks_for_the_subset(two_heads, tokenizer, sequences):
-    with pytest.raises(ModelError, match="sequences name none"):
+    with pytest.raises(ModelError, match="a record is of neither; mend its subset"):
         rewards(two_heads, pad([replace(sequences[0], subset=0), sequences[1]], tokenizer.pad_token_id))
 
 
