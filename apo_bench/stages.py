@@ -97,6 +97,7 @@ class _Look:
         """Whether a file or folder is not there, or is not that of dvc.lock."""
         if file.fs_path not in self._hashes:
             self._hashes[file.fs_path] = file.get_hash() if file.exists else None
+            forget_listings()
         return not file.hash_info or self._hashes[file.fs_path] != file.hash_info
 
     def _is_in_cache(self, out: Any) -> bool:
@@ -124,6 +125,18 @@ def _values(params: Any, keys: Iterable[str]) -> dict[str, Any]:
         else:
             found[key] = value
     return found
+
+
+def forget_listings() -> None:
+    """Drops the listings of folders that DVC has hashed, once nothing is at work on them.
+
+    DVC leaves each in fsspec's file system in memory and goes through all that are there when it hashes the next one, so that without this
+    what a stage costs grows with the stages before it.
+    """
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.processes import PARENT_VARIABLE, die_with_parent
 from apo_bench.engines.devices import Need
 from apo_bench.scheduling import Host, Place, Places, Schedule
-from apo_bench.stages import changed_stages, stage_graph, stage_index, stage_needs, stages_of_arm, this_host
+from apo_bench.stages import changed_stages, forget_listings, stage_graph, stage_index, stage_needs, stages_of_arm, this_host
 from pipeline.arguments import Parser
 from pipeline.leftovers import one_run, take_away
 from pipeline.progress import Progress
@@ -364,6 +364,7 @@ def _reproduce(name: str, variables: dict[str, str]) -> Entry | None:
             raise LostHost(name) from None
         raise StageError(f"{name} failed: {error}") from None
     finally:
+        forget_listings()
         _board.write(_number, -1)
         os.environ.clear()
         os.environ.update(before)
