@@ -49,7 +49,7 @@ STEPS = {
     "judge": "judge",
 }
 """Step by the script of a stage, where the script alone says it."""
-REWARD_SCRIPTS = ("reward", "adversarial_reward")
+REWARD_SCRIPTS = ("reward", "adversarial_reward", "own_reward")
 METHOD_CODE, SCRIPT, SEED = "code of the method", "code of the stage", "seed"
 START, REFERENCE = "SFT policy, the reference", "policy of the round before, the reference"
 AMOUNTS = ("epochs", "batch_size", "max_length")

@@ -80,9 +80,9 @@ class Evidence:
         return np.array([0.5 if row["outcome"] is None else row["outcome"] for row in rows], dtype=np.float64)
 
     def _read(self, cell: RewardCell, seed: int) -> Pairs:
-        fixed = self._params.run.fixed_reward_models
+        run = self._params.run
         folder = (
-            Arm(cell.method, cell.reward_model, seed).reward(self._results, cell.round, fixed)
+            Arm(cell.method, cell.reward_model, seed).reward(self._results, cell.round, run.fixed_reward_models, run.own_reward_models)
             if cell.method
             else reward(self._results, cell.reward_model, seed)
         )

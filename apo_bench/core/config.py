@@ -248,7 +248,9 @@ def _check_own_rewards(params: Params) -> None:
     if taken := [name for name in own if name in others]:
         raise ConfigError(f"reward.{OWN}.{taken[0]}: the name is taken; give your reward model another")
     if unknown := [name for name in run.own_reward_models if name not in own]:
-        raise ConfigError(f"run.own_reward_models: no {unknown[0]} in reward.{OWN};{near(unknown[0], own)} found: {', '.join(own) or 'none'}")
+        raise ConfigError(
+            f"run.own_reward_models: no {unknown[0]} in reward.{OWN};{near(unknown[0], own)} found: {', '.join(own) or 'none'}"
+        )
 
 
 def _check_heads(params: Params) -> None:

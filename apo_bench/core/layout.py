@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from apo_bench.core.sections import BASE, BASE_AFTER_GOLDEN, FIRST_ROUND, Run
+from apo_bench.core.sections import BASE, BASE_AFTER_GOLDEN, FIRST_ROUND, References, Run
 
 SFT, BEST_OF_N = "sft", "best_of_n"
 TEST_REWARD_MODEL = "all"
@@ -45,12 +45,15 @@ class Arm:
         """The policy after a round."""
         return self.folder(models, round_id) / "policy"
 
-    def reward(self, root: Path, round_id: str, fixed: Container[str]) -> Path:
+    def reward(self, root: Path, round_id: str, fixed: Container[str], own: Container[str] = ()) -> Path:
         """The reward model, or its results, that trains the policy in a round, if that is not gold.
 
-        Those named in `fixed` are trained once a replicate; the others' of round 1 are shared by the methods.
+        Those named in `fixed` are trained once a replicate, those in `own` were trained elsewhere; the others' of round 1 are shared by the
+        methods.
         """
         name = BASE if self.reward_model == BASE_AFTER_GOLDEN else self.reward_model
+        if name in own:
+            return own_reward(root, name)
         if name in fixed:
             return reward(root, name, self.seed)
         return first(root, self.seed) / "reward" / self.reward_model if round_id == FIRST_ROUND else self.folder(root, round_id) / "reward"
@@ -92,6 +95,26 @@ def first(root: Path, seed: int) -> Path:
 def reward(root: Path, name: str, seed: int) -> Path:
     """A reward model that is trained once, outside the rounds: `base`, `all`, `no_adversarial`."""
     return replicate(root, seed) / "reward" / name
+
+
+def own_reward(root: Path, name: str) -> Path:
+    """A reward model of one's own, or its results on the test pairs: the same in all replicates."""
+    return root / "own" / "reward" / name
+
+
+def own_policy(models: Path, name: str) -> Path:
+    """A policy of one's own, the same in all replicates."""
+    return models / "own" / "references" / name
+
+
+def own_scores(results: Path, name: str, seed: int) -> Path:
+    """What a reward model of one's own makes of the test responses of all policies of a replicate."""
+    return replicate(results, seed) / "own" / name
+
+
+def reference_names(references: References) -> list[str]:
+    """The policies of the table that are no arms, SFT first, those of one's own last."""
+    return [SFT, *references.made, BEST_OF_N, *references.own]
 
 
 def reference_policy(models: Path, name: str, seed: int) -> Path | None:

@@ -68,7 +68,11 @@ class Run(Section):
             raise ValueError(
                 f"fixed_reward_models must contain {BASE}, which the others are compared with; found {self.fixed_reward_models}"
             )
-        known_names = {"fixed_reward_models": (BASE, NO_ADVERSARIAL), "gold_reward_models": (ORACLE,), "golden_start_reward_models": (BASE_AFTER_GOLDEN,)}
+        known_names = {
+            "fixed_reward_models": (BASE, NO_ADVERSARIAL),
+            "gold_reward_models": (ORACLE,),
+            "golden_start_reward_models": (BASE_AFTER_GOLDEN,),
+        }
         for key, known in known_names.items():
             unknown = [name for name in getattr(self, key) if name not in known]
             if unknown:
