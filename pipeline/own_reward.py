@@ -22,7 +22,7 @@ def main(name: str, data: Path, output: Path, results: Path) -> tuple[str, Path]
     settings, compute = params.own_reward_models[name], params.compute
     model, tokenizer = load_own_reward_model(settings, f"reward.own.{name}", compute, params.fixed_reward("base").max_length)
     max_length = longest_scored(model, params.sft.max_length)
-    admit_reward_model(model, tokenizer, params, max_length, settings.folder)
+    admit_reward_model(model, tokenizer, params, settings.folder)
     pairs_test = read_records(data / "pairs_test.jsonl", "pairs")
     metrics, margins = evaluate_on_pairs(model, tokenizer, pairs_test, max_length, compute, params.has_gold)
     made = "Trained elsewhere; its tokenizer was made safe to score with, and nothing else changed."

@@ -80,15 +80,12 @@ def admit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, params: Pa
     return failed
 
 
-def admit_reward_model(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, params: Params, max_length: int, where: str
-) -> list[str]:
-    """As `admit`, of a reward model that scores sequences of up to `max_length` tokens."""
-    name, there = f"{where}: {type(model).__name__}", positions_of(model.config)
-    if there is not None and max_length > there:
-        raise ModelError(f"{name}: sequences of reward.base.max_length take {max_length} positions, the model has {there}; lower it")
+def admit_reward_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, params: Params, where: str) -> list[str]:
+    """As `admit`, of a reward model, which scores prompts and samples of the run."""
+    name = f"{where}: {type(model).__name__}"
     with _as_in_the_run(model, params, name, "a reward model"):
         check_room(model, tokenizer, name)
+        check_positions(model.config, params, name)
         ids = _tokens(tokenizer, params)
         failed = try_ways(model, ids)
         record(model, failed)

@@ -14,6 +14,7 @@ from apo_bench.models.chat_template import DATE_KEY, DEFAULT_DATE
 from apo_bench.models.loading import WHOLE, check_finite, check_generation, check_whole, loading
 from apo_bench.models.reward_model import LENGTH, load_reward_model, longest_scored
 from apo_bench.models.tokenizer import check_tokenizer
+from apo_bench.models.ways import positions_of
 
 HH_CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -63,13 +64,13 @@ def load_own_reward_model(
         settings: where it lies.
         key: its place in params.yaml.
         compute: the device.
-        max_length: tokens of the longest sequence that it is to score, if its configuration does not know.
+        max_length: tokens of the longest sequence that it is to score, if it has the positions and its configuration says nothing.
     """
     _check_own(Path(settings.folder), key, "a sequence classifier with one label", is_expected=lambda name: "Classification" in name)
     tokenizer = load_pretrained_tokenizer(settings)
     model = load_reward_model(Path(settings.folder), compute, for_training=True)
     model.config.pad_token_id = tokenizer.pad_token_id
-    setattr(model.config, LENGTH, longest_scored(model, max_length))
+    setattr(model.config, LENGTH, longest_scored(model, min(max_length, positions_of(model.config) or max_length)))
     return model, tokenizer
 
 

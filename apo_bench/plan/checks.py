@@ -21,7 +21,6 @@ from apo_bench.engines.vllm import check_installed
 from apo_bench.models.language_model import new_llama
 from apo_bench.models.precision import check_device, is_bfloat16_fast, trains_reduced
 from apo_bench.models.pretrained import load_own_policy, load_own_reward_model, load_pretrained
-from apo_bench.models.reward_model import longest_scored
 from apo_bench.models.tokenizer import encode, encode_prompts
 from apo_bench.plan import Records
 
@@ -107,7 +106,7 @@ def _check_own_policy(params: Params, name: str, settings: ModelFolder) -> Itera
 def _check_own_reward_model(params: Params, name: str, settings: ModelFolder) -> Iterator[Check]:
     longest = params.fixed_reward("base").max_length
     model, tokenizer = load_own_reward_model(settings, f"reward.{OWN}.{name}", params.compute, longest)
-    failed = admit_reward_model(model, tokenizer, params, longest_scored(model, longest), settings.folder)
+    failed = admit_reward_model(model, tokenizer, params, settings.folder)
     yield Check(f"reward model {name}", True, f"{type(model).__name__}: rewards are its own{_not_taken(failed)}")
 
 
