@@ -64,7 +64,7 @@ def test_a_policy_of_ones_own_is_a_row_and_changes_no_other(results, run_params)
 def test_its_divergence_stands_where_there_is_one(results, run_params):  # noqa: F811
     comparison = read_comparison(results, with_policy(results, run_params, kl=2.5))
     assert comparison.policies["mine"].rounds["r0"]["kl_to_sft"].value == 2.5
-    with pytest.raises(DataError, match="references/human/evaluation/prompts.jsonl:1: kl is NoneType, expected"):
+    with pytest.raises(DataError, match=r"references/human/evaluation/prompts.jsonl:1: kl is NoneType, expected"):
         write_jsonl(results / "s0/references/human/evaluation/prompts.jsonl", [row | {"kl": None} for row in rows(MINE)])
         read_comparison(results, run_params)
 
@@ -99,5 +99,5 @@ def test_scores_of_other_responses_are_refused(results, run_params):  # noqa: F8
         read_comparison(results, changed)
     file = results / "s0/own/judge/scores.jsonl"
     write_jsonl(file, [{"policy": "sft", "round": "r0", "rewards": [1.0]}])
-    with pytest.raises(DataError, match="scores.jsonl: 1 rewards of sft after r0, expected 4, one a test response"):
+    with pytest.raises(DataError, match=r"scores.jsonl: 1 rewards of sft after r0, expected 4, one a test response"):
         read_comparison(results, changed)

@@ -126,11 +126,10 @@ def test_a_policy_that_no_reward_model_can_be_made_of_may_enter_all_the_same(tok
 def test_rewards_of_a_reward_model_from_elsewhere_are_its_own(model, tokenizer, settings, compute, tmp_path, monkeypatch):
     save_model(model, tokenizer, tmp_path)
     reward_model = new_reward_model(tmp_path, 0, compute, False, False)
-    assert admit_reward_model(reward_model, tokenizer, settings, 80, "mine") == []
-    with pytest.raises(
-        ModelError, match=r"^mine: .*: sequences of reward.base.max_length take 4096 positions, the model has 128; lower it"
-    ):
-        admit_reward_model(reward_model, tokenizer, settings, 4096, "mine")
+    assert admit_reward_model(reward_model, tokenizer, settings, "mine") == []
+    short = settings.model_copy(update={"compute": settings.compute.model_copy(update={"max_prompt_length": 120})})
+    with pytest.raises(ModelError, match=r"^mine: LlamaForSequenceClassification: a prompt with 16 new tokens needs 136 positions"):
+        admit_reward_model(reward_model, tokenizer, short, "mine")
     plain = type(reward_model).forward
 
     def capped(self, **inputs):
@@ -140,7 +139,7 @@ def test_rewards_of_a_reward_model_from_elsewhere_are_its_own(model, tokenizer, 
 
     monkeypatch.setattr(type(reward_model), "forward", capped)
     with pytest.raises(ModelError, match="rewards are not those of LlamaForSequenceClassification's own forward"):
-        admit_reward_model(reward_model, tokenizer, settings, 80, "mine")
+        admit_reward_model(reward_model, tokenizer, settings, "mine")
 
 
 def test_a_model_that_may_enter_is_left_as_it_was(model, tokenizer, settings, compute, tmp_path):

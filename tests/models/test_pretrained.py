@@ -113,8 +113,9 @@ def test_what_is_no_model_of_the_kind_is_told_by_its_key(folders, compute, of, n
 def test_models_of_ones_own_are_loaded_as_they_are(folders, model, compute):
     policy, tokenizer = load_own_policy(folders["policy"], "own.mine")
     assert all(torch.equal(one, other) for one, other in zip(policy.parameters(), model.parameters(), strict=True))
-    reward_model, _ = load_own_reward_model(folders["reward"], "own.mine", compute, 64)
-    assert reward_model.config.pad_token_id == tokenizer.pad_token_id and getattr(reward_model.config, LENGTH) == 64
+    for max_length, expected in ((64, 64), (4096, 128)):  # it has 128 positions
+        reward_model, _ = load_own_reward_model(folders["reward"], "own.mine", compute, max_length)
+        assert reward_model.config.pad_token_id == tokenizer.pad_token_id and getattr(reward_model.config, LENGTH) == expected
 
 
 def test_gguf_file_becomes_plain_safetensors(model, tokenizer, tmp_path):
