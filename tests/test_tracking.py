@@ -634,7 +634,6 @@ def test_model_that_was_taken_as_it_is_read_no_data(project, name, file):
     assert [item for item in run.inputs.dataset_inputs if item.tags[0].value == "training"] == []
 
 
-@pytest.mark.parametrize(("weight", "left"), [("human_weight", ["golden_rm"])])
 def test_models_of_ones_own_are_runs_with_their_scores_and_no_training(project):
     """A policy in each replicate, with the one model of it; a reward model once, which is the best only if it trains policies."""
     project.file("out/models/own/references/mine/model.safetensors", "weights")
@@ -661,6 +660,7 @@ def test_models_of_ones_own_are_runs_with_their_scores_and_no_training(project):
     assert "own_policies_by_gold.json" in [file.path for file in client.list_artifacts(runs["comparison"].info.run_id)]
 
 
+@pytest.mark.parametrize(("weight", "left"), [("human_weight", ["golden_rm"])])
 def test_an_ablation_has_read_only_what_its_terms_are_about(tracked: Project, weight: str, left: list[str]) -> None:
     for name, entry in tracked.stages.items():
         if name.startswith("adversarial_reward"):

@@ -59,13 +59,13 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         DataError: a file is broken, or two stages evaluated different prompts.
     """
     keys = measurable((metric.key for metric in METRICS), params.has_gold)
+    unknown = {metric.key for metric in METRICS} - {*keys}
     replicates = [*_references(params), *map(_Replicate.of_arm, arms(params.run))]
     rows = with_own_scores(results, params, _read_rows(results, params, replicates, keys))
     start = rows[reference_name(SFT, params.run.seeds[0]), START_ROUND]
     subsets = [row["subset"] for row in start]
     _check_subsets(subsets, params)
-    known = [metric for metric in all_metrics(params) if metric.key in keys or metric.key in rows[replicates[0].name, START_ROUND][0]]
-    metrics = [metric for metric in known if metric.subset in (None, *subsets)]
+    metrics = [metric for metric in all_metrics(params) if metric.key not in unknown and metric.subset in (None, *subsets)]
     made = [one for one in replicates if not one.is_own]  # so that a policy of one's own changes no number of another
     slopes = {seed: _length_slope([one for one in made if one.seed == seed], params, rows) for seed in params.run.seeds}
     columns = {

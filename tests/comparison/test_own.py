@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from test_reading import GOLD, ON_PAIRS, five, results, rows, run_params, written  # noqa: F401  (fixtures)
+from comparison.test_reading import GOLD, ON_PAIRS, five, results, rows, run_params, written  # noqa: F401  (fixtures)
 
 from apo_bench.comparison.reading import read_comparison
 from apo_bench.core.config import Params

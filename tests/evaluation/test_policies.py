@@ -55,9 +55,9 @@ def test_a_policy_with_other_tokens_is_judged_by_its_text_and_has_no_divergence(
     """Score and length are by the tokenizer of RM_all and SFT, whatever the policy's; the same tokens in other files are the same."""
     plain, again = evaluated(dialogues, False), evaluated(dialogues, False, copy.deepcopy(tokenizer))
     assert again == plain
-    for other in (train_tokenizer(["Boil the water."], 300), copy.deepcopy(tokenizer)):
-        if other.get_vocab() == tokenizer.get_vocab():
-            other.chat_template = other.chat_template.replace("'<|assistant|>'", "'<|assistant|>\n'")
+    other_form = copy.deepcopy(tokenizer)
+    other_form.chat_template = other_form.chat_template.replace("message['content']", "' ' + message['content']")
+    for other in (train_tokenizer(["Boil the water."], 300), other_form):
         found = evaluated(dialogues, False, other)
         assert [row["kl"] for row in found] == [None] * len(dialogues)
         assert [row | {"kl": 0} for row in found] == [row | {"kl": 0} for row in plain]
