@@ -184,8 +184,8 @@ def read_verdicts(results: Path, params: Params, columns: Mapping[tuple[str, str
     evidence = Evidence(results, params, columns)
     first, *others = outcomes(params)
     families = {first: paper_claims(params.run, first)} | {outcome: _claims_of(params, outcome) for outcome in others}
-    by_score = [outcome for outcome in (first, *others) if outcome != "judge"]  # which judges arms alone
-    own = {outcome: own_claims(params.run, params.references.own, outcome) for outcome in by_score}
+    by_score: list[Outcome] = [outcome for outcome in (first, *others) if outcome != "judge"]  # which judges arms alone
+    own: dict[Outcome, list[Claim]] = {outcome: own_claims(params.run, params.references.own, outcome) for outcome in by_score}
     return Verdicts(
         _families(evidence, params, families),
         len(params.run.seeds),
