@@ -456,7 +456,7 @@ def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tm
     monkeypatch.chdir(tmp_path)
     from pipeline.compare import main
 
-    _, where = main(results, tmp_path / "report")
+    _, where = main(results, *(tmp_path / "report" / name for name in ("index.html", "table.md", "summary.json", "metrics.json", "plots")))
     files = sorted(path.relative_to(tmp_path / "report").as_posix() for path in (tmp_path / "report").rglob("*") if path.is_file())
     plots = [name for name in files if name.startswith("plots/")]
     assert [name for name in files if name not in plots] == ["index.html", "metrics.json", "summary.json", "table.md"]

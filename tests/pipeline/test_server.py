@@ -18,6 +18,9 @@ ROOT = Path(__file__).parents[2]
 SLOW_STAGE = '''
 import os, time
 from pathlib import Path
+from apo_bench.core.layout import Files
+def files() -> Files:
+    return Files({}, {"output": Path("out.txt")})
 def main(output: Path) -> tuple[str, Path]:
     """Writes a line a tenth of a second."""
     Path(output).with_suffix(".pid").write_text(str(os.getpid()))
@@ -31,6 +34,9 @@ ODD_STAGE = '''
 import os
 from pathlib import Path
 from apo_bench.core.errors import DataError
+from apo_bench.core.layout import Files
+def files() -> Files:
+    return Files({}, {})
 def main(what: str) -> tuple[str, Path]:
     """Says where it is, or fails."""
     if what == "error":
@@ -51,7 +57,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "pipeline" / file.name).write_text(file.read_text())
     (folder / "pipeline/slow.py").write_text(SLOW_STAGE)
     (folder / "pipeline/odd.py").write_text(ODD_STAGE)
-    (folder / "dvc.yaml").write_text("stages:\n  slow:\n    cmd: exec python -m pipeline slow --output out.txt\n    outs: [out.txt]\n")
+    (folder / "dvc.yaml").write_text("stages:\n  slow:\n    cmd: exec python -m pipeline slow\n    outs: [out.txt]\n")
     return folder
 
 
