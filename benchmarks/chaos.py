@@ -2,8 +2,8 @@
 
     python -m benchmarks.chaos [--kills 22] [--seed 0]
 
-Starts `python -m pipeline.repro`, kills a target at a moment that is drawn, and starts it again, which goes on from there, until one ends by
-itself: then all that it made is compared with what a calm run makes, and taken away. A target that is not there yet is waited for.
+Starts `python -m pipeline.repro`, kills a target at a moment that is drawn, and starts it again, which goes on from there, until one ends
+by itself: then all that it made is compared with what a calm run makes, and taken away. A target that is not there yet is waited for.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,8 +30,8 @@ END_SECONDS = 60
 """For a run that is told to end: it enters in dvc.lock what has run."""
 RESULT = re.compile(r"^[a-z_]+: .* (\d+\.\d) s -> ", re.MULTILINE)
 CYCLE = {"main": 4, "group": 3, "worker": 4, "server": 3, "stage": 3, "interrupt": 1, "terminate": 1, "track": 3}
-"""What is killed how often, in an order that is drawn but for `track`, which is last, so that the run comes so far but once. All by SIGKILL,
-but for `interrupt`, as Ctrl-C does it to all of a terminal's processes, and `terminate`, SIGTERM."""
+"""What is killed how often, in an order that is drawn but for `track`, which is last, so that the run comes so far but once. All by
+SIGKILL, but for `interrupt`, as Ctrl-C does it to all of a terminal's processes, and `terminate`, SIGTERM."""
 OF_GROUP = ("group", "interrupt", "track")
 ENDED_BY_ITSELF = "ended"
 Run = subprocess.Popen[str]
@@ -94,10 +95,8 @@ class Chaos:
         time.sleep(moment)
         victims: list[psutil.Process] = []
         while not victims and run.poll() is None:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 victims = TARGETS[target](run)
-            except psutil.NoSuchProcess:
-                pass
             time.sleep(0.02)
         if target == "track":
             time.sleep(moment := rng.uniform(0, self.track_seconds))
