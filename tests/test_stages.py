@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fsspec.implementations.memory import MemoryFileSystem
+from stages_file import with_own_models
 
 from apo_bench.core.config import load_params
 from apo_bench.core.errors import ConfigError
@@ -74,6 +76,7 @@ def test_what_has_changed_is_what_dvc_says_and_what_follows(finished, tmp_path, 
     order, parents = stage_graph(index)
     stages = {stage.addressing: stage for stage in index.stages}
     assert changed_stages(stages, order, parents) == set(expected)
+    assert not MemoryFileSystem.store, "listings of folders, which DVC goes through at each further one"
     with lock_repo(index.repo):
         changed = {name for name, stage in stages.items() if stage.changed()}
     assert changed <= set(expected) and all(name in changed or parents[name] & set(expected) for name in expected)
@@ -141,12 +144,8 @@ def test_models_of_ones_own_have_stages_only_if_there_are_any(arms, root, tmp_pa
     stages, *_ = arms
     assert not any("own" in name for name in stages)
     shutil.copy(root / "dvc.yaml", tmp_path)
-    params = yaml.safe_load((root / "params.yaml").read_text())
-    params["run"] |= {"seeds": [0, 1], "own_reward_models": ["judge"]}
-    for key in ("reward_models", "sft_start_reward_models"):
-        params["run"][key].append("judge")
-    params["references"]["own"] = {"mine": {"folder": "inputs/mine"}}
-    params["reward"]["own"] = {"judge": {"folder": "inputs/judge"}}
+    params = with_own_models(yaml.safe_load((root / "params.yaml").read_text()))
+    params["run"]["seeds"] = [0, 1]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     subprocess.run([DVC, "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)

@@ -6,7 +6,7 @@ from apo_bench.comparison.results import METRICS, Metric, Rows
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
-from apo_bench.core.layout import own_scores, reference_name
+from apo_bench.core.layout import Reference, own_scores
 from apo_bench.core.results import OWN_SCORE, OWN_SCORES
 
 NUM_BEFORE = 2
@@ -37,7 +37,7 @@ def _scored_by(name: str, results: Path, params: Params, rows: dict[RoundKey, Ro
         file = own_scores(results, name, seed) / OWN_SCORES
         for scored in read_jsonl(file, OWN_SCORE):
             policy, round_id = scored["policy"], scored["round"]
-            replicate = reference_name(policy, seed)  # arms are called alike
+            replicate = Reference(policy, seed).name  # arms are called alike
             responses = rows.get((replicate, round_id), [])
             if len(responses) != len(scored["rewards"]):
                 raise DataError(

@@ -16,11 +16,9 @@ from apo_bench.core.compute_sections import Compute, Engines
 from apo_bench.core.data_sections import EmbeddedData, HHData, PreferenceData
 from apo_bench.core.errors import ConfigError
 from apo_bench.core.judge_sections import GoldJudge, Judge
+from apo_bench.core.layout import BASE, NO_ADVERSARIAL, OWN, TEST_REWARD_MODEL
 from apo_bench.core.packages import code_sha256
 from apo_bench.core.sections import (
-    BASE,
-    NO_ADVERSARIAL,
-    OWN,
     REWARD_KINDS,
     Claims,
     Compare,
@@ -221,11 +219,11 @@ def build_method(found: Any, name: str, section: dict[str, Any]) -> Any:
 def _check_rewards(params: Params) -> None:
     run = params.run
     trained = [name for name in [*run.fixed_reward_models, *run.retrained_reward_models] if name != BASE]
-    for name in (BASE, "all"):
+    for name in (BASE, TEST_REWARD_MODEL):
         params.fixed_reward(name)
     for name in trained:
         params.retrained_reward(name)
-    used = [BASE, "all", *trained]
+    used = [BASE, TEST_REWARD_MODEL, *trained]
     for name in (name for name in params.reward if name not in (*used, OWN)):  # a reward model that the run leaves out
         try:
             params.retrained_reward(name)
@@ -244,7 +242,7 @@ def _check_rewards(params: Params) -> None:
 
 def _check_own_rewards(params: Params) -> None:
     own, run = params.own_reward_models, params.run
-    others = {OWN, "all", *params.reward, *run.reward_models} - {*run.own_reward_models}
+    others = {OWN, TEST_REWARD_MODEL, *params.reward, *run.reward_models} - {*run.own_reward_models}
     if taken := [name for name in own if name in others]:
         raise ConfigError(f"reward.{OWN}.{taken[0]}: the name is taken; give your reward model another")
     if unknown := [name for name in run.own_reward_models if name not in own]:
@@ -254,13 +252,13 @@ def _check_own_rewards(params: Params) -> None:
 
 
 def _check_heads(params: Params) -> None:
-    expected = params.fixed_reward("base").head_per_subset
+    expected = params.fixed_reward(BASE).head_per_subset
     if expected and params.prepare.source == "preferences":
         raise ConfigError(
             "reward.base.head_per_subset: found true, expected false where prepare.source is preferences: heads have its names"
         )
     for name in (name for name in params.reward if name != OWN):
-        found = (params.fixed_reward(name) if name in ("base", "all") else params.retrained_reward(name)).head_per_subset
+        found = (params.fixed_reward(name) if name in (BASE, TEST_REWARD_MODEL) else params.retrained_reward(name)).head_per_subset
         if found != expected:
             raise ConfigError(
                 f"reward.{name}.head_per_subset: {found}, expected {expected} as in reward.base: "

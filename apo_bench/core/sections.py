@@ -1,9 +1,12 @@
 """The sections of params.yaml as typed, strict, frozen objects: what each key means and which values it may have."""
 
 from datetime import date
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from apo_bench.core.layout import BASE, BASE_AFTER_GOLDEN, BEST_OF_N, FIRST_ROUND, NO_ADVERSARIAL, ORACLE, OWN, SFT, Arm
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """A name that is also a part of a DVC stage name and of a path: other characters break DVC's matrix."""
@@ -17,13 +20,6 @@ class Section(BaseModel):
     """A section of params.yaml: unknown keys and infinity refused, no coercion ("3" is not 3), frozen."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-START_ROUND, FIRST_ROUND = "r0", "r1"
-OWN = "own"
-"""Key of `references` and `reward`: models of one's own by name."""
-BASE, NO_ADVERSARIAL, ORACLE, BASE_AFTER_GOLDEN = "base", "no_adversarial", "oracle", "base_after_golden"
-"""Reward models that the game does not retrain: RM_base, the same trained as long as the game's on human pairs alone, and gold."""
 
 
 class Round(Section):
@@ -96,6 +92,11 @@ class Run(Section):
     def rounds(self) -> list[str]:
         """The names of all rounds, in order."""
         return [FIRST_ROUND, *(later.id for later in self.later_rounds)]
+
+    @property
+    def arms(self) -> list[Arm]:
+        """All arms, in the order of the lists."""
+        return [Arm(*parts) for parts in product(self.methods, self.reward_models, self.seeds)]
 
 
 class HubRevision(Section):
@@ -299,7 +300,7 @@ class References(Section):
 
     @model_validator(mode="after")
     def _names_are_free(self) -> "References":
-        if taken := [name for name in self.own if name in ("sft", "best_of_n", *self.made)]:
+        if taken := [name for name in self.own if name in (SFT, BEST_OF_N, *self.made)]:
             raise ValueError(f"own.{taken[0]}: there is a policy of that name; give yours another")
         return self
 
@@ -307,6 +308,11 @@ class References(Section):
     def made(self) -> tuple[str, ...]:
         """Those that the run trains."""
         return tuple(name for name in type(self).model_fields if name != OWN)
+
+    @property
+    def names(self) -> list[str]:
+        """The policies of the table that are no arms, SFT first, those of one's own last."""
+        return [SFT, *self.made, BEST_OF_N, *self.own]
 
 
 class Evaluate(Section):
