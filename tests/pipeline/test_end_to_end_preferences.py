@@ -105,7 +105,7 @@ def test_what_is_no_policy_ends_in_one_line(profile: Path) -> None:
     before = file.read_text()
     file.write_text(before.replace("folder: inputs/mine", "folder: inputs/judge"))
     try:
-        done = run(profile, sys.executable, "-m", "pipeline", "own_policy", "--name", "mine", "--output", "elsewhere")
+        done = run(profile, sys.executable, "-m", "pipeline", "own_policy", "--name", "mine")
     finally:
         file.write_text(before)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
