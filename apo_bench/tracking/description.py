@@ -84,8 +84,8 @@ class _Describer:
         self.rounds = list(next(iter(self.arms.values()))["rounds"])
         self.seeds = list(dict.fromkeys(arm.seed for arm in self.arms))
         self.kinds: dict[str, list[str]] = self.summary["run"]
-        others = {*self.kinds["fixed_reward_models"], TEST_REWARD_MODEL, *policies, *replicates}
-        self.own_rewards = [name for name in self.summary["reward_models"] if name not in others]
+        others, found = {*self.kinds["fixed_reward_models"], TEST_REWARD_MODEL}, self.summary["reward_models"]
+        self.own_rewards = [name for name in found if name not in others and FIRST_ROUND not in found[name]]  # an arm's have rounds
         self.judged = self.summary.get("judge", {"arms": {}, "human": {}})
         self.game = self.summary.get("game", {"arms": {}, "frontier": {}})
         self.seconds = read_json(report / layout.SECONDS) if "budget" in self.summary else {}
