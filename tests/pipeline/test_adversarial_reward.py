@@ -31,7 +31,7 @@ def train(tmp_path, monkeypatch, tokenizer, params):
     raw["sampling"]["train"]["num_samples"] = 2
     raw["run"]["methods"] = ["dpo"]
     raw["evaluate"]["num_earlier_pairs"] = 3
-    for kind in raw["reward"]:
+    for kind in raw["reward"].keys() - {"own"}:
         raw["reward"][kind] = raw["reward"][kind] | {"learning_rate": 1e-30, "batch_size": 4}
     Path("params.yaml").write_text(yaml.safe_dump(raw))
     sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "intermediate_size": 64}
