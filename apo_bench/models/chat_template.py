@@ -12,7 +12,6 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, cast
 
-from jinja2 import TemplateError
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
@@ -32,13 +31,21 @@ TRIMS: dict[str, Callable[[str], str]] = {PADDING: lambda text: text, " \n": lam
 END_TRIMS: dict[str, Callable[[str], str]] = {PADDING: lambda text: text, "\n ": lambda text: text.rstrip("\n"), "": str.rstrip}
 RENAMED = "\U000f0000{}\U000f0001"
 """A control token's name for the tokenizer that takes its real one for text."""
+ANCHOR = "a"
+"""A letter, which no token has together with white space behind it."""
 KNOWN = "_apo_bench_chat"
 """Attribute of a tokenizer: its `Chat`, and what of the tokenizer that was made for."""
 SEPARATOR = "\U000f0002"
 """Keeps two characters from becoming one token; leaves no token itself."""
 BRACKETED = re.compile(r"(<.+>|\[.+\]|<?\|.+\|>?)")
 """The look of added tokens that are control tokens without being marked as special, such as <think>."""
-CHECKED_TEXT = 'Are you "there", it\'s <b>me</b> & you?\n\n- {{ one }}\n- {% two %} \\n 3'
+CHECKED_TEXT = 'Are you  "there", it\'s <b>me</b> & you?\n\n\n- {{ one }}\n- {% two %} \\n\r\n\t3'
+CHECKED_ENDS = ("", " ", "\n", "\t")
+"""What stands at both ends of it."""
+CHECKED_TURNS = (1, 2, 8)
+"""Human turns of dialogues that are tried."""
+CHECKED_LENGTH = 2**12
+"""Characters of a message that none should be too long for."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,15 @@ class Chat:
         starts = [start for start in range(len(own) - len(plain) + 1) if own[start : start + len(plain)] == plain]
         return list(own[: starts[0]]) if starts else []
 
+    @property
+    def begins_twice(self) -> bool:
+        """Whether the template writes the beginning token somewhere before the first message, and the tokenizer before all."""
+        beginning, bos = self.beginning, self._tokenizer.bos_token_id
+        [ids] = self._plain([self.frame([{"role": "user"}]).pieces[0]])
+        if ids[: len(beginning)] == beginning:
+            return bos is not None and ids[:2] == [bos] * 2
+        return bos != self._tokenizer.eos_token_id and bos in beginning and bos in ids
+
     def prompts(self, conversations: Sequence[Sequence[dict[str, str]]]) -> list[list[int]]:
         """Token ids of the dialogues, up to where the answer begins."""
         frames = [self.frame(messages) for messages in conversations]
@@ -133,20 +149,22 @@ class Chat:
         return self._frames[roles]
 
     def check(self) -> None:
-        """Compares with what the template makes of real messages, in dialogues of one turn and of two.
+        """Compares with what the template makes of real messages, in finished dialogues of some turns.
 
         Raises:
             ModelError: the template changes the text of a message.
         """
-        for roles in (("user",), ("user", "assistant", "user")):
-            frame = self.frame([{"role": role} for role in roles])
-            texts = [f"{number} {CHECKED_TEXT}" for number in range(len(roles))]
-            expected = frame.filled(texts).removesuffix(frame.thought)
-            found = self._render([{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)], True)
-            if found != expected:
-                raise ModelError(
-                    f"{self._place}: the chat template changes the text of messages: {expected[-60:]!r} becomes {found[-60:]!r}"
-                )
+        long = CHECKED_TEXT * (CHECKED_LENGTH // len(CHECKED_TEXT))
+        for num_turns in CHECKED_TURNS:
+            roles = ("user", *("assistant", "user") * (num_turns - 1), "assistant")
+            frame = self.frame([{"role": role} for role in roles[:-1]])
+            for end, text in (*((end, CHECKED_TEXT) for end in CHECKED_ENDS), ("", long)):
+                *texts, answer = (f"{end}{number} {text}{end}" for number in range(len(roles)))
+                expected = frame.filled(texts) + frame.before + frame.trims[-1](answer) + frame.after + str(self._tokenizer.eos_token)
+                messages = [{"role": role, "content": content} for role, content in zip(roles, [*texts, answer], strict=True)]
+                found = self._render(messages, False)
+                if not found.startswith(expected):
+                    raise ModelError(f"{self._place}: the chat template changes the text of messages: {_difference(expected, found)}")
 
     def _choose_variables(self) -> None:
         refusals = []
@@ -173,10 +191,11 @@ class Chat:
                     messages, tokenize=False, add_generation_prompt=is_prompt, strftime_now=strftime_now, **self._variables
                 )
             )
-        except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except Exception as error:  # a template is a program, and may raise anything
             roles = ", ".join(message["role"] for message in messages)
             raise ModelError(
-                f"{self._place}: the chat template takes no dialogue of the turns {roles} ({' '.join(str(error).split())})"
+                f"{self._place}: the chat template takes no dialogue of the turns {roles} "
+                f"({' '.join(str(error).split()) or type(error).__name__})"
             ) from error
 
     def _new_frame(self, roles: tuple[str, ...]) -> Frame:
@@ -236,12 +255,20 @@ class Chat:
         encoded = self._plain([tail + text for tail, text in zip(tails, texts, strict=True)])
         alone = [index for index, (ids, tail) in enumerate(zip(encoded, tails, strict=True)) if ids[: len(own[tail])] != own[tail]]
         rests = [ids[len(own[tail]) :] for ids, tail in zip(encoded, tails, strict=True)]
-        for index, ids in zip(alone, self._plain([texts[index] for index in alone]), strict=True):
+        for index, ids in zip(alone, self._alone([texts[index] for index in alone], self._plain), strict=True):
             rests[index] = ids
         for index, ids in enumerate(rests):
             if self._num_controls(ids):
                 rests[index] = self._as_text(tails[index], texts[index])
         return rests
+
+    def _alone(self, texts: Sequence[str], encode: Callable[[list[str]], list[list[int]]]) -> list[list[int]]:
+        """Token ids of texts whose beginnings would be one token with what stands before; behind a letter where they begin with white
+        space, as some tokenizers put a space before whatever is first."""
+        letters = [ANCHOR if text[:1].isspace() else "" for text in texts]
+        own = dict.fromkeys(letters, 0) | {ANCHOR: len(encode([ANCHOR])[0])}
+        encoded = encode([letter + text for letter, text in zip(letters, texts, strict=True)])
+        return [ids[own[letter] :] for letter, ids in zip(letters, encoded, strict=True)]
 
     # Control tokens in texts
 
@@ -297,7 +324,10 @@ class Chat:
         renamed = self._renamed(tail)
         for written in (text, self._separated(text)):
             before, ids = self._encoded_as_text(renamed), self._encoded_as_text(renamed + written)
-            ids = ids[len(before) :] if ids[: len(before)] == before else self._encoded_as_text(written)
+            if ids[: len(before)] == before:
+                ids = ids[len(before) :]
+            else:
+                [ids] = self._alone([written], lambda texts: [*map(self._encoded_as_text, texts)])
             if not self._num_controls(ids):
                 break
         return ids
@@ -358,8 +388,19 @@ def describe(tokenizer: PreTrainedTokenizerFast) -> str:
         said.append("answers are without thoughts" + (f", behind {frame.thought.strip()!r}" if frame.thought.strip() else ""))
     if chat.reads_clock:
         said.append(f"it writes a date, {chat.date:%Y-%m-%d} whatever the day (base_model.chat_date)")
-    said.append("prompt and answer are what it makes of the finished dialogue, tried with one turn and with two; messages are text")
+    said.append(
+        "prompt and answer are what it makes of the finished dialogue, tried with "
+        + ", ".join(map(str, CHECKED_TURNS))
+        + " turns; messages are text"
+    )
     return "; ".join(said)
+
+
+def _difference(expected: str, found: str) -> str:
+    """Where two texts part, in words."""
+    at = next((at for at, (one, other) in enumerate(zip(expected, found, strict=False)) if one != other), min(len(expected), len(found)))
+    start = max(0, at - 30)
+    return f"{expected[start : at + 30]!r} becomes {found[start : at + 30]!r}"
 
 
 def _split(text: str, places: Sequence[str]) -> tuple[str, ...] | None:
