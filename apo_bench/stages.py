@@ -9,7 +9,7 @@ from typing import Any
 from apo_bench.budget import script
 from apo_bench.core.config import Params
 from apo_bench.core.errors import ConfigError
-from apo_bench.core.layout import arms
+from apo_bench.core.layout import RESULTS
 from apo_bench.core.validation import near
 from apo_bench.engines.devices import Need, need_of, sampling_engine, visible_devices
 from apo_bench.engines.hosts import hosts
@@ -17,7 +17,6 @@ from apo_bench.scheduling import Host
 
 STAGES = Path("dvc.yaml")
 """In the folder of a profile."""
-RESULTS = Path("out/results")
 WITHOUT_GIT = "clone the repository, or run `dvc config core.no_scm true` to do without git"
 
 
@@ -163,9 +162,9 @@ def stages_of_arm(group: str, stages: Mapping[str, Any], parents: Mapping[str, S
     Raises:
         ConfigError: the run has no such arm.
     """
-    members = [arm for arm in arms(params.run) if arm.group == group]
+    members = [arm for arm in params.run.arms if arm.group == group]
     if not members:
-        known = list(dict.fromkeys(arm.group for arm in arms(params.run)))
+        known = list(dict.fromkeys(arm.group for arm in params.run.arms))
         raise ConfigError(f"arm: found {group!r};{near(group, known) or ' the run has ' + ', '.join(known)}")
     wanted = {str(arm.evaluation(RESULTS, round_id)) for arm in members for round_id in params.run.rounds}
     waiting = [name for name, stage in stages.items() if wanted & {out.def_path for out in stage.outs}]

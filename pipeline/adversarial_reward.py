@@ -4,8 +4,21 @@ from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
+from apo_bench.core.layout import (
+    DATA,
+    FIRST_ROUND,
+    LABELS,
+    MODELS,
+    RESULTS,
+    SAMPLES,
+    Arm,
+    Files,
+    base_model,
+    records,
+    replicate,
+    round_before,
+)
 from apo_bench.core.results import final_numbers, write_training
-from apo_bench.core.sections import FIRST_ROUND, START_ROUND
 from apo_bench.core.seeds import derive_seed, reward_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
@@ -17,38 +30,56 @@ from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.training.reward_models import train_adversarial_reward
 
 
+def files(reward_model: str, seed: int, round: str, method: str = "") -> Files:
+    """The reward model of a round, from the base model, human labels, golden responses and the policy's samples.
+
+    After round 1 it may go on from last round's, which is that of round 1 or lies with the arm's policy of the round before.
+    """
+    arm = Arm(method, reward_model, seed)
+    reads = {
+        "golden": records(DATA, "golden_rm"),
+        "pairs_test": records(DATA, "pairs_test"),
+        "labels": replicate(LABELS, seed),
+        "base": base_model(MODELS),
+        "samples": arm.samples(SAMPLES, round, "rm"),
+    }
+    if round != FIRST_ROUND:
+        reads |= {"first": arm.reward(MODELS, FIRST_ROUND), "before": arm.in_round(MODELS, round_before(round))}
+    return Files(reads, {"output": arm.reward(MODELS, round), "results": arm.reward(RESULTS, round)})
+
+
 def main(
-    name: str,
-    base: Path,
-    first: Path,
-    later: Path,
-    previous: str,
-    data: Path,
-    labels: Path,
-    samples: Path,
+    reward_model: str,
     seed: int,
     round: str,
+    method: str,
+    base: Path,
+    golden: Path,
+    pairs_test: Path,
+    labels: Path,
+    samples: Path,
     output: Path,
     results: Path,
 ) -> tuple[str, Path]:
-    """Trains the reward model NAME against SAMPLES of the RM half and on LABELS; SEED and ROUND name the random draws.
+    """Trains a reward model of the game on human pairs and against the samples, for an arm or, in round 1, for all methods.
 
-    It starts from BASE or, if it says so and there is one, from that of the PREVIOUS round: FIRST, or one of the rounds in LATER.
+    SEED and ROUND name the random draws.
     """
+    name = reward_model
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     settings = params.retrained_reward(name)
     tokenizer = load_tokenizer(base)
-    if settings.start == "previous" and previous != START_ROUND:
-        folder = first if previous == FIRST_ROUND else later / previous / "reward"
-        model = load_reward_model(folder, params.compute, for_training=True)
+    if settings.start == "previous" and round != FIRST_ROUND:
+        before = Arm(method, name, seed).reward(MODELS, round_before(round))
+        model = load_reward_model(before, params.compute, for_training=True)
     else:
         model = new_reward_model(base, reward_seed(seed, name, "head"), params.compute, params.is_pretrained, settings.head_per_subset)
     history = train_adversarial_reward(
         model,
         tokenizer,
-        read_records(labels / "pairs_rm.jsonl", "pairs"),
-        read_records(data / "golden_rm.jsonl", "responses"),
+        read_records(records(labels, "pairs_rm"), "pairs"),
+        read_records(golden, "responses"),
         read_records(samples, "samples"),
         settings,
         params.compute,
@@ -57,10 +88,10 @@ def main(
         derive_seed(seed, "adversarial_reward", round),
         f"{name} {round}: reward model",
     )
-    pairs_test = read_records(data / "pairs_test.jsonl", "pairs")
+    test = read_records(pairs_test, "pairs")
     if round not in (FIRST_ROUND, params.run.rounds[-1]):
-        pairs_test = pairs_test[: params.evaluate.num_earlier_pairs]
-    metrics, margins = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
+        test = test[: params.evaluate.num_earlier_pairs]
+    metrics, margins = evaluate_on_pairs(model, tokenizer, test, settings.max_length, params.compute, params.has_gold)
     made = f"Trained for {round} on human pairs and on golden responses against the policy's own samples of {samples}."
     shown = {**metrics, **final_numbers(history)}
     title = f"Reward model {name}, seed {seed}, of {round}"

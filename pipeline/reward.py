@@ -7,11 +7,24 @@ steps as RM_base, each with as many sequences as a step of the game's reward mod
 from pathlib import Path
 from typing import Any
 
+from apo_bench.core import layout
 from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.files import complete_directory
-from apo_bench.core.layout import TEST_REWARD_MODEL
+from apo_bench.core.layout import (
+    BASE,
+    DATA,
+    LABELS,
+    MODELS,
+    NO_ADVERSARIAL,
+    RESULTS,
+    TEST_REWARD_MODEL,
+    Files,
+    base_model,
+    records,
+    replicate,
+)
 from apo_bench.core.results import final_numbers, write_training
-from apo_bench.core.sections import BASE, NO_ADVERSARIAL, RewardTraining
+from apo_bench.core.sections import RewardTraining
 from apo_bench.core.seeds import reward_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
@@ -25,11 +38,20 @@ from apo_bench.training.reward_models import train_reward
 FILES = {BASE: ("rm",), TEST_REWARD_MODEL: ("rm", "lm"), NO_ADVERSARIAL: ("rm", "further")}
 
 
-def main(name: str, base: Path, data: Path, labels: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:
-    """Trains RM_NAME from BASE on LABELS; writes it to OUTPUT and its curves and metrics on the test pairs of DATA to RESULTS."""
+def files(reward_model: str, seed: int) -> Files:
+    """A reward model of a replicate, from the base model and the human labels."""
+    return Files(
+        {"pairs_test": records(DATA, "pairs_test"), "labels": replicate(LABELS, seed), "base": base_model(MODELS)},
+        {"output": layout.reward_model(MODELS, reward_model, seed), "results": layout.reward_model(RESULTS, reward_model, seed)},
+    )
+
+
+def main(reward_model: str, base: Path, pairs_test: Path, labels: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:
+    """Trains a reward model on the labels; leaves it, its curves and its metrics on the test pairs."""
+    name = reward_model
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
-    pairs = {file: read_records(labels / f"pairs_{file}.jsonl", "pairs") for file in FILES[name]}
+    pairs = {file: read_records(records(labels, f"pairs_{file}"), "pairs") for file in FILES[name]}
     settings: RewardTraining = params.retrained_reward(name) if name == NO_ADVERSARIAL else params.fixed_reward(name)
     if name == NO_ADVERSARIAL:
         settings, pairs["further"] = as_long_as_the_game(params, settings, pairs)
@@ -38,8 +60,8 @@ def main(name: str, base: Path, data: Path, labels: Path, seed: int, output: Pat
     model = new_reward_model(base, head_seed, params.compute, params.is_pretrained, settings.head_per_subset)
     order, rows = reward_seed(seed, name, "order"), [row for found in pairs.values() for row in found]
     history = train_reward(model, tokenizer, rows, settings, params.compute, training_engine(params), order, f"RM_{name}")
-    pairs_test = read_records(data / "pairs_test.jsonl", "pairs")
-    metrics, margins = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
+    test = read_records(pairs_test, "pairs")
+    metrics, margins = evaluate_on_pairs(model, tokenizer, test, settings.max_length, params.compute, params.has_gold)
     made = f"Trained once on {len(rows)} human pairs by the Bradley-Terry loss."
     shown = {**metrics, **final_numbers(history)}
     card = Card(f"RM_{name}, seed {seed}", "reward_model", made, params.prepare.source, settings.model_dump(), shown, base)

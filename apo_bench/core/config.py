@@ -16,16 +16,17 @@ from apo_bench.core.compute_sections import Compute, Engines
 from apo_bench.core.data_sections import EmbeddedData, HHData, PreferenceData
 from apo_bench.core.errors import ConfigError
 from apo_bench.core.judge_sections import GoldJudge, Judge
+from apo_bench.core.layout import BASE, NO_ADVERSARIAL, OWN, TEST_REWARD_MODEL
 from apo_bench.core.packages import code_sha256
 from apo_bench.core.sections import (
-    BASE,
-    NO_ADVERSARIAL,
     REWARD_KINDS,
     Claims,
     Compare,
     Evaluate,
     GameLedger,
+    ModelFolder,
     Name,
+    OwnRewardModels,
     PretrainedModel,
     References,
     RetrainedReward,
@@ -96,6 +97,12 @@ class Params(Section):
         if name != NO_ADVERSARIAL and section.adversarial_weight == 0:
             raise ConfigError(f"reward.{name}.adversarial_weight: 0, expected more: without the game it is {NO_ADVERSARIAL}")
         return section
+
+    @property
+    def own_reward_models(self) -> dict[str, ModelFolder]:
+        """Reward models of one's own by name, which score the test responses of all policies."""
+        found = validated(OwnRewardModels, {key: value for key, value in self.reward.items() if key == OWN}, "reward")
+        return dict(cast(OwnRewardModels, found).own)
 
     @property
     def num_further_pairs(self) -> int:
@@ -212,17 +219,18 @@ def build_method(found: Any, name: str, section: dict[str, Any]) -> Any:
 def _check_rewards(params: Params) -> None:
     run = params.run
     trained = [name for name in [*run.fixed_reward_models, *run.retrained_reward_models] if name != BASE]
-    for name in (BASE, "all"):
+    for name in (BASE, TEST_REWARD_MODEL):
         params.fixed_reward(name)
     for name in trained:
         params.retrained_reward(name)
-    used = [BASE, "all", *trained]
-    for name in (name for name in params.reward if name not in used):  # a reward model that the run leaves out
+    used = [BASE, TEST_REWARD_MODEL, *trained]
+    for name in (name for name in params.reward if name not in (*used, OWN)):  # a reward model that the run leaves out
         try:
             params.retrained_reward(name)
         except ConfigError as error:
             known = f"{near(name, used)} known: {', '.join(used)}, or one to retrain ({error})"
             raise ConfigError(f"reward.{name}: nothing uses this section;{known}") from error
+    _check_own_rewards(params)
     if NO_ADVERSARIAL in run.fixed_reward_models and params.prepare.num_further_pairs < params.num_further_pairs:
         raise ConfigError(
             f"prepare.num_further_pairs: {params.prepare.num_further_pairs}, expected {params.num_further_pairs} or more, with as many "
@@ -232,14 +240,25 @@ def _check_rewards(params: Params) -> None:
         raise ConfigError(f"run.gold_reward_models: {run.gold_reward_models}, expected [] where gold is unknown (prepare.source)")
 
 
+def _check_own_rewards(params: Params) -> None:
+    own, run = params.own_reward_models, params.run
+    others = {OWN, TEST_REWARD_MODEL, *params.reward, *run.reward_models} - {*run.own_reward_models}
+    if taken := [name for name in own if name in others]:
+        raise ConfigError(f"reward.{OWN}.{taken[0]}: the name is taken; give your reward model another")
+    if unknown := [name for name in run.own_reward_models if name not in own]:
+        raise ConfigError(
+            f"run.own_reward_models: no {unknown[0]} in reward.{OWN};{near(unknown[0], own)} found: {', '.join(own) or 'none'}"
+        )
+
+
 def _check_heads(params: Params) -> None:
-    expected = params.fixed_reward("base").head_per_subset
+    expected = params.fixed_reward(BASE).head_per_subset
     if expected and params.prepare.source == "preferences":
         raise ConfigError(
             "reward.base.head_per_subset: found true, expected false where prepare.source is preferences: heads have its names"
         )
-    for name in params.reward:
-        found = (params.fixed_reward(name) if name in ("base", "all") else params.retrained_reward(name)).head_per_subset
+    for name in (name for name in params.reward if name != OWN):
+        found = (params.fixed_reward(name) if name in (BASE, TEST_REWARD_MODEL) else params.retrained_reward(name)).head_per_subset
         if found != expected:
             raise ConfigError(
                 f"reward.{name}.head_per_subset: {found}, expected {expected} as in reward.base: "

@@ -1,9 +1,12 @@
 """The sections of params.yaml as typed, strict, frozen objects: what each key means and which values it may have."""
 
 from datetime import date
-from typing import Annotated, Literal
+from itertools import product
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from apo_bench.core.layout import BASE, BASE_AFTER_GOLDEN, BEST_OF_N, FIRST_ROUND, NO_ADVERSARIAL, ORACLE, OWN, SFT, Arm
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """A name that is also a part of a DVC stage name and of a path: other characters break DVC's matrix."""
@@ -19,11 +22,6 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-START_ROUND, FIRST_ROUND = "r0", "r1"
-BASE, NO_ADVERSARIAL, ORACLE, BASE_AFTER_GOLDEN = "base", "no_adversarial", "oracle", "base_after_golden"
-"""Reward models that the game does not retrain: RM_base, the same trained as long as the game's on human pairs alone, and gold."""
-
-
 class Round(Section):
     """A round after the first, `r2`, `r3`, ..., and the round whose policies it starts from (DVC templates have no arithmetic)."""
 
@@ -36,7 +34,7 @@ class Run(Section):
 
     methods: Annotated[list[Name], Field(min_length=1)]
     reward_models: Annotated[list[Name], Field(min_length=1)]
-    """Those of the four lists below, in the order of the tables."""
+    """Those of the five lists below, in the order of the tables."""
     fixed_reward_models: list[Name]
     """Trained once a replicate: `base`, with which the others are compared, and `no_adversarial` (AB), as long and on human pairs alone."""
     retrained_reward_models: list[Name]
@@ -45,6 +43,8 @@ class Run(Section):
     """`oracle`: gold itself; or none."""
     golden_start_reward_models: list[Name]
     """`base_after_golden`: RM_base, for policies that start from SFT on the golden responses; or none."""
+    own_reward_models: list[Name]
+    """Those of `reward.own` that policies are trained with, as they are."""
     sft_start_reward_models: list[Name]
     """All others, whose policies start from SFT."""
     later_rounds: list[Round]
@@ -54,7 +54,8 @@ class Run(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Run":
-        lists = ("fixed_reward_models", "retrained_reward_models", "gold_reward_models", "golden_start_reward_models")
+        kinds = ("fixed", "retrained", "gold", "golden_start", "own")
+        lists = tuple(f"{kind}_reward_models" for kind in kinds)
         for key in ("methods", "reward_models", *lists, "seeds"):
             values = getattr(self, key)
             if len(set(values)) != len(values):
@@ -63,7 +64,11 @@ class Run(Section):
             raise ValueError(
                 f"fixed_reward_models must contain {BASE}, which the others are compared with; found {self.fixed_reward_models}"
             )
-        known_names = {"fixed_reward_models": (BASE, NO_ADVERSARIAL), "gold_reward_models": (ORACLE,), lists[-1]: (BASE_AFTER_GOLDEN,)}
+        known_names = {
+            "fixed_reward_models": (BASE, NO_ADVERSARIAL),
+            "gold_reward_models": (ORACLE,),
+            "golden_start_reward_models": (BASE_AFTER_GOLDEN,),
+        }
         for key, known in known_names.items():
             unknown = [name for name in getattr(self, key) if name not in known]
             if unknown:
@@ -87,6 +92,11 @@ class Run(Section):
     def rounds(self) -> list[str]:
         """The names of all rounds, in order."""
         return [FIRST_ROUND, *(later.id for later in self.later_rounds)]
+
+    @property
+    def arms(self) -> list[Arm]:
+        """All arms, in the order of the lists."""
+        return [Arm(*parts) for parts in product(self.methods, self.reward_models, self.seeds)]
 
 
 class HubRevision(Section):
@@ -169,17 +179,22 @@ def _day(value: object) -> object:
     return value
 
 
-class PretrainedModel(Section):
-    """An instruction-tuned causal language model of `transformers`."""
+class ModelFolder(Section):
+    """A model of `transformers` with its tokenizer, as `save_pretrained` leaves them."""
 
-    source: Literal["pretrained"]
     folder: str
-    """Where it lies, as `save_pretrained` leaves it, seen from the profile's folder: DVC sees its changes."""
-    chat_template: Literal["own", "hh"]
+    """Where it lies, seen from the profile's folder: DVC sees its changes."""
+    chat_template: Literal["own", "hh"] = "own"
     """The tokenizer's own, or dialogues as HH writes them, for base models, which have none."""
     chat_date: Annotated[str, BeforeValidator(_day)] = "2024-07-26"
     """What a template that writes the date takes for today, so that a run does not hang on the day; the default is the date that the
     templates of Llama 3 write where they can read no clock."""
+
+
+class PretrainedModel(ModelFolder):
+    """An instruction-tuned causal language model."""
+
+    source: Literal["pretrained"]
     hub: HubRevision
     """Where `apo-bench fetch` gets it if it is not there."""
     wheel: WheelModel | None
@@ -212,6 +227,12 @@ class RetrainedReward(RewardTraining):
         if self.human_weight == self.adversarial_weight == 0:
             raise ValueError("human_weight and adversarial_weight are both 0: nothing is left to train on")
         return self
+
+
+class OwnRewardModels(Section):
+    """What `reward` has beside the sections of those that are trained."""
+
+    own: dict[Name, ModelFolder]
 
 
 REWARD_KINDS: dict[str, dict[str, object]] = {
@@ -266,6 +287,32 @@ class References(Section):
 
     golden: Training
     human: HumanPreferenceTraining
+    own: dict[Name, ModelFolder]
+    """Policies of one's own, which are evaluated as they are in every replicate: rows of the table by these names."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_stand_under_own(cls, found: Any) -> Any:
+        strange = [name for name in found if name not in cls.model_fields] if isinstance(found, dict) else []
+        if strange and isinstance(found[strange[0]], dict) and "folder" in found[strange[0]]:
+            raise ValueError(f"{strange[0]} is a policy of your own; write it one level deeper, as own: {{{strange[0]}: {{folder: ...}}}}")
+        return found
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> "References":
+        if taken := [name for name in self.own if name in (SFT, BEST_OF_N, *self.made)]:
+            raise ValueError(f"own.{taken[0]}: there is a policy of that name; give yours another")
+        return self
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """Those that the run trains."""
+        return tuple(name for name in type(self).model_fields if name != OWN)
+
+    @property
+    def names(self) -> list[str]:
+        """The policies of the table that are no arms, SFT first, those of one's own last."""
+        return [SFT, *self.made, BEST_OF_N, *self.own]
 
 
 class Evaluate(Section):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.core.config import Params
+from apo_bench.core.layout import BASE, TEST_REWARD_MODEL
 from apo_bench.models.tokenizer import encode
 from apo_bench.plan import Records
 
@@ -97,7 +98,7 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
     if kind in ("sample", "sample_golden"):
         name = "prompts_lm" if kind == "sample" else "golden_rm"
         return Work(sample=sizes.count[name] * num_samples * sizes.sampled)
-    if kind == "score_base":
+    if kind in ("score_fixed", "score_own", "score_after_golden"):
         return Work(read_reward=golden_groups["lm"])
     if kind == "score":  # by RM_base too, if gold says how the samples should be ordered
         return Work(read_reward=golden_groups["lm"] * (2 if params.has_gold else 1))
@@ -113,7 +114,7 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
         read, written = sizes.rows("prompts_test", responses), sizes.count["prompts_test"] * responses
         return Work(sample=written, read_reward=read, read_policy=2 * read)
     if kind == "reward":
-        trained = pairs["pairs_rm"] + (pairs["pairs_lm"] if part == "all" else 0)
+        trained = pairs["pairs_rm"] + (pairs["pairs_lm"] if part == TEST_REWARD_MODEL else 0)
         return Work(train_reward=trained * params.fixed_reward(part).epochs, read_reward=pairs["pairs_test"])
     if kind == "adversarial_reward":
         settings = params.retrained_reward(part if group.endswith("_first") else item.split("-")[1])
@@ -139,7 +140,7 @@ def _ledger_tokens(params: Params, sizes: Sizes) -> float:
 def _max_length(params: Params, name: str) -> int:
     if name == "pretraining" and params.base_model.source == "scratch":
         return params.base_model.max_length
-    return params.fixed_reward("base").max_length if name.startswith("pairs") else params.sft.max_length
+    return params.fixed_reward(BASE).max_length if name.startswith("pairs") else params.sft.max_length
 
 
 def _mean(values: list[int]) -> float:

@@ -1,6 +1,7 @@
 """DVC's graph on places: commands see the devices that they were given, and dvc.lock is what `dvc repro` would have written."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -12,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from fsspec.implementations.memory import MemoryFileSystem
+from stages_file import written_stages
 
 from apo_bench.engines.devices import Need
 from apo_bench.scheduling import Host
@@ -101,6 +104,19 @@ def test_the_books_are_those_of_dvc(folder):
     assert reproduce(read(needs), Host("", 2)) == 0
 
 
+def test_a_worker_keeps_nothing_of_the_folders_that_dvc_hashed(folder, monkeypatch):
+    """DVC leaves each listing in fsspec's memory and goes through all of them at the next."""
+    stage = {"cmd": "mkdir -p b && cp code/a.txt b/", "deps": ["code"], "outs": ["b"]}
+    Path("code").mkdir()
+    Path("code/a.txt").write_text("a")
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"b": stage}}))
+    monkeypatch.setattr(repro, "_profile", read({"b": Need()}), raising=False)
+    monkeypatch.setattr(repro, "_board", repro.Board(1, multiprocessing.get_context("fork")), raising=False)
+    monkeypatch.setattr(repro, "_number", 0, raising=False)
+    assert list(repro._reproduce("b", {})) == ["b"]
+    assert Path("b/a.txt").read_text() == "a" and not MemoryFileSystem.store
+
+
 def test_a_failed_stage_ends_the_run_and_what_ended_is_kept(folder):
     write_stages(folder, {"a": [], "b": ["a"], "c": ["b"]}, failing="b")
     with pytest.raises(StageError, match=r"^b failed: failed to run: exec .* b.txt fail, exited with 3$"):
@@ -145,7 +161,7 @@ def test_the_lock_file_is_written_before_whoever_reads_it(folder, monkeypatch):
 
 def test_stages_that_read_the_lock_file_are_known(root):
     """By their deps, which cover what they import (test_dependencies)."""
-    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    stages = written_stages(root)
     assert {name for name, stage in stages.items() if any(repro.READERS in dep for dep in stage["deps"])} == {"compare", "times", "track"}
 
 

@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 import torch
 
+from apo_bench.core.layout import NO_ADVERSARIAL
 from apo_bench.core.schemas import SUBSETS
-from apo_bench.core.sections import NO_ADVERSARIAL, REWARD_KINDS
+from apo_bench.core.sections import REWARD_KINDS
 from apo_bench.engines.training import InProcess
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
