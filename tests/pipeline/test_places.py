@@ -52,7 +52,7 @@ def test_a_lock_in_conflict_is_dvcs_own_line(checkout):
     (checkout / "dvc.lock").write_text('schema: "2.0"\n<<<<<<< HEAD\nstages:\n=======\nstages:\n>>>>>>> other\n')
     done = run(sys.executable, "-m", "pipeline.repro", cwd=checkout)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert "dvc.lock" in done.stderr
+    assert "'dvc.lock'" in done.stderr and "git checkout --ours dvc.lock" in done.stderr
 
 
 METRIC = """
