@@ -18,7 +18,7 @@ from apo_bench.scheduling import Host
 STAGES = Path("dvc.yaml")
 """In the folder of a profile."""
 WITHOUT_GIT = "clone the repository, or run `dvc config core.no_scm true` to do without git"
-CURE_OF_LOCK = "take one side of it (`git checkout --ours dvc.lock`, or --theirs) or remove it; what the run cache knows is restored, not run"
+CURE_OF_LOCK = "take one side (`git checkout --ours dvc.lock`, or --theirs) or remove it; what the run cache knows is restored, not run"
 
 
 def stage_index(root: str = ".") -> Any:

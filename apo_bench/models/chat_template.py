@@ -4,18 +4,16 @@ The template never sees the messages themselves. It is asked what it writes arou
 are put in afterwards: whatever stands in a record, it opens no turn, ends none, and switches nothing in the template.
 """
 
-import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any, cast
 
-from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.core.errors import ModelError
+from apo_bench.models.markup import Markup
 
 DATE_KEY, DEFAULT_DATE = "chat_template_date", "2024-07-26"
 """Where tokenizer_config.json keeps the day that the template takes for today, and that day if it says none: the one that the templates of
@@ -29,16 +27,10 @@ PADDING = "\n \n"
 TRIMS: dict[str, Callable[[str], str]] = {PADDING: lambda text: text, " \n": lambda text: text.lstrip("\n"), "": str.lstrip}
 """What is left of `PADDING` before a text -> what the template does to its beginning."""
 END_TRIMS: dict[str, Callable[[str], str]] = {PADDING: lambda text: text, "\n ": lambda text: text.rstrip("\n"), "": str.rstrip}
-RENAMED = "\U000f0000{}\U000f0001"
-"""A control token's name for the tokenizer that takes its real one for text."""
 ANCHOR = "a"
 """A letter, which no token has together with white space behind it."""
 KNOWN = "_apo_bench_chat"
 """Attribute of a tokenizer: its `Chat`, and what of the tokenizer that was made for."""
-SEPARATOR = "\U000f0002"
-"""Keeps two characters from becoming one token; leaves no token itself."""
-BRACKETED = re.compile(r"(<.+>|\[.+\]|<?\|.+\|>?)")
-"""The look of added tokens that are control tokens without being marked as special, such as <think>."""
 CHECKED_TEXT = 'Are you  "there", it\'s <b>me</b> & you?\n\n\n- {{ one }}\n- {% two %} \\n\r\n\t3'
 CHECKED_ENDS = ("", " ", "\n", "\t")
 """What stands at both ends of it."""
@@ -74,6 +66,7 @@ class Chat:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._tokenizer = tokenizer
+        self._markup = Markup(tokenizer)
         self._frames: dict[tuple[str, ...], Frame] = {}
         self._reads_clock = False
         self.date = datetime.fromisoformat(tokenizer.init_kwargs.get(DATE_KEY, DEFAULT_DATE))
@@ -119,7 +112,7 @@ class Chat:
         texts = [[message["content"] for message in messages] for messages in conversations]
         encoded = self._plain([frame.filled(contents) for frame, contents in zip(frames, texts, strict=True)])
         for index, (ids, frame) in enumerate(zip(encoded, frames, strict=True)):
-            if self._num_controls(ids) != self._num_controls_of(frame):
+            if self._markup.num_controls(ids) != self._num_controls_of(frame):
                 encoded[index] = ids = self._with_texts_as_text(frame, texts[index])
             if ids[: len(self.beginning)] != self.beginning:
                 encoded[index] = self.beginning + ids
@@ -258,7 +251,7 @@ class Chat:
         for index, ids in zip(alone, self._alone([texts[index] for index in alone], self._plain), strict=True):
             rests[index] = ids
         for index, ids in enumerate(rests):
-            if self._num_controls(ids):
+            if self._markup.num_controls(ids):
                 rests[index] = self._as_text(tails[index], texts[index])
         return rests
 
@@ -272,77 +265,33 @@ class Chat:
 
     # Control tokens in texts
 
-    @cached_property
-    def _controls(self) -> dict[int, AddedToken]:
-        """Added tokens that are not text: special ones, and those that have the look of one."""
-        added = self._tokenizer.added_tokens_decoder
-        return {id: token for id, token in added.items() if token.special or BRACKETED.fullmatch(token.content)}
-
-    def _num_controls(self, ids: Sequence[int]) -> int:
-        controls = self._controls
-        return sum(id in controls for id in ids)
-
     def _num_controls_of(self, frame: Frame) -> int:
         """Control tokens that the template writes itself."""
         if frame not in self._num_written:
             [ids] = self._plain([frame.filled(["a"] * (len(frame.pieces) - 1))])
-            self._num_written[frame] = self._num_controls(ids)
+            self._num_written[frame] = self._markup.num_controls(ids)
         return self._num_written[frame]
 
-    @cached_property
-    def _text_encoder(self) -> tuple[Tokenizer, dict[int, int]]:
-        """The tokenizer with other names for control tokens, so that their own are text; and its ids -> those of the tokenizer."""
-        content = json.loads(self._tokenizer.backend_tokenizer.to_str())
-        content |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
-        encoder = Tokenizer.from_str(json.dumps(content))
-        ids = {}
-        for id, token in sorted(self._tokenizer.added_tokens_decoder.items()):
-            name, kept = token.content, {key: getattr(token, key) for key in ("lstrip", "rstrip", "single_word", "normalized", "special")}
-            if id in self._controls:
-                name, kept = RENAMED.format(id), kept | {"normalized": False, "special": True}
-            encoder.add_tokens([AddedToken(name, **kept)])
-            ids[cast(int, encoder.token_to_id(name))] = id
-        encoder.add_tokens([AddedToken(SEPARATOR, normalized=False, special=True)])
-        return encoder, ids
-
-    def _renamed(self, markup: str) -> str:
-        """The template's own text with the other names of its control tokens."""
-        for id, token in sorted(self._controls.items(), key=lambda item: -len(item[1].content)):
-            markup = markup.replace(token.content, RENAMED.format(id))
-        return markup
-
     def _with_texts_as_text(self, frame: Frame, texts: Sequence[str]) -> list[int]:
-        pieces = tuple(self._renamed(piece) for piece in frame.pieces)
+        pieces = tuple(self._markup.renamed(piece) for piece in frame.pieces)
         renamed = Frame(pieces, frame.trims, frame.before, frame.after, frame.thought)
-        ids = self._encoded_as_text(renamed.filled(texts))
-        if self._num_controls(ids) != self._num_controls_of(frame):
-            ids = self._encoded_as_text(renamed.filled([self._separated(text) for text in texts]))
+        ids = self._markup.encoded(renamed.filled(texts))
+        if self._markup.num_controls(ids) != self._num_controls_of(frame):
+            ids = self._markup.encoded(renamed.filled([self._markup.separated(text) for text in texts]))
         return ids
 
     def _as_text(self, tail: str, text: str) -> list[int]:
         """Token ids of a text behind a tail, none of them a control token."""
-        renamed = self._renamed(tail)
-        for written in (text, self._separated(text)):
-            before, ids = self._encoded_as_text(renamed), self._encoded_as_text(renamed + written)
+        renamed = self._markup.renamed(tail)
+        for written in (text, self._markup.separated(text)):
+            before, ids = self._markup.encoded(renamed), self._markup.encoded(renamed + written)
             if ids[: len(before)] == before:
                 ids = ids[len(before) :]
             else:
-                [ids] = self._alone([written], lambda texts: [*map(self._encoded_as_text, texts)])
-            if not self._num_controls(ids):
+                [ids] = self._alone([written], lambda texts: [*map(self._markup.encoded, texts)])
+            if not self._markup.num_controls(ids):
                 break
         return ids
-
-    def _separated(self, text: str) -> str:
-        """The text with a separator in each name of a control token, for tokenizers whose own vocabulary has these names as well."""
-        for token in self._controls.values():
-            if len(token.content) > 1:
-                text = text.replace(token.content, token.content[0] + SEPARATOR + token.content[1:])
-        return text
-
-    def _encoded_as_text(self, text: str) -> list[int]:
-        encoder, ids = self._text_encoder
-        separator = encoder.token_to_id(SEPARATOR)
-        return [ids.get(id, id) for id in encoder.encode(text, add_special_tokens=False).ids if id != separator]
 
 
 @dataclass(frozen=True)
