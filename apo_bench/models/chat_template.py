@@ -31,12 +31,12 @@ ANCHOR = "a"
 """A letter, which no token has together with white space behind it."""
 KNOWN = "_apo_bench_chat"
 """Attribute of a tokenizer: its `Chat`, and what of the tokenizer that was made for."""
-CHECKED_TEXT = 'Are you  "there", it\'s <b>me</b> & you?\n\n\n- {{ one }}\n- {% two %} \\n\r\n\t3'
-CHECKED_ENDS = ("", " ", "\n", "\t")
+CHECKED_TEXT = 'are you  "there", it\'s <b>Me</b> & “you’re”?\n\n\n- {{ one }}\n- {% two %} \\n\r\n\t…\u00a0é é ﬁ 你好 🙂'
+CHECKED_ENDS = ("", " ", "\n", "\t", "\u00a0")
 """What stands at both ends of it."""
 CHECKED_TURNS = (1, 2, 8)
 """Human turns of dialogues that are tried."""
-CHECKED_LENGTH = 2**12
+CHECKED_LENGTH = 2**16
 """Characters of a message that none should be too long for."""
 
 
@@ -148,11 +148,12 @@ class Chat:
             ModelError: the template changes the text of a message.
         """
         long = CHECKED_TEXT * (CHECKED_LENGTH // len(CHECKED_TEXT))
+        written = [*(f"{end}{CHECKED_TEXT}{{}}{end}" for end in CHECKED_ENDS), long + "{}", ""]
         for num_turns in CHECKED_TURNS:
             roles = ("user", *("assistant", "user") * (num_turns - 1), "assistant")
             frame = self.frame([{"role": role} for role in roles[:-1]])
-            for end, text in (*((end, CHECKED_TEXT) for end in CHECKED_ENDS), ("", long)):
-                *texts, answer = (f"{end}{number} {text}{end}" for number in range(len(roles)))
+            for form in written:
+                *texts, answer = (form.replace("{}", str(number)) for number in range(len(roles)))
                 expected = frame.filled(texts) + frame.before + frame.trims[-1](answer) + frame.after + str(self._tokenizer.eos_token)
                 messages = [{"role": role, "content": content} for role, content in zip(roles, [*texts, answer], strict=True)]
                 found = self._render(messages, False)
@@ -275,15 +276,16 @@ class Chat:
     def _with_texts_as_text(self, frame: Frame, texts: Sequence[str]) -> list[int]:
         pieces = tuple(self._markup.renamed(piece) for piece in frame.pieces)
         renamed = Frame(pieces, frame.trims, frame.before, frame.after, frame.thought)
-        ids = self._markup.encoded(renamed.filled(texts))
-        if self._markup.num_controls(ids) != self._num_controls_of(frame):
-            ids = self._markup.encoded(renamed.filled([self._markup.separated(text) for text in texts]))
+        for written in zip(*map(self._markup.forms, texts), strict=True):
+            ids = self._markup.encoded(renamed.filled(written))
+            if self._markup.num_controls(ids) == self._num_controls_of(frame):
+                break
         return ids
 
     def _as_text(self, tail: str, text: str) -> list[int]:
         """Token ids of a text behind a tail, none of them a control token."""
         renamed = self._markup.renamed(tail)
-        for written in (text, self._markup.separated(text)):
+        for written in self._markup.forms(text):
             before, ids = self._markup.encoded(renamed), self._markup.encoded(renamed + written)
             if ids[: len(before)] == before:
                 ids = ids[len(before) :]

@@ -34,12 +34,15 @@ class Markup:
             markup = markup.replace(token.content, RENAMED.format(id))
         return markup
 
-    def separated(self, text: str) -> str:
-        """The text with a separator in each name of a control token, for tokenizers whose own vocabulary has these names as well."""
+    def forms(self, text: str) -> tuple[str, str, str]:
+        """What to try for `encoded` to find no control token in a text: the text; with a separator in each name of one, for tokenizers
+        whose own vocabulary has these names as well, and in what would be another name of one; and with separators all over it, for those
+        that make such names of other signs."""
+        named = text.replace(RENAMED[0], RENAMED[0] + SEPARATOR)
         for token in self.controls.values():
             if len(token.content) > 1:
-                text = text.replace(token.content, token.content[0] + SEPARATOR + token.content[1:])
-        return text
+                named = named.replace(token.content, token.content[0] + SEPARATOR + token.content[1:])
+        return text, named, SEPARATOR.join(text)
 
     def encoded(self, text: str) -> list[int]:
         """Token ids of a text, in which a control token's own name is text and its other name (`renamed`) the token."""
@@ -49,9 +52,11 @@ class Markup:
 
     @cached_property
     def controls(self) -> dict[int, AddedToken]:
-        """Added tokens that are not text: special ones, and those that have the look of one."""
-        added = self._tokenizer.added_tokens_decoder
-        return {id: token for id, token in added.items() if token.special or BRACKETED.fullmatch(token.content)}
+        """Added tokens that are not text: special ones, and those that have the look of one; but for what stands for unknown signs."""
+        tokenizer, added = self._tokenizer, self._tokenizer.added_tokens_decoder
+        unknown = {tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+        named = {id: token for id, token in added.items() if token.special or BRACKETED.fullmatch(token.content)}
+        return {id: token for id, token in named.items() if id not in unknown}
 
     @cached_property
     def _text_encoder(self) -> tuple[Tokenizer, dict[int, int]]:

@@ -63,7 +63,14 @@ REFUSED = {
     "last message left out": ("{% for m in messages[1:] %}{{ m['content'] }}{% endfor %}", "does not write each message"),
     "spaces made one": (CHATML.replace("m['content']", "m['content'] | replace('  ', ' ')"), "changes the text of messages"),
     "spaces stripped, and no lines": (CHATML.replace("m['content']", "m['content'].strip(' ')"), "changes the text of messages"),
-    "long text cut": (CHATML.replace("m['content']", "m['content'][:2000]"), "changes the text of messages"),
+    "long text cut": (CHATML.replace("m['content']", "m['content'] | truncate(9000)"), "changes the text of messages"),
+    "first letter made large": (
+        CHATML.replace("m['content']", "(m['content'][:1] | upper + m['content'][1:])"),
+        "becomes .*Are you",
+    ),
+    "quotes made plain": (CHATML.replace("m['content']", "m['content'] | replace('’', \"'\")"), "changes the text of messages"),
+    "signs made spaces": (CHATML.replace("m['content']", "m['content'] | replace('\u00a0', ' ')"), "changes the text of messages"),
+    "empty messages filled": (CHATML.replace("m['content']", "(m['content'] or '...')"), "changes the text of messages"),
     "answers alone changed": (
         CHATML.replace("m['content']", "(m['content'] | replace('<b>', '') if m['role'] == 'assistant' else m['content'])"),
         "changes the text of messages",
