@@ -152,6 +152,8 @@ def _told_in_a_line() -> Iterator[None]:
             cure = WITHOUT_GIT
         elif broken == "dvc.lock":
             cure = CURE_OF_LOCK
+        elif isinstance(error, OSError):
+            cure = "DVC needs it; its own settings lie in the home (HOME)"
         else:
             cure = "run from the folder of a profile"
         raise ConfigError(f"dvc.yaml: {' '.join(str(error).split())}; {cure}") from error

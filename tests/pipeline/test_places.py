@@ -76,6 +76,20 @@ def test_printing_never_fails_a_stage(tmp_path):
     assert done.returncode == 0 and done.stdout == "win rate ?2 ?\n"
 
 
+@pytest.mark.parametrize("to", ["/dev/full", "a reader that went away"])
+def test_what_nobody_can_read_fails_no_stage(tmp_path, to):
+    code = (
+        "import sys, time; from pipeline.stage import never_fail_printing as f; f()\n"
+        "for number in range(9): print('shown', number, flush=True); print('told', file=sys.stderr); time.sleep(0.05)\n"
+        "open(sys.argv[1], 'w').write('done')"
+    )
+    command = f"{shlex.join([sys.executable, '-c', code])} made 2>&1"
+    command = f"{command} > /dev/full" if to == "/dev/full" else f"{{ {command}; echo $? > status; }} | head -n 1"
+    done = run("sh", "-c", command, cwd=tmp_path)
+    assert (tmp_path / "made").read_text() == "done" and not done.stderr
+    assert done.returncode == 0 and (to == "/dev/full" or (tmp_path / "status").read_text() == "0\n")
+
+
 @pytest.fixture
 def installed(tmp_path):
     """A folder with an odd name in which `make` believes that all is installed."""
