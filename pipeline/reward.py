@@ -1,17 +1,11 @@
-"""Trains a reward model on human pairs alone, once a replicate.
-
-RM_base on the RM half; RM_all, which only evaluates, on both halves; `no_adversarial` (AB), to tell the game from more training, in as many
-steps as RM_base, each with as many sequences as a step of the game's reward models has: further human pairs in the place of the game's.
-"""
+"""Trains a reward model that learns nothing from the policy, once a replicate: RM_base, AB, and RM_all, which only evaluates."""
 
 from pathlib import Path
-from typing import Any
 
-from apo_bench.core.config import PARAMS, Params, load_params
+from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import TEST_REWARD_MODEL
 from apo_bench.core.results import final_numbers, write_training
-from apo_bench.core.sections import BASE, NO_ADVERSARIAL, RewardTraining
 from apo_bench.core.seeds import reward_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
@@ -20,38 +14,32 @@ from apo_bench.models.card import Card
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
-from apo_bench.training.reward_models import train_reward
-
-FILES = {BASE: ("rm",), TEST_REWARD_MODEL: ("rm", "lm"), NO_ADVERSARIAL: ("rm", "further")}
+from apo_bench.reward_models.player import FURTHER, HUMAN, Material
+from apo_bench.training.reward_models import train_reward_model
 
 
 def main(name: str, base: Path, data: Path, labels: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:
     """Trains RM_NAME from BASE on LABELS; writes it to OUTPUT and its curves and metrics on the test pairs of DATA to RESULTS."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
-    pairs = {file: read_records(labels / f"pairs_{file}.jsonl", "pairs") for file in FILES[name]}
-    settings: RewardTraining = params.retrained_reward(name) if name == NO_ADVERSARIAL else params.fixed_reward(name)
-    if name == NO_ADVERSARIAL:
-        settings, pairs["further"] = as_long_as_the_game(params, settings, pairs)
-    tokenizer = load_tokenizer(base)
-    head_seed = reward_seed(seed, name, "head")
-    model = new_reward_model(base, head_seed, params.compute, params.is_pretrained, settings.head_per_subset)
-    order, rows = reward_seed(seed, name, "order"), [row for found in pairs.values() for row in found]
-    history = train_reward(model, tokenizer, rows, settings, params.compute, training_engine(params), order, f"RM_{name}")
+    player, tokenizer = params.reward_model(name), load_tokenizer(base)
+    settings = player.settings
+    halves = ("rm", "lm") if name == TEST_REWARD_MODEL else ("rm",)
+    human = [row for half in halves for row in read_records(labels / f"pairs_{half}.jsonl", "pairs")]
+    further = params.num_game_pairs
+    material = Material(
+        {HUMAN: lambda: human, FURTHER: lambda: read_records(labels / "pairs_further.jsonl", "pairs")[:further]}, len(human), further
+    )
+    model = new_reward_model(base, reward_seed(seed, name, "head"), params.compute, params.is_pretrained, settings.head_per_subset)
+    order = reward_seed(seed, name, "order")
+    history, num_pairs = train_reward_model(
+        model, tokenizer, player, material, params.compute, training_engine(params), order, order, f"RM_{name}"
+    )
     pairs_test = read_records(data / "pairs_test.jsonl", "pairs")
     metrics, margins = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
-    made = f"Trained once on {len(rows)} human pairs by the Bradley-Terry loss."
+    made = f"Trained once on {num_pairs} human pairs by the Bradley-Terry loss."
     shown = {**metrics, **final_numbers(history)}
     card = Card(f"RM_{name}, seed {seed}", "reward_model", made, params.prepare.source, settings.model_dump(), shown, base)
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder, card)
     return write_training(results, history, metrics, margins), output
-
-
-def as_long_as_the_game(
-    params: Params, settings: RewardTraining, pairs: dict[str, list[dict[str, Any]]]
-) -> tuple[RewardTraining, list[dict[str, Any]]]:
-    """Settings with the batch that keeps RM_base's number of steps, and further pairs with as many sequences as the game's groups have."""
-    further = pairs["further"][: params.num_further_pairs]
-    num_steps = -(-len(pairs["rm"]) // settings.batch_size)
-    return settings.model_copy(update={"batch_size": -(-(len(pairs["rm"]) + len(further)) // num_steps)}), further

@@ -149,7 +149,7 @@ def check_lengths(params: Params, records: Records, tokenizer: PreTrainedTokeniz
     long = sum(len(ids) > limit for ids in whole) / len(whole)
     yield Check("prompt lengths", True, f"{long:.1%} of prompts longer than {limit} tokens lose their oldest turns")
     responses = [[row["chosen"], row["rejected"]] for row in rows]
-    max_length = params.fixed_reward("base").max_length
+    max_length = params.base_reward.max_length
     groups = encode(tokenizer, [row["dialogue"] for row in rows], responses, max_length, limit)
     flat = [item for group in groups for item in group]
     cut = sum(item.prompt_length == 0 for item in flat) / len(flat)

@@ -114,11 +114,11 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
         return Work(sample=written, read_reward=read, read_policy=2 * read)
     if kind == "reward":
         trained = pairs["pairs_rm"] + (pairs["pairs_lm"] if part == "all" else 0)
-        return Work(train_reward=trained * params.fixed_reward(part).epochs, read_reward=pairs["pairs_test"])
+        return Work(train_reward=trained * params.reward_model(part).settings.epochs, read_reward=pairs["pairs_test"])
     if kind == "adversarial_reward":
-        settings = params.retrained_reward(part if group.endswith("_first") else item.split("-")[1])
-        trained = (pairs["pairs_rm"] if settings.human_weight else 0) + golden_groups["rm"]  # without a game other pairs are as much
-        return Work(train_reward=trained * settings.epochs, read_reward=pairs["pairs_test"])
+        player = params.reward_model(part if group.endswith("_first") else item.split("-")[1])
+        trained = (pairs["pairs_rm"] if player.human_weight else 0) + golden_groups["rm"]  # without a game other pairs are as much
+        return Work(train_reward=trained * player.settings.epochs, read_reward=pairs["pairs_test"])
     if kind == "reference":
         if part == "human":
             return Work(train_policy=pairs["pairs_rm"] * params.references.human.epochs, read_policy=pairs["pairs_rm"])
@@ -139,7 +139,7 @@ def _ledger_tokens(params: Params, sizes: Sizes) -> float:
 def _max_length(params: Params, name: str) -> int:
     if name == "pretraining" and params.base_model.source == "scratch":
         return params.base_model.max_length
-    return params.fixed_reward("base").max_length if name.startswith("pairs") else params.sft.max_length
+    return params.base_reward.max_length if name.startswith("pairs") else params.sft.max_length
 
 
 def _mean(values: list[int]) -> float:

@@ -50,7 +50,8 @@ def train(tmp_path, monkeypatch, tokenizer, params):
             assert run_stage("reward", [*names, *places]) == 0
         else:
             rounds = ["--round", f"r{number}", "--previous", f"r{number - 1}", "--first", str(first), "--later", str(later)]
-            assert run_stage("adversarial_reward", [*names, *rounds, *places, "--samples", "rm.jsonl"]) == 0
+            policies = ["--samples", "rm.jsonl", "--sft", "base", "--sft-samples", "rm.jsonl"]
+            assert run_stage("adversarial_reward", [*names, *rounds, *places, *policies]) == 0
         return load_file(folder / "model.safetensors")
 
     return run
