@@ -52,7 +52,7 @@ report: $(VENV)/.repro
 	cd $(FOLDER) && dvc repro compare times && echo "open $(FOLDER)/report/index.html"
 
 track: $(VENV)/.repro
-	cd $(FOLDER) && python -m pipeline track --data out/data --models out/models --results out/results --report report --store mlflow
+	cd $(FOLDER) && python -m pipeline track
 
 check: $(VENV)/.test
 	ruff check .

@@ -13,11 +13,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from apo_bench.core import layout
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_json
+from apo_bench.core.layout import RESULTS, START_ROUND, TIMES, Reference
 from apo_bench.core.results import read_metrics
-from apo_bench.core.sections import START_ROUND, Run
+from apo_bench.core.sections import Run
 from apo_bench.tracking.lock import Lock
 
 COUNTS = ("num_samples", "num_reward_calls", "num_tokens_generated", "num_tokens_read", "num_tokens_trained")
@@ -109,7 +109,7 @@ def read_budgets(lock: Lock, models: dict[RoundKey, Path], with_seconds: bool = 
             if name not in stages:
                 stages[name] = _counts(lock, name) | (_seconds(lock, name) if with_seconds else {})
             if script(chain[name]) == "base_model":
-                num_parameters = read_metrics(_folder(lock, name, "results"))["num_parameters"]
+                num_parameters = read_metrics(_folder(lock, name, RESULTS))["num_parameters"]
     return Budgets(stages, made_by, num_parameters)
 
 
@@ -123,13 +123,13 @@ def policy_models(models: Path, run: Run, references: Iterable[str]) -> dict[Rou
     """Where the policies of all replicates lie, by name; references have one round, and the best of n, which is no model, is not there."""
     found = {}
     for name, seed in product(references, run.seeds):
-        if folder := layout.reference_policy(models, name, seed):
-            found[layout.reference_name(name, seed), START_ROUND] = folder
-    return found | {(arm.name, round_id): arm.policy(models, round_id) for arm in layout.arms(run) for round_id in run.rounds}
+        if folder := Reference(name, seed).policy(models):
+            found[Reference(name, seed).name, START_ROUND] = folder
+    return found | {(arm.name, round_id): arm.policy(models, round_id) for arm in run.arms for round_id in run.rounds}
 
 
 def _counts(lock: Lock, name: str) -> Numbers:
-    folder = _folder(lock, name, "results")
+    folder = _folder(lock, name, RESULTS)
     metrics, wanted = read_metrics(folder), LEFT_BY[script(lock.stages[name])]
     missing = [key for key in wanted if not isinstance(metrics.get(key), int)]
     if missing:
@@ -138,15 +138,15 @@ def _counts(lock: Lock, name: str) -> Numbers:
 
 
 def _seconds(lock: Lock, name: str) -> Numbers:
-    file = _folder(lock, name, "times")
+    file = _folder(lock, name, TIMES)
     seconds = read_json(file)
     if not (isinstance(seconds, dict) and all(isinstance(seconds.get(key), float) for key in SECONDS)):
         raise DataError(f"{file}: expected the numbers {', '.join(SECONDS)}; run the stage {name} (dvc repro) again")
     return {key: seconds[key] for key in SECONDS}
 
 
-def _folder(lock: Lock, name: str, kind: str) -> Path:
+def _folder(lock: Lock, name: str, kind: Path) -> Path:
     folder = lock.folder(lock.stages[name], kind)
     if folder is None:
-        raise DataError(f"{lock.path}: stage {name} has left no {kind}; run it (dvc repro) again")
+        raise DataError(f"{lock.path}: stage {name} has left no {kind.name}; run it (dvc repro) again")
     return folder

@@ -21,13 +21,12 @@ from typing import Any
 from rich.table import Table
 
 from apo_bench.budget import script
+from apo_bench.core import layout
 from apo_bench.core.config import Params
 from apo_bench.core.errors import ComparabilityError
 from apo_bench.core.files import read_json
-from apo_bench.core.layout import SFT, Arm
-from apo_bench.core.layout import arms as arms_of
+from apo_bench.core.layout import BASE_AFTER_GOLDEN, MODELS, RESULTS, SFT, Arm
 from apo_bench.core.results import ENVIRONMENT, RECORDED
-from apo_bench.core.sections import BASE_AFTER_GOLDEN, FIRST_ROUND
 from apo_bench.core.validation import near
 from apo_bench.tracking.lock import LOCK, Lock, flat_params
 
@@ -49,6 +48,7 @@ STEPS = {
     "judge": "judge",
 }
 """Step by the script of a stage, where the script alone says it."""
+EVALUATION_OF_SFT = "evaluation of SFT"
 REWARD_SCRIPTS = ("reward", "adversarial_reward")
 METHOD_CODE, SCRIPT, SEED = "code of the method", "code of the stage", "seed"
 START, REFERENCE = "SFT policy, the reference", "policy of the round before, the reference"
@@ -56,8 +56,6 @@ AMOUNTS = ("epochs", "batch_size", "max_length")
 """Keys that methods, and kinds of reward models, share: how much is learnt from."""
 AS_MADE = "as made"
 """The value of a step of the arm itself where a later step has read what the earlier one left."""
-SEED_FOLDER, IN_A_REPLICATE = re.compile(r"/s[0-9]+(?=/|$)"), "/s*"
-"""What all replicates have, each its own."""
 NUM_NAMED = 3
 """Differences that an error names."""
 MD5, MD5_SHOWN = re.compile(r"\b[0-9a-f]{32}\b"), 8
@@ -128,14 +126,14 @@ def recorded_inputs(lock: Lock, arm: Arm, rounds: list[str], judged: list[str], 
     entries = lock.chain([*policies, *evaluations, *judgements])
     recorded: Recorded = {}
     for name, entry in entries.items():
-        step, round_id = _step(entry), _round(entry)
+        step, options = _step(entry), _options(entry)
         if step is None:
             continue
         values = flat_params({name: entry}) | _files(lock, entry, step, arm) | _environment(lock, entry)
-        if seed := _options(entry).get("seed"):
+        if seed := options.get("seed"):
             values[SEED] = seed
         for key, value in values.items():
-            recorded.setdefault((step, key), {})[round_id] = value
+            recorded.setdefault((step, key), {})[options.get("round", "")] = value
     return recorded
 
 
@@ -203,7 +201,7 @@ def _belongs_to(step: str, name: str, arms: tuple[Arm, Arm], is_in_both: bool) -
     one, other = arms
     section, _, key = name.partition(".")
     if one.seed != other.seed and (
-        name in (SEED, START, REFERENCE) or IN_A_REPLICATE in name or not is_in_both
+        name in (SEED, START, REFERENCE) or layout.ANY_REPLICATE in name or not is_in_both
     ):  # not all seeds are judged
         return "seed"
     if step == POLICY and one.method != other.method and (name == METHOD_CODE or (section == "method" and key not in AMOUNTS)):
@@ -221,19 +219,10 @@ def _step(entry: dict[str, Any]) -> str | None:
     """What a stage makes for an arm; None if it is none of its steps."""
     name, options = script(entry), _options(entry)
     if name == "sample":
-        return GOLDEN_SAMPLES if Path(options["prompts"]).stem.startswith("golden") else SAMPLES
+        return GOLDEN_SAMPLES if options["half"] == "rm" else SAMPLES
     if name in REWARD_SCRIPTS:
-        return TEST_REWARD_MODEL if options["name"] == "all" else REWARD_MODEL
-    if name == "evaluate" and "/references/" in options["results"]:
-        return "evaluation of SFT"
-    return STEPS.get(name)
-
-
-def _round(entry: dict[str, Any]) -> str:
-    """The round of a stage, "" if it belongs to none."""
-    paths = [out["path"] for out in entry["outs"]]
-    found = next((match[1] for path in paths if (match := re.search(r"/(r[1-9][0-9]*)(?:[/.]|$)", path))), "")
-    return found or (FIRST_ROUND if any("/first/" in path for path in paths) else "")
+        return TEST_REWARD_MODEL if options["reward-model"] == layout.TEST_REWARD_MODEL else REWARD_MODEL
+    return EVALUATION_OF_SFT if name == "evaluate" and "reference" in options else STEPS.get(name)
 
 
 def _options(entry: dict[str, Any]) -> dict[str, str]:
@@ -247,17 +236,17 @@ def _files(lock: Lock, entry: dict[str, Any], step: str, arm: Arm) -> dict[str, 
         path, md5 = dep["path"], dep["md5"]
         producer = lock.producer(path)
         if producer is None:
-            if "/arms/" not in path:  # that is the folder of the last round: what is in it has stages of its own
+            if not layout.is_of_an_arm(path):  # that is the folder of the last round: what is in it has stages of its own
                 found[_code(path, arm)] = md5
             continue
         name, made = producer
         source = _step(lock.stages[name])
         if step == POLICY and source in (POLICY, STEPS["sft"]):
             found[REFERENCE if source == POLICY else START] = md5 if source != POLICY else AS_MADE if md5 == made else md5
-        elif "/arms/" in path or "/first/" in path or (step == SCORES and source == REWARD_MODEL):
+        elif layout.is_of_an_arm(path) or layout.is_shared_in_the_first_round(path) or (step == SCORES and source == REWARD_MODEL):
             found[source or path] = AS_MADE if md5 == made else md5
         else:
-            found[SEED_FOLDER.sub(IN_A_REPLICATE, path)] = md5
+            found[layout.of_any_replicate(path)] = md5
     return found
 
 
@@ -270,7 +259,7 @@ def _code(path: str, arm: Arm) -> str:
 
 
 def _environment(lock: Lock, entry: dict[str, Any]) -> dict[str, str]:
-    folder = lock.folder(entry, "results")
+    folder = lock.folder(entry, RESULTS)
     return read_json(folder / ENVIRONMENT) if folder and script(entry) in RECORDED else {}
 
 
@@ -281,10 +270,10 @@ def diff_arms(params: Params, first: str, second: str) -> list[InputDifference]:
         ComparabilityError: there is no such arm.
         MissingInputError: the arm has not run.
     """
-    known = list(arms_of(params.run))
+    known = list(params.run.arms)
     arms = find_arm(first, known), find_arm(second, known)
     lock = Lock(LOCK)
-    inputs = read_inputs(lock, params, arms, Path("out/models"), Path("out/results"))
+    inputs = read_inputs(lock, params, arms, MODELS, RESULTS)
     return compare_inputs(arms, (inputs[arms[0]], inputs[arms[1]]))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from apo_bench.budget import script
 from apo_bench.core.config import Params
 from apo_bench.core.errors import ConfigError
-from apo_bench.core.layout import arms
+from apo_bench.core.layout import RESULTS
 from apo_bench.core.validation import near
 from apo_bench.engines.devices import Need, need_of, sampling_engine, visible_devices
 from apo_bench.engines.hosts import hosts
@@ -17,7 +17,6 @@ from apo_bench.scheduling import Host
 
 STAGES = Path("dvc.yaml")
 """In the folder of a profile."""
-RESULTS = Path("out/results")
 WITHOUT_GIT = "clone the repository, or run `dvc config core.no_scm true` to do without git"
 
 
@@ -97,6 +96,7 @@ class _Look:
         """Whether a file or folder is not there, or is not that of dvc.lock."""
         if file.fs_path not in self._hashes:
             self._hashes[file.fs_path] = file.get_hash() if file.exists else None
+            forget_listings()
         return not file.hash_info or self._hashes[file.fs_path] != file.hash_info
 
     def _is_in_cache(self, out: Any) -> bool:
@@ -126,6 +126,18 @@ def _values(params: Any, keys: Iterable[str]) -> dict[str, Any]:
     return found
 
 
+def forget_listings() -> None:
+    """Drops the listings of folders that DVC has hashed, once nothing is at work on them.
+
+    DVC leaves each in fsspec's file system in memory and goes through all that are there when it hashes the next one, so that without this
+    what a stage costs grows with the stages before it.
+    """
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]
+
+
 @contextmanager
 def _told_in_a_line() -> Iterator[None]:
     from dvc.exceptions import DvcException
@@ -150,9 +162,9 @@ def stages_of_arm(group: str, stages: Mapping[str, Any], parents: Mapping[str, S
     Raises:
         ConfigError: the run has no such arm.
     """
-    members = [arm for arm in arms(params.run) if arm.group == group]
+    members = [arm for arm in params.run.arms if arm.group == group]
     if not members:
-        known = list(dict.fromkeys(arm.group for arm in arms(params.run)))
+        known = list(dict.fromkeys(arm.group for arm in params.run.arms))
         raise ConfigError(f"arm: found {group!r};{near(group, known) or ' the run has ' + ', '.join(known)}")
     wanted = {str(arm.evaluation(RESULTS, round_id)) for arm in members for round_id in params.run.rounds}
     waiting = [name for name, stage in stages.items() if wanted & {out.def_path for out in stage.outs}]

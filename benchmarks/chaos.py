@@ -1,214 +1,187 @@
 """Kills a small run again and again, and looks at what is left: the bytes, processes that live on, unfinished files, what was said.
 
-    python -m benchmarks.chaos [--kills 20] [--seed 0] [--targets main group worker server stage interrupt terminate]
+    python -m benchmarks.chaos [--kills 22] [--seed 0]
 
-Each round begins with nothing but the code, starts `python -m pipeline.repro`, kills a target at a moment that is drawn, and runs again to
-the end. A target that is not there yet is waited for.
+Starts `python -m pipeline.repro`, kills a target at a moment that is drawn, and starts it again, which goes on from there, until one ends
+by itself: then all that it made is compared with what a calm run makes, and taken away. A target that is not there yet is waited for.
 """
 
 import argparse
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psutil
-import yaml
 
-ROOT = Path(__file__).parents[1]
-SIZES = {
-    "num_rm_prompts": 32, "num_lm_prompts": 32, "num_game_prompts": 8, "num_further_pairs": 12, "num_validation_prompts": 8,
-    "num_test_pairs": 24, "num_test_prompts": 12, "num_pretraining_examples": 100, "num_demonstrations": 32,
-}  # fmt: skip
-MAX_SECONDS = 900
+from benchmarks.small_run import MAX_SECONDS, TRACEBACK, Made, clear, explanations, faults_at_the_end, make_workspace, members, start
+
 GRACE_SECONDS = 3
 """For killed processes to end."""
-END_SECONDS = 30
+END_SECONDS = 60
 """For a run that is told to end: it enters in dvc.lock what has run."""
-LEFTOVER = re.compile(r"\..+\.partial|.*\.partial|.*\.[\w-]{22}\.tmp|apo-bench-\d+-.*")
-TRACEBACK = "Traceback (most recent call last)"
+RESULT = re.compile(r"^[a-z_]+: .* (\d+\.\d) s -> ", re.MULTILINE)
+CYCLE = {"main": 4, "group": 3, "worker": 4, "server": 3, "stage": 3, "interrupt": 1, "terminate": 1, "track": 3}
+"""What is killed how often, in an order that is drawn but for `track`, which is last, so that the run comes so far but once. All by
+SIGKILL, but for `interrupt`, as Ctrl-C does it to all of a terminal's processes, and `terminate`, SIGTERM."""
+OF_GROUP = ("group", "interrupt", "track")
+ENDED_BY_ITSELF = "ended"
+Run = subprocess.Popen[str]
 
 
-def make_workspace(folder: Path) -> Path:
-    """A copy of the code with a profile of one method and two rounds, at very small sizes."""
-    for name in ("apo_bench", "pipeline"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", ".dvcignore"):
-        shutil.copy(ROOT / name, folder / name)
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["prepare"] |= SIZES
-    params["base_model"] |= {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64, "vocab_size": 400}
-    for part in ("train", "test"):
-        params["sampling"][part] |= {"num_samples": 2 if part == "train" else 1, "max_new_tokens": 12}
-    kinds = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "gold_reward_models": []}
-    params["run"] |= {"methods": ["dpo"], "seeds": [0], "later_rounds": params["run"]["later_rounds"][:1], **kinds}
-    params["evaluate"] |= {"num_earlier_prompts": 8}
-    params["judge"] |= {"rounds": ["r1"], "num_human_pairs": 8, "seeds": [0]}
-    params["game"] |= {"seeds": [0]}
-    params["compare"] |= {"num_bootstrap_draws": 1000, "num_shown_prompts": 2}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    (folder / "temporary").mkdir()
-    subprocess.run([Path(sys.executable).parent / "dvc", "init", "--no-scm", "--quiet"], cwd=folder, check=True)
-    return folder
+def _of(run: Run, *words: str) -> list[psutil.Process]:
+    """The descendants of a run that have the words on their command line."""
+    return [one for one in psutil.Process(run.pid).children(recursive=True) if {*words} <= {*one.cmdline()}]
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    """The run, in a session of its own, with temporary files of its own."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder), "TMPDIR": str(folder / "temporary")}
-    log = (folder / "log").open("w")
-    command = [sys.executable, "-m", "pipeline.repro"]
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, text=True, start_new_session=True)
-
-
-def clear(folder: Path) -> None:
-    """Takes away all that runs made, the cache included."""
-    for name in ("out", "report", "mlflow", ".dvc/cache"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / "dvc.lock").unlink(missing_ok=True)
-
-
-def outputs(folder: Path) -> dict[str, str]:
-    """Path -> checksum of what stages made, but for their seconds and the store, which names moments."""
-    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
-    found = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
-    return {path: md5 for path, md5 in found.items() if "times" not in path and "mlflow" not in path}
-
-
-def store(folder: Path) -> list[tuple[str, str, float]]:
-    """The metrics of the MLflow store, but for seconds."""
-    import sqlite3
-
-    with sqlite3.connect(folder / "mlflow/mlflow.db") as database:
-        rows = database.execute(
-            "select tags.value, latest_metrics.key, latest_metrics.value from latest_metrics join tags using (run_uuid) "
-            "where tags.key = 'mlflow.runName' order by 1, 2, 3"
-        )
-        return [row for row in rows if "second" not in row[1]]
-
-
-def members(folder: Path) -> list[psutil.Process]:
-    """The living processes that work in the folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(folder):
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
-
-
-def _of(run: subprocess.Popen[str], module: str) -> list[psutil.Process]:
-    """The descendants of a run that have a module on their command line."""
-    return [one for one in psutil.Process(run.pid).children(recursive=True) if module in one.cmdline()]
-
-
-def _server(run: subprocess.Popen[str]) -> list[psutil.Process]:
+def _server(run: Run) -> list[psutil.Process]:
     return [one for one in _of(run, "pipeline.server") if one.ppid() == run.pid]
 
 
-TARGETS: dict[str, Callable[[subprocess.Popen[str]], list[psutil.Process]]] = {
-    "main": lambda run: [psutil.Process(run.pid)],
-    "group": lambda run: [psutil.Process(run.pid)],
+def _itself(run: Run) -> list[psutil.Process]:
+    return [psutil.Process(run.pid)]
+
+
+TARGETS: dict[str, Callable[[Run], list[psutil.Process]]] = {
+    "main": _itself,
+    "group": _itself,
     "worker": lambda run: [one for one in _of(run, "pipeline.repro") if one.ppid() == run.pid],
     "server": _server,
     "stage": lambda run: [one for server in _server(run) for handler in server.children() for one in handler.children()],
-    "interrupt": lambda run: [psutil.Process(run.pid)],
-    "terminate": lambda run: [psutil.Process(run.pid)],
+    "interrupt": _itself,
+    "terminate": _itself,
+    "track": lambda run: _of(run, "pipeline", "track"),
 }
-"""What is killed: by SIGKILL, but for `interrupt`, as Ctrl-C does it to all of a terminal's processes, and `terminate`, SIGTERM."""
 
 
-def kill(run: subprocess.Popen[str], target: str, rng: random.Random, deadline: float) -> str:
-    """Kills a target; returns "" if it was there before the run ended, else why not."""
-    while run.poll() is None and time.monotonic() < deadline:
-        try:
-            if victims := TARGETS[target](run):
-                if target in ("group", "interrupt"):
-                    os.killpg(run.pid, signal.SIGKILL if target == "group" else signal.SIGINT)
-                else:
-                    rng.choice(victims).send_signal(signal.SIGTERM if target == "terminate" else signal.SIGKILL)
-                return ""
-        except psutil.NoSuchProcess:
-            pass
-        time.sleep(0.02)
-    return "ended before"
+class Chaos:
+    """A folder in which a small run is killed."""
 
+    def __init__(self, folder: Path) -> None:
+        """Runs it once to the end, for what it makes and how long it takes."""
+        self.folder, began = make_workspace(folder), time.monotonic()
+        run = start(folder)
+        while run.poll() is None and not RESULT.search(self.said()):
+            time.sleep(0.1)
+        self.begun_seconds = time.monotonic() - began
+        if run.wait(MAX_SECONDS):
+            raise SystemExit(self.said())
+        self.work_seconds = time.monotonic() - began - self.begun_seconds
+        self.track_seconds = float(RESULT.findall(self.said())[-1])
+        self.expected = Made.by(folder)
+        clear(folder)
 
-def faults_after(folder: Path, run: subprocess.Popen[str], target: str) -> list[str]:
-    """What is wrong after a kill, before anything is run again."""
-    try:
-        run.wait(
-            {"main": GRACE_SECONDS, "group": GRACE_SECONDS, "interrupt": END_SECONDS, "terminate": END_SECONDS}.get(target, MAX_SECONDS)
-        )
-    except subprocess.TimeoutExpired:
-        run.kill()
-        return ["did not end"]
-    deadline = time.monotonic() + GRACE_SECONDS
-    while (left := members(folder)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    said = (folder / "log").read_text(errors="replace")
-    lines = [line for line in said.splitlines() if line.startswith("repro: ")]
-    found = [f"lives on: {' '.join(process.cmdline())}" for process in left]
-    found += ["a traceback"] if TRACEBACK in said else []
-    return found + ([f"{len(lines)} lines of explanation"] if len(lines) > 1 else [])
+    def said(self) -> str:
+        """The log of the last run."""
+        return (self.folder / "log").read_text(errors="replace")
 
+    def kill(self, target: str, rng: random.Random) -> tuple[str, list[str]]:
+        """Starts the run and kills a target.
 
-def faults_at_the_end(folder: Path, expected: tuple[dict[str, str], list[tuple[str, str, float]]]) -> list[str]:
-    """What is wrong when it was run again: the status, the bytes, the store, what is left."""
-    run = start(folder)
-    run.wait(MAX_SECONDS)
-    said = (folder / "log").read_text(errors="replace")
-    if run.returncode:
-        return [f"the next run ends with {run.returncode}: {said[-600:]}"]
-    found = [] if outputs(folder) == expected[0] else ["other bytes"]
-    found += [] if store(folder) == expected[1] else ["another store"]
-    tops = [folder / name for name in ("out", "report", "mlflow", ".dvc", "temporary", "dvc.lock.partial")]
-    left = [path for top in tops for path in (top, *top.rglob("*")) if path.exists() and LEFTOVER.fullmatch(path.name)]
-    return found + [f"left: {path.relative_to(folder)}" for path in left]
+        Returns:
+            When, or `ENDED_BY_ITSELF` if the run did before, and what was wrong then.
+        """
+        run, latest = start(self.folder), self.begun_seconds + 0.3 * self.work_seconds
+        early = {"worker": self.begun_seconds, "stage": self.begun_seconds, "server": 0.5 * self.begun_seconds}.get(target, 0.2)
+        moment = 0.0 if target == "track" else rng.uniform(early, latest)
+        time.sleep(moment)
+        victims: list[psutil.Process] = []
+        while not victims and run.poll() is None:
+            with suppress(psutil.NoSuchProcess):
+                victims = TARGETS[target](run)
+            time.sleep(0.02)
+        if target == "track":
+            time.sleep(moment := rng.uniform(0, self.track_seconds))
+        before = self.said()
+        if run.poll() is not None:
+            return ENDED_BY_ITSELF, [f"ends with {run.returncode}: {before[-600:]}"] if run.returncode else []
+        if target in OF_GROUP:
+            os.killpg(run.pid, signal.SIGINT if target == "interrupt" else signal.SIGKILL)
+        else:
+            try:
+                rng.choice(victims).send_signal(signal.SIGTERM if target == "terminate" else signal.SIGKILL)
+            except psutil.NoSuchProcess:  # a stage that has just ended
+                run.kill()
+        faults = self._end(run, target, len(before))
+        told = explanations(before)
+        return f"after {moment:.1f} s", faults + ([f"said before: {told}"] if len(told) > 1 else [])
+
+    def _end(self, run: Run, target: str, offset: int) -> list[str]:
+        """Waits for the end of what was killed; returns what is wrong."""
+        deadline = time.monotonic() + (END_SECONDS if target != "server" else MAX_SECONDS)
+        while run.poll() is None and time.monotonic() < deadline:
+            if target == "server" and len(RESULT.findall(self.said()[offset:])) > 1:  # stages go on without it
+                os.killpg(run.pid, signal.SIGKILL)
+            time.sleep(0.05)
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+            return ["did not end"]
+        deadline = time.monotonic() + GRACE_SECONDS
+        while (left := members(self.folder)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        said = self.said()
+        told = explanations(said[offset:])
+        found = [f"lives on: {' '.join(process.cmdline())}" for process in left if process.is_running()]
+        found += [f"a traceback: {said[said.index(TRACEBACK) - 200 :][:2000]}"] if TRACEBACK in said else []
+        return found + ([f"explanations: {told}"] if len(told) > 1 else [])
+
+    def finish(self) -> list[str]:
+        """Runs to the end, compares, and takes all away; returns what is wrong."""
+        run = start(self.folder)
+        if run.wait(MAX_SECONDS):
+            return [f"the next run ends with {run.returncode}: {self.said()[-600:]}"]
+        return self.compare()
+
+    def compare(self) -> list[str]:
+        """What is wrong with what an ended run made, which is taken away."""
+        found = faults_at_the_end(self.folder, self.expected)
+        clear(self.folder)
+        return found
 
 
 def main() -> int:
     """Prints a row a target; returns 1 if anything was wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=sum(CYCLE.values()))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--targets", nargs="*", default=list(TARGETS), choices=TARGETS)
     options = parser.parse_args()
-    counts: dict[str, Counter[str]] = {target: Counter() for target in options.targets}
+    rng = random.Random(options.seed)
+    kills: Counter[str] = Counter()
+    num_compared = num_wrong = 0
     with TemporaryDirectory(prefix="chaos-") as place:
-        folder = make_workspace(Path(place))
-        began = time.monotonic()
-        if start(folder).wait(MAX_SECONDS):
-            print((folder / "log").read_text(), file=sys.stderr)
-            return 1
-        seconds = time.monotonic() - began
-        expected = outputs(folder), store(folder)
-        print(f"a calm run: {len(expected[0])} outputs, {seconds:.0f} s", flush=True)
-        for number in range(options.kills):
-            rng, target = random.Random(f"{options.seed} {number}"), options.targets[number % len(options.targets)]
-            clear(folder)
-            run = start(folder)
-            moment = rng.uniform(0.5, 0.95 * seconds)
-            time.sleep(moment)
-            missed = kill(run, target, rng, time.monotonic() + seconds)
-            faults = faults_after(folder, run, target) + faults_at_the_end(folder, expected)
-            counts[target]["missed" if missed else "kills"] += 1
-            counts[target]["faults"] += bool(faults)
-            print(f"{target} after {moment:.1f} s: {missed or '; '.join(faults) or 'no fault'}", file=sys.stderr, flush=True)
-    print("\n| killed | kills | with a fault | ended before |\n|---|---:|---:|---:|")
-    for target, found in counts.items():
-        print(f"| {target} | {found['kills']} | {found['faults']} | {found['missed']} |")
-    return int(any(found["faults"] for found in counts.values()))
+        chaos = Chaos(Path(place))
+        calm = chaos.begun_seconds + chaos.work_seconds
+        print(f"a calm run: {len(chaos.expected.outputs)} outputs, {calm:.0f} s", flush=True)
+        todo: list[str] = []
+        while kills.total() < options.kills:
+            if not todo:
+                todo = rng.sample([*CYCLE], counts=CYCLE.values(), k=sum(CYCLE.values()))
+                todo.sort(key=lambda target: target == "track")
+            target = todo[0]
+            when, faults = chaos.kill(target, rng)
+            if when == ENDED_BY_ITSELF:
+                faults += chaos.compare()
+                num_compared += 1
+            else:
+                kills[todo.pop(0)] += 1
+            num_wrong += bool(faults)
+            print(f"{kills.total()} {target} {when}: {'; '.join(faults) or 'no fault'}", file=sys.stderr, flush=True)
+        faults = chaos.finish()
+        num_wrong += bool(faults)
+        print(f"the end: {'; '.join(faults) or 'no fault'}", file=sys.stderr, flush=True)
+    print("\n| killed | kills |\n|---|---:|")
+    for target in CYCLE:
+        print(f"| {target} | {kills[target]} |")
+    print(f"\n{num_compared + 1} runs came to the end and were compared; something was wrong {num_wrong} times")
+    return int(num_wrong > 0)
 
 
 if __name__ == "__main__":

@@ -12,18 +12,23 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
 
+from apo_bench.core import layout
 from apo_bench.core.config import PARAMS, Params, load_params
-from apo_bench.core.files import read_json, read_jsonl
-from apo_bench.core.sections import START_ROUND
+from apo_bench.core.files import read_jsonl
+from apo_bench.core.layout import BASE, DATA, FIRST_ROUND, MODELS, RESULTS, SFT, START_ROUND, TEST_REWARD_MODEL, Arm, Reference
+from apo_bench.core.results import read_metrics
 from apo_bench.engines.record import Stopwatch
 from pipeline import align, base_model, evaluate, labels, prepare, reward, sample, score, sft
+from pipeline.stage import bound
 
 ROOT = Path(__file__).parents[1]
 SHOWN = ("sample_accuracy", "best_of_n_gain", "perfect_best_of_n_gain", "golden_accuracy", "mean_gold")
@@ -81,78 +86,66 @@ class Pilot:
     def __init__(self, params: Params, seed: int, cache: Path) -> None:
         self.params, self.seed, self.cache = params, seed, cache
         self.seconds: dict[str, float] = {}
-        self.data, self.models, self.results = Path("out/data"), Path("out/models"), Path("out/results")
-        self.labels = Path("out/labels")
 
     def start(self) -> dict[str, Any]:
         """What all arms start from: its figures."""
-        self._do("prepare", prepare.main, self.data, self.results / "prepare")
-        self._do("labels", labels.main, self.data, self.seed, self.labels, self.results / "labels")
+        self._do(prepare)
+        self._do(labels, seed=self.seed)
         self._base_model()
-        base = self.models / "base_model"
-        self._do("sft", sft.main, base, self.data, self.seed, self.models / "sft", self.results / "sft")
-        figures: dict[str, Any] = {"label_agreement": read_json(self.results / "prepare/metrics.json")["label_agreement"]}
-        for name in ("base", "all"):
-            folder = Path("reward") / name
-            arguments = (name, base, self.data, self.labels, self.seed, self.models / folder, self.results / folder)
-            self._do(f"reward_{name}", reward.main, *arguments)
-            metrics = read_json(self.results / folder / "metrics.json")
+        self._do(sft, seed=self.seed)
+        agreement = read_metrics(layout.preparation(RESULTS))["label_agreement"]
+        figures: dict[str, Any] = {"label_agreement": agreement}
+        for name in (BASE, TEST_REWARD_MODEL):
+            self._do(reward, reward_model=name, seed=self.seed)
+            metrics = read_metrics(layout.reward_model(RESULTS, name, self.seed))
             figures[f"RM_{name}"] = {key: metrics[key] for key in ("human_accuracy", "gold_accuracy", "ece", "final_loss")}
             print(f"RM_{name}", _rounded(figures[f"RM_{name}"]))
-        figures["sft"] = self._evaluate(self.models / "sft", "sft", START_ROUND)
-        print("SFT", _rounded(figures["sft"]))
-        figures["sft"] |= self._score(self.models / "sft", Path("first"), "r1")
-        print("SFT", _rounded({key: figures["sft"][key] for key in SHOWN}))
+        self._do(evaluate, seed=self.seed, round=START_ROUND, reference=SFT)
+        figures[SFT] = _figures(Reference(SFT, self.seed).evaluation(RESULTS))
+        print("SFT", _rounded(figures[SFT]))
+        figures[SFT] |= self._score(Arm("", BASE, self.seed), FIRST_ROUND)
+        print("SFT", _rounded({key: figures[SFT][key] for key in SHOWN}))
         return figures
 
     def rounds(self, method: str, num_rounds: int) -> Iterator[dict[str, float]]:
         """The figures of each round: of RM_base on the samples it scores, and of the policy that comes out."""
-        policy, folder = self.models / "sft", Path("first")
-        for number in range(1, num_rounds + 1):
-            name = f"r{number}"
-            if number > 1:
-                folder = Path(method)
-                self._score(policy, folder, name)
-            scores = self.results / folder / name / "score"
-            trained, results = self.models / method / name, self.results / method / name
-            self._do(f"align_{method}", align.main, method, policy, scores, self.seed, name, trained, results / "align")
-            policy = trained
-            figures = read_json(scores / "metrics.json") | self._evaluate(policy, method, name)
+        arm = Arm(method, BASE, self.seed)
+        for name in (f"r{number}" for number in range(1, num_rounds + 1)):
+            scores = self._score(arm, name) if name != FIRST_ROUND else read_metrics(arm.score(RESULTS, name))
+            self._do(align, **asdict(arm), round=name)
+            self._do(evaluate, **asdict(arm), round=name)
+            figures = scores | _figures(arm.evaluation(RESULTS, name))
             print(method, name, _rounded({key: figures[key] for key in (*SHOWN, *FINISHED)}), flush=True)
             yield figures
 
-    def _do(self, name: str, stage: Callable[..., Any], *arguments: Any) -> None:
-        stopwatch = Stopwatch()
-        stage(*arguments)
+    def _do(self, stage: ModuleType, **coordinates: Any) -> None:
+        stopwatch, name = Stopwatch(), stage.__name__.rpartition(".")[2]
+        bound(stage, coordinates)[1]()
         self.seconds[name] = self.seconds.get(name, 0.0) + stopwatch.seconds(0)["cpu_seconds"]
 
     def _base_model(self) -> None:
         """Trains it, or takes that of an earlier pilot with the same text and settings."""
-        text = (self.data / "pretraining.jsonl").read_bytes()
+        text = layout.records(DATA, "pretraining").read_bytes()
         settings = self.params.base_model.model_dump_json() + self.params.compute.model_dump_json()
         there = self.cache / hashlib.sha256(text + settings.encode()).hexdigest()[:16]
         if not there.is_dir():
-            self._do("base_model", base_model.main, self.models / "base_model", self.results / "base_model")
-            shutil.copytree(self.models / "base_model", there)
+            self._do(base_model)
+            shutil.copytree(layout.base_model(MODELS), there)
         else:
-            shutil.copytree(there, self.models / "base_model")
+            shutil.copytree(there, layout.base_model(MODELS))
 
-    def _score(self, policy: Path, folder: Path, round_name: str) -> dict[str, float]:
-        samples = Path("out/samples") / folder / f"{round_name}.jsonl"
-        results = self.results / folder / round_name
-        prompts = self.data / "prompts_lm.jsonl"
-        self._do("sample", sample.main, policy, prompts, self.seed, round_name, samples, results / "sample")
-        self._do("score", score.main, self.models / "reward/base", self.data, samples, results / "score")
-        return read_json(results / "score/metrics.json")
+    def _score(self, arm: Arm, round_id: str) -> dict[str, float]:
+        """In the first round, what methods share."""
+        self._do(sample, half="lm", **asdict(arm), round=round_id)
+        self._do(score, **asdict(arm), round=round_id)
+        return read_metrics(arm.score(RESULTS, round_id))
 
-    def _evaluate(self, policy: Path, name: str, round_name: str) -> dict[str, float]:
-        folder = self.results / "evaluation" / name / round_name
-        models = (policy, self.models / "sft", self.models / "reward/all")
-        self._do("evaluate", evaluate.main, *models, self.data, self.seed, round_name, folder)
-        rows = read_jsonl(folder / "prompts.jsonl")
-        means = {key: sum(row[key] for row in rows) / len(rows) for key in (*FINISHED, "finished", "refused", "complied")}
-        variance = sum((row["gold"] - means["gold"]) ** 2 for row in rows) / (len(rows) - 1)
-        return {**means, "gold_spread": variance**0.5}
+
+def _figures(evaluation: Path) -> dict[str, float]:
+    rows = read_jsonl(evaluation / "prompts.jsonl")
+    means = {key: sum(row[key] for row in rows) / len(rows) for key in (*FINISHED, "finished", "refused", "complied")}
+    variance = sum((row["gold"] - means["gold"]) ** 2 for row in rows) / (len(rows) - 1)
+    return {**means, "gold_spread": variance**0.5}
 
 
 def _rounded(figures: dict[str, float]) -> str:

@@ -4,7 +4,7 @@ import signal
 import sys
 
 from apo_bench.core.checkout import use_code_of_root
-from apo_bench.core.processes import die_with_parent
+from apo_bench.core.processes import PARENT_VARIABLE, die_with_parent, ended_by
 from pipeline.server import SOCKET_VARIABLE, forward
 
 
@@ -12,6 +12,7 @@ def main() -> int:
     """Runs the stage named first on the command line; returns its exit status."""
     import os
 
+    is_of_run = PARENT_VARIABLE in os.environ  # which says itself which of its stages was ended
     die_with_parent()
     if refusal := use_code_of_root("pipeline"):
         print(f"pipeline: {refusal}", file=sys.stderr)
@@ -22,19 +23,12 @@ def main() -> int:
         return explain(sys.argv[1:])
     socket_path = os.environ.get(SOCKET_VARIABLE)
     if socket_path and (status := forward(socket_path, sys.argv[1:])) is not None:
-        if status > 128:
-            print(f"{sys.argv[1]}: ended by {_signal(status - 128)}; if memory ran out, run fewer stages at a time", file=sys.stderr)
+        if status > 128 and not is_of_run:
+            print(f"{sys.argv[1]}: {ended_by(status - 128)}", file=sys.stderr)
         return status
     from pipeline.stage import run_stage
 
     return run_stage(sys.argv[1], sys.argv[2:])
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 if __name__ == "__main__":

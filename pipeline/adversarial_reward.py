@@ -1,11 +1,12 @@
-"""The reward model's step of a round: on human pairs and on golden responses against the policy's samples."""
+"""The reward model's step of a round: on what its player asks for of human pairs, golden responses and the policy's samples."""
 
 from pathlib import Path
 
+from apo_bench.core import layout
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
+from apo_bench.core.layout import DATA, FIRST_ROUND, LABELS, MODELS, RESULTS, Arm, Files, base_model, records, replicate, round_before
 from apo_bench.core.results import final_numbers, write_training
-from apo_bench.core.sections import FIRST_ROUND, START_ROUND
 from apo_bench.core.seeds import derive_seed, reward_seed, use_threads
 from apo_bench.data.labels import labels_by_gold
 from apo_bench.data.records import read_records
@@ -19,42 +20,59 @@ from apo_bench.reward_models.player import GOLDEN, HUMAN, SAMPLES, SFT_SAMPLES, 
 from apo_bench.training.reward_models import log_ratios, train_reward_model
 
 
+def files(reward_model: str, seed: int, round: str, method: str = "") -> Files:
+    """The reward model of a round, from the base model, human labels, golden responses, and the policy's samples and SFT's.
+
+    After round 1 it may go on from last round's, which is that of round 1 or lies with the arm's policy of the round before.
+    """
+    arm = Arm(method, reward_model, seed)
+    reads = {
+        "golden": records(DATA, "golden_rm"),
+        "pairs_test": records(DATA, "pairs_test"),
+        "labels": replicate(LABELS, seed),
+        "base": base_model(MODELS),
+        "sft": layout.sft(MODELS, seed),
+        "sft_samples": arm.samples(layout.SAMPLES, FIRST_ROUND, "rm"),
+        "samples": arm.samples(layout.SAMPLES, round, "rm"),
+    }
+    if round != FIRST_ROUND:
+        reads |= {"first": arm.reward(MODELS, FIRST_ROUND), "before": arm.in_round(MODELS, round_before(round))}
+    return Files(reads, {"output": arm.reward(MODELS, round), "results": arm.reward(RESULTS, round)})
+
+
 def main(
-    name: str,
+    reward_model: str,
+    seed: int,
+    round: str,
+    method: str,
     base: Path,
-    first: Path,
-    later: Path,
-    previous: str,
-    data: Path,
+    golden: Path,
+    pairs_test: Path,
     labels: Path,
     samples: Path,
     sft: Path,
     sft_samples: Path,
-    seed: int,
-    round: str,
     output: Path,
     results: Path,
 ) -> tuple[str, Path]:
-    """Trains the reward model NAME on LABELS and SAMPLES of the RM half, as its player says; SEED and ROUND name the random draws.
+    """Trains a reward model as its player says, for an arm or, in round 1, for all methods.
 
-    It starts from BASE or, if it says so and there is one, from that of the PREVIOUS round: FIRST, or one of the rounds in LATER. The
-    policy at the round's start is that of the PREVIOUS round in LATER, or SFT, which drew SFT_SAMPLES.
+    SEED and ROUND name the random draws.
     """
+    name, arm = reward_model, Arm(method, reward_model, seed)
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     player, tokenizer = params.reward_model(name), load_tokenizer(base)
     settings = player.settings
-    if player.start == "previous" and previous != START_ROUND:
-        folder = first if previous == FIRST_ROUND else later / previous / "reward"
-        model = load_reward_model(folder, params.compute, for_training=True)
+    if player.start == "previous" and round != FIRST_ROUND:
+        model = load_reward_model(arm.reward(MODELS, round_before(round)), params.compute, for_training=True)
     else:
         model = new_reward_model(base, reward_seed(seed, name, "head"), params.compute, params.is_pretrained, settings.head_per_subset)
-    human = read_records(labels / "pairs_rm.jsonl", "pairs")
-    policy = sft if round == FIRST_ROUND else later / previous / "policy"
+    human, policy = read_records(records(labels, "pairs_rm"), "pairs"), arm.policy_before(MODELS, round)
     material = Material(
         {
             HUMAN: lambda: human,
-            GOLDEN: lambda: read_records(data / "golden_rm.jsonl", "responses"),
+            GOLDEN: lambda: read_records(golden, "responses"),
             SAMPLES: lambda: read_records(samples, "samples"),
             SFT_SAMPLES: lambda: read_records(sft_samples, "samples"),
         },
@@ -75,10 +93,10 @@ def main(
         derive_seed(seed, "adversarial_reward", round),
         f"{name} {round}: reward model",
     )
-    pairs_test = read_records(data / "pairs_test.jsonl", "pairs")
+    test = read_records(pairs_test, "pairs")
     if round not in (FIRST_ROUND, params.run.rounds[-1]):
-        pairs_test = pairs_test[: params.evaluate.num_earlier_pairs]
-    metrics, margins = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
+        test = test[: params.evaluate.num_earlier_pairs]
+    metrics, margins = evaluate_on_pairs(model, tokenizer, test, settings.max_length, params.compute, params.has_gold)
     made = f"Trained for {round} on {', '.join(player.trains_on)}; samples are those of {samples}."
     shown = {**metrics, **final_numbers(history)}
     title = f"Reward model {name}, seed {seed}, of {round}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
+from apo_bench.core.layout import MODELS, RESULTS, Arm, Files, round_number
 from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import SCORED, SCORED_GOLDEN, read_records
@@ -16,8 +17,19 @@ from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.training.policies import align, with_golden
 
 
-def main(method: str, policy: Path, scores: Path, seed: int, round: str, output: Path, results: Path) -> tuple[str, Path]:
-    """Trains POLICY on the samples in the folder SCORES by METHOD; SEED and ROUND name the random draws, which all arms share."""
+def files(method: str, reward_model: str, seed: int, round: str) -> Files:
+    """The policy after a round, from the one before it and its scored samples."""
+    arm = Arm(method, reward_model, seed)
+    return Files(
+        {"policy": arm.policy_before(MODELS, round), "scores": arm.score(RESULTS, round)},
+        {"output": arm.policy(MODELS, round), "results": arm.training(RESULTS, round)},
+    )
+
+
+def main(
+    method: str, reward_model: str, seed: int, round: str, policy: Path, scores: Path, output: Path, results: Path
+) -> tuple[str, Path]:
+    """Trains the policy on its scored samples by METHOD; SEED and ROUND name the random draws, which all arms share."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     chosen, model, tokenizer = params.method(method), load_language_model(policy, params.compute, for_training=True), load_tokenizer(policy)
@@ -32,12 +44,11 @@ def main(method: str, policy: Path, scores: Path, seed: int, round: str, output:
         chosen,
         params.compute,
         training_engine(params),
-        int(round.removeprefix("r")),
+        round_number(round),
         derive_seed(seed, "align", round),
         f"{round}: {method}",
     )
     sample_as_trained(model, sampling)
-    reward_model = output.parent.parent.name.removeprefix(f"{method}-")  # the arm's folder has its name
     card = Card(
         f"{method.upper()} with the reward model {reward_model}, seed {seed}, after {round}",
         "policy",

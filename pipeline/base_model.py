@@ -7,6 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from apo_bench.core.compute_sections import Compute
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
+from apo_bench.core.layout import MODELS, RESULTS, Files, base_model, records
 from apo_bench.core.results import write_training
 from apo_bench.core.sections import PretrainedModel, ScratchModel
 from apo_bench.core.seeds import derive_seed, use_threads
@@ -20,8 +21,13 @@ from apo_bench.models.tokenizer import train_tokenizer
 from apo_bench.training.policies import pretrain
 
 
+def files() -> Files:
+    """The base model; what it is made from lies where params.yaml says."""
+    return Files({}, {"output": base_model(MODELS), "results": base_model(RESULTS)})
+
+
 def main(output: Path, results: Path) -> tuple[str, Path]:
-    """Makes the base model of params.yaml; writes it to OUTPUT and the curves, if it was trained, to RESULTS."""
+    """Makes the base model of params.yaml and, if it was trained, leaves its curves."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     history: list[dict[str, float]] = []
@@ -46,7 +52,7 @@ def _card(settings: ScratchModel | PretrainedModel, num_parameters: int) -> Card
 def _train(
     settings: ScratchModel, compute: Compute, engine: Engine
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, list[dict[str, float]]]:
-    rows = read_records(Path(settings.folder) / "pretraining.jsonl", "responses")
+    rows = read_records(records(Path(settings.folder), "pretraining"), "responses")
     texts = [message["content"] for row in rows for message in parse_dialogue(row["dialogue"])] + [row["response"] for row in rows]
     tokenizer = train_tokenizer(texts, settings.vocab_size)
     model = ready(new_llama(settings, tokenizer, derive_seed(settings.seed, "base_model", "weights")), compute)

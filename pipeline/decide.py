@@ -14,14 +14,15 @@ from typing import Any
 
 from apo_bench.claims.inference import UNDECIDED
 from apo_bench.claims.results import design_of
+from apo_bench.core import layout
 from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError, ConfigError
 from apo_bench.core.files import read_json, write_text
-from apo_bench.core.layout import replicate
+from apo_bench.core.layout import REPORT, TIMES, replicate
 from apo_bench.stages import num_side_by_side, this_host
 from pipeline.progress import UNITS, duration
 
-TIMES, SUMMARY = Path("out/times"), Path("report/summary.json")
+SUMMARY = REPORT / layout.SUMMARY
 SECONDS = UNITS | {"d": 86400}
 
 

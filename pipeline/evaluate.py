@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
-from apo_bench.core.sections import START_ROUND
+from apo_bench.core.layout import DATA, MODELS, RESULTS, START_ROUND, TEST_REWARD_MODEL, Arm, Files, Reference, records, sft
+from apo_bench.core.layout import reward_model as reward_folder
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.engines.sampling import sample_responses
@@ -13,11 +14,23 @@ from apo_bench.models.reward_model import load_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
 
 
-def main(policy: Path, sft: Path, reward_all: Path, data: Path, seed: int, round: str, results: Path) -> tuple[str, Path]:
-    """Evaluates POLICY after ROUND on DATA/prompts_test.jsonl; writes a row a prompt to RESULTS. SEED names the draws, shared by all."""
+def files(seed: int, round: str, method: str = "", reward_model: str = "", reference: str = "") -> Files:
+    """The evaluation of an arm after a round or, after round r0, of a reference."""
+    arm, start = Arm(method, reward_model, seed), Reference(reference, seed)
+    reads = {
+        "prompts_test": records(DATA, "prompts_test"),
+        "start": sft(MODELS, seed),
+        "reward_all": reward_folder(MODELS, TEST_REWARD_MODEL, seed),
+        "policy": start.trained(MODELS) if reference else arm.policy(MODELS, round),
+    }
+    return Files(reads, {"results": start.evaluation(RESULTS) if reference else arm.evaluation(RESULTS, round)})
+
+
+def main(policy: Path, start: Path, reward_all: Path, prompts_test: Path, seed: int, round: str, results: Path) -> tuple[str, Path]:
+    """Evaluates a policy after ROUND; writes a row a prompt. SEED names the draws, which all policies share."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
-    tokenizer, prompts = load_tokenizer(policy), read_records(data / "prompts_test.jsonl", "prompts")
+    tokenizer, prompts = load_tokenizer(policy), read_records(prompts_test, "prompts")
     if round not in (START_ROUND, params.run.rounds[-1]):
         prompts = prompts[: params.evaluate.num_earlier_prompts]
     samples = sample_responses(
@@ -33,7 +46,7 @@ def main(policy: Path, sft: Path, reward_all: Path, data: Path, seed: int, round
     model = load_language_model(policy, params.compute)
     rows = evaluate_policy(
         model,
-        model if policy == sft else load_language_model(sft, params.compute),
+        model if policy == start else load_language_model(start, params.compute),
         load_reward_model(reward_all, params.compute),
         tokenizer,
         prompts,

@@ -3,11 +3,22 @@
 from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
-from apo_bench.judge.judgements import judge_responses, write_judgement
+from apo_bench.core.layout import LEDGERS, RESULTS, SFT, Arm, Files, Reference
+from apo_bench.judge.judgements import judge_responses, shared_ledgers, write_judgement
 
 
-def main(responses: Path, opponent: Path, ledgers: Path, name: str, results: Path, replay: bool) -> tuple[str, Path]:
-    """Judges RESPONSES against OPPONENT, folders of evaluations; keeps the answers in LEDGERS/NAME.jsonl; --replay asks nobody."""
+def files(provider: str, method: str, reward_model: str, seed: int, round: str, opponent: str) -> Files:
+    """Verdicts on the arm's responses of a round against SFT's, or those of the arm with the OPPONENT for reward model."""
+    arm = Arm(method, reward_model, seed)
+    against = Reference(SFT, seed).evaluation(RESULTS) if opponent == SFT else arm.against(opponent).evaluation(RESULTS, round)
+    return Files(
+        {"responses": arm.evaluation(RESULTS, round), "against": against},
+        {"ledger": arm.ledger(LEDGERS / provider, round, opponent), "results": arm.judgement(RESULTS, round, opponent)},
+    )
+
+
+def main(provider: str, responses: Path, against: Path, ledger: Path, results: Path, replay: bool) -> tuple[str, Path]:
+    """Judges an arm's test responses; keeps the answers in a ledger; --replay asks nobody."""
     params = load_params(PARAMS)
-    rows, numbers = judge_responses(params, responses, opponent, ledgers, name, replay)
+    rows, numbers = judge_responses(params, responses, against, *shared_ledgers(ledger, provider), replay)
     return write_judgement(rows, numbers, results), results

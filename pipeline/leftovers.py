@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from apo_bench.core.errors import ApoBenchError, OutputError
+from apo_bench.core.layout import OUT, REPORT, STORE
 from apo_bench.core.processes import SCRATCH, has_ended
 
 PARTIAL = re.compile(r"\.(.+)\.partial|(dvc\.lock)\.partial")
@@ -20,7 +21,7 @@ PARTIAL = re.compile(r"\.(.+)\.partial|(dvc\.lock)\.partial")
 TRANSFER = re.compile(r".*\.[\w-]{22}\.tmp")
 """Names that DVC gives to what it is copying."""
 OWN_SCRATCH = re.compile(rf"{SCRATCH}(\d+)-.*")
-FOLDERS = ("out", "report", "mlflow")
+FOLDERS = (OUT, REPORT, STORE)
 """What stages write to, below the folder of a profile."""
 
 

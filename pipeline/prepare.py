@@ -4,17 +4,23 @@ from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json
+from apo_bench.core.layout import DATA, RESULTS, Files, preparation, records
 from apo_bench.data.records import write_records
 from apo_bench.data.sources import prepare_records
 
 
+def files() -> Files:
+    """All records of the profile."""
+    return Files({}, {"output": DATA, "results": preparation(RESULTS)})
+
+
 def main(output: Path, results: Path) -> tuple[str, Path]:
-    """Writes a JSONL file a split to OUTPUT and the counts to RESULTS."""
+    """Writes a JSONL file a split, and the counts."""
     settings = load_params(PARAMS).prepare
     files, report = prepare_records(settings)
     with complete_directory(output) as folder:
         for name, rows in files.items():
-            write_records(folder / f"{name}.jsonl", rows)
+            write_records(records(folder, name), rows)
     with complete_directory(results) as folder:
         write_json(folder / "metrics.json", report)
     num_dropped = sum(sum(reasons.values()) for reasons in report.get("dropped", {}).values())

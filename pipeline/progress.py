@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.files import read_json
+from apo_bench.core.layout import TIMES, is_in
 
 LOG_SECONDS, TERMINAL_SECONDS = 30.0, 1.0
 """Between two lines in a log, and between two states of the line on a terminal."""
@@ -109,7 +110,7 @@ def _recorded_seconds(stages: Mapping[str, Any]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = defaultdict(list)
     for name, stage in stages.items():
         for out in stage.outs:
-            if "out/times/" in out.def_path:
+            if is_in(out.def_path, TIMES):
                 try:
                     seconds = float(read_json(Path(out.def_path))["wall_seconds"])
                 except (ApoBenchError, KeyError, TypeError, ValueError):

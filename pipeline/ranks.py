@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError, EngineError, NotTheWriter, is_out_of_memory
+from apo_bench.core.layout import Files
 from apo_bench.core.ranks import CHECKPOINTS_VARIABLE, join, leave
 from apo_bench.engines.checkpoints import last_step, remove, scratch_folder
 from apo_bench.engines.hosts import hosts
@@ -30,8 +30,6 @@ USE_RANKS: dict[str, Callable[[Params], bool]] = {
     "game": lambda params: True,
 }
 """Stages that train or score, and whether they do so with these params."""
-OUTPUTS = ("output", "results")
-"""Options of stages that name what is written; the other paths are read."""
 LOST_PEER = ("gloo", "nccl", "connection", "socket")
 """Words in what PyTorch says where another rank has gone."""
 
@@ -41,7 +39,7 @@ def is_rank() -> bool:
     return CHECKPOINTS_VARIABLE in os.environ
 
 
-def launched(name: str, arguments: list[str], options: dict[str, Any]) -> bool:
+def launched(name: str, arguments: list[str], files: Files) -> bool:
     """Runs a stage as ranks to their end, if its params ask for ranks; whether they do.
 
     Raises:
@@ -57,7 +55,7 @@ def launched(name: str, arguments: list[str], options: dict[str, Any]) -> bool:
     if find_spec("deepspeed") is None:
         raise EngineError("engines.training: deepspeed is not installed; pip install 'apo-bench[deepspeed]', or write in_process")
     on = hosts(settings)
-    inputs = [value for option, value in options.items() if isinstance(value, Path) and option not in OUTPUTS]
+    inputs = list(files.reads.values())
     inputs += [Path(params.base_model.folder)] if name == "base_model" else []
     shaping = params.model_dump(mode="json", exclude={"engines": {"sampling", "vllm", "deepspeed"}})
     shaping["zero"] = settings.zero_stage, settings.cpu_offload  # of the engine's settings, these shape the checkpoints
@@ -74,7 +72,7 @@ def launched(name: str, arguments: list[str], options: dict[str, Any]) -> bool:
     return True
 
 
-def run_rank(name: str, stage: Callable[..., tuple[str, Path]], options: dict[str, Any]) -> int:
+def run_rank(name: str, work: Callable[[], tuple[str, Path]]) -> int:
     """Runs a stage as one of its ranks: the first says what was done, and whichever fails says why to the launching process.
 
     Returns the exit status of one that failed; one that did not fail ends its process.
@@ -83,7 +81,7 @@ def run_rank(name: str, stage: Callable[..., tuple[str, Path]], options: dict[st
     params = load_params(PARAMS)
     try:
         join(params.compute.device)
-        did, where = stage(**options)
+        did, where = work()
         print(f"{name}: {did}, {time.perf_counter() - started:.1f} s -> {where}", flush=True)
     except NotTheWriter:
         pass

@@ -10,6 +10,7 @@ import argparse
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import time
@@ -25,10 +26,10 @@ from typing import Any
 from apo_bench.core.checkout import use_code_of_root
 from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError
-from apo_bench.core.processes import PARENT_VARIABLE, die_with_parent
+from apo_bench.core.processes import HELD_BACK, PARENT_VARIABLE, die_with_parent, ended_by, undisturbed
 from apo_bench.engines.devices import Need
 from apo_bench.scheduling import Host, Place, Places, Schedule
-from apo_bench.stages import changed_stages, stage_graph, stage_index, stage_needs, stages_of_arm, this_host
+from apo_bench.stages import changed_stages, forget_listings, stage_graph, stage_index, stage_needs, stages_of_arm, this_host
 from pipeline.arguments import Parser
 from pipeline.leftovers import one_run, take_away
 from pipeline.progress import Progress
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] = ()) -> int:
         print(f"repro: {refusal}", file=sys.stderr)
         return 1
     os.environ.update(MEMORY | os.environ)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what has run is entered in dvc.lock
+    for number in HELD_BACK:  # what has run is entered in dvc.lock
+        signal.signal(number, signal.default_int_handler)
     try:
         num_run, num_stages = _bring_up_to_date(arm)
     except (ApoBenchError, StageError) as error:
@@ -239,7 +241,8 @@ class _Run:
                     variables = place.environment
                     if self._nodes and place.host:
                         variables |= self._nodes.environment(place.host)
-                    self._running[self._pool.submit(_reproduce, name, variables)] = started
+                    with undisturbed() if not self.workers else nullcontext():  # the first call forks the workers
+                        self._running[self._pool.submit(_reproduce, name, variables)] = started
                     self.workers = self.workers or multiprocessing.active_children()
                     self._progress.start(name)
                 for future in wait(self._running, LOOK_SECONDS if self._nodes else self._progress.interval, FIRST_COMPLETED).done:
@@ -339,6 +342,7 @@ def _begin_worker(profile: Profile, board: Board) -> None:
     die_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # and so in its stages: Ctrl-C is for the parent, whose end they do not survive
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
     _profile, _board, _number = profile, board, board.join()
     os.environ |= {BAR_LINE_VARIABLE: str(_number), PARENT_VARIABLE: str(os.getpid())}
 
@@ -360,14 +364,23 @@ def _reproduce(name: str, variables: dict[str, str]) -> Entry | None:
         with lock_repo(_profile.repo):
             return dict(to_lockfile(stage)) if stage.reproduce() else None
     except DvcException as error:
-        if str(error).endswith(f"exited with {LOST}"):
+        status = int(found[1]) if (found := re.search(r"exited with (-?\d+)$", str(error))) else 0
+        if status == LOST:
             raise LostHost(name) from None
+        if status < 0 or status > 128:
+            raise StageError(f"{name}: {ended_by(-status if status < 0 else status - 128)}") from None
         raise StageError(f"{name} failed: {error}") from None
+    except OSError as error:
+        raise StageError(f"{name}: {error.filename or 'a file of the run'}: {error.strerror or error}; mend that and run again") from error
     finally:
+        forget_listings()
         _board.write(_number, -1)
         os.environ.clear()
         os.environ.update(before)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    for number in HELD_BACK:  # what is left is the interpreter's own end
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(status)

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from apo_bench.core import layout
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
-from apo_bench.core.layout import TEST_REWARD_MODEL
+from apo_bench.core.layout import DATA, LABELS, MODELS, RESULTS, TEST_REWARD_MODEL, Files, base_model, records, replicate
 from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import reward_seed, use_threads
 from apo_bench.data.records import read_records
@@ -18,25 +19,34 @@ from apo_bench.reward_models.player import FURTHER, HUMAN, Material
 from apo_bench.training.reward_models import train_reward_model
 
 
-def main(name: str, base: Path, data: Path, labels: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:
-    """Trains RM_NAME from BASE on LABELS; writes it to OUTPUT and its curves and metrics on the test pairs of DATA to RESULTS."""
+def files(reward_model: str, seed: int) -> Files:
+    """A reward model of a replicate, from the base model and the human labels."""
+    return Files(
+        {"pairs_test": records(DATA, "pairs_test"), "labels": replicate(LABELS, seed), "base": base_model(MODELS)},
+        {"output": layout.reward_model(MODELS, reward_model, seed), "results": layout.reward_model(RESULTS, reward_model, seed)},
+    )
+
+
+def main(reward_model: str, base: Path, pairs_test: Path, labels: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:
+    """Trains a reward model on the labels; leaves it, its curves and its metrics on the test pairs."""
+    name = reward_model
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     player, tokenizer = params.reward_model(name), load_tokenizer(base)
     settings = player.settings
     halves = ("rm", "lm") if name == TEST_REWARD_MODEL else ("rm",)
-    human = [row for half in halves for row in read_records(labels / f"pairs_{half}.jsonl", "pairs")]
+    human = [row for half in halves for row in read_records(records(labels, f"pairs_{half}"), "pairs")]
     further = params.num_game_pairs
     material = Material(
-        {HUMAN: lambda: human, FURTHER: lambda: read_records(labels / "pairs_further.jsonl", "pairs")[:further]}, len(human), further
+        {HUMAN: lambda: human, FURTHER: lambda: read_records(records(labels, "pairs_further"), "pairs")[:further]}, len(human), further
     )
     model = new_reward_model(base, reward_seed(seed, name, "head"), params.compute, params.is_pretrained, settings.head_per_subset)
     order = reward_seed(seed, name, "order")
     history, num_pairs = train_reward_model(
         model, tokenizer, player, material, params.compute, training_engine(params), order, order, f"RM_{name}"
     )
-    pairs_test = read_records(data / "pairs_test.jsonl", "pairs")
-    metrics, margins = evaluate_on_pairs(model, tokenizer, pairs_test, settings.max_length, params.compute, params.has_gold)
+    test = read_records(pairs_test, "pairs")
+    metrics, margins = evaluate_on_pairs(model, tokenizer, test, settings.max_length, params.compute, params.has_gold)
     made = f"Trained once on {num_pairs} human pairs by the Bradley-Terry loss."
     shown = {**metrics, **final_numbers(history)}
     card = Card(f"RM_{name}, seed {seed}", "reward_model", made, params.prepare.source, settings.model_dump(), shown, base)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
+from apo_bench.core.layout import MODELS, RESULTS, SAMPLES, Arm, Files, prompts_of
 from apo_bench.core.results import write_metrics
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records, write_records
@@ -10,8 +11,17 @@ from apo_bench.engines.sampling import sample_responses
 from apo_bench.models.tokenizer import load_tokenizer
 
 
+def files(half: str, seed: int, round: str, method: str = "", reward_model: str = "") -> Files:
+    """Samples of the policy before a round: of an arm or, in round 1, of the start that arms share."""
+    arm = Arm(method, reward_model, seed)
+    return Files(
+        {"policy": arm.policy_before(MODELS, round), "prompts": prompts_of(half)},
+        {"output": arm.samples(SAMPLES, round, half), "results": arm.sampling(RESULTS, round, half)},
+    )
+
+
 def main(policy: Path, prompts: Path, seed: int, round: str, output: Path, results: Path) -> tuple[str, Path]:
-    """Samples from POLICY for the PROMPTS file, writes what it took to RESULTS; SEED and ROUND name the draws, which all arms share."""
+    """Samples for the prompts of a half, lm or rm, and says what it took; SEED and ROUND name the draws, which all arms share."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     rows = read_records(prompts, "prompts")

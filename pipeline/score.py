@@ -4,6 +4,7 @@ from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json
+from apo_bench.core.layout import DATA, MODELS, RESULTS, SAMPLES, Arm, Files, records
 from apo_bench.core.seeds import use_threads
 from apo_bench.data.records import SCORED, SCORED_GOLDEN, read_records, write_records
 from apo_bench.evaluation.reward_models import score_samples
@@ -11,13 +12,28 @@ from apo_bench.models.reward_model import load_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
 
 
-def main(reward_model: Path, data: Path, samples: Path, results: Path) -> tuple[str, Path]:
-    """Scores SAMPLES and the golden responses of DATA with REWARD_MODEL; writes both and what they say of that model to RESULTS."""
+def files(reward_model: str, seed: int, round: str, method: str = "") -> Files:
+    """The scores of a round's samples: of an arm or, in round 1, for all methods."""
+    arm = Arm(method, reward_model, seed)
+    return Files(
+        {"golden": records(DATA, "golden_lm"), "model": arm.reward(MODELS, round), "samples": arm.samples(SAMPLES, round, "lm")},
+        {"results": arm.score(RESULTS, round)},
+    )
+
+
+def main(model: Path, golden: Path, samples: Path, results: Path) -> tuple[str, Path]:
+    """Scores the samples and the golden responses; writes both, and what they say of the reward model."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
-    model, tokenizer = load_reward_model(reward_model, params.compute), load_tokenizer(reward_model)
-    golden, rows = read_records(data / "golden_lm.jsonl", "responses"), read_records(samples, "samples")
-    scored, scored_golden, metrics = score_samples(model, tokenizer, rows, golden, params.sft.max_length, params.compute, params.has_gold)
+    scored, scored_golden, metrics = score_samples(
+        load_reward_model(model, params.compute),
+        load_tokenizer(model),
+        read_records(samples, "samples"),
+        read_records(golden, "responses"),
+        params.sft.max_length,
+        params.compute,
+        params.has_gold,
+    )
     with complete_directory(results) as folder:
         write_records(folder / SCORED, scored)
         write_records(folder / SCORED_GOLDEN, scored_golden)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from apo_bench.core.files import write_json
+from apo_bench.core.layout import OUT
 
-SEAL = Path("out/up_to_date.json")
+SEAL = OUT / "up_to_date.json"
 CONTROLS = (Path("dvc.yaml"), Path("params.yaml"), Path("dvc.lock"))
 IGNORED_FOLDER, IGNORED_SUFFIX = "__pycache__", ".pyc"
 """What .dvcignore names."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from apo_bench.core.processes import die_with_parent, scratch_prefix
+from apo_bench.core.processes import HELD_BACK, PARENT_VARIABLE, die_with_parent, scratch_prefix, undisturbed
 
 SOCKET_VARIABLE = "APO_BENCH_STAGE_SERVER"
 NODE_VARIABLE = "APO_BENCH_NODE"
@@ -37,18 +37,20 @@ def stage_server() -> Iterator[None]:
     """Starts a server and names it in the environment of the processes that are started inside the block; says so if it does not start."""
     with TemporaryDirectory(prefix=scratch_prefix()) as folder:
         path = str(Path(folder) / "socket")
-        process = subprocess.Popen([sys.executable, "-m", "pipeline.server", path])
-        deadline = time.monotonic() + START_SECONDS
-        while not os.path.exists(path) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        if not os.path.exists(path):
-            print("the stage server did not start: each stage imports for itself, which takes longer", file=sys.stderr, flush=True)
-        os.environ[SOCKET_VARIABLE] = path
+        with undisturbed():
+            own = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
+            process = subprocess.Popen([sys.executable, "-m", "pipeline.server", path], env=own)
         try:
+            deadline = time.monotonic() + START_SECONDS
+            while not os.path.exists(path) and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if not os.path.exists(path):
+                print("the stage server did not start: each stage imports for itself, which takes longer", file=sys.stderr, flush=True)
+            os.environ[SOCKET_VARIABLE] = path
             yield
         finally:
             os.environ.pop(SOCKET_VARIABLE, None)
-            process.terminate()
+            process.kill()
             process.wait()
 
 
@@ -113,6 +115,7 @@ def _serve(path: str) -> None:
     """Imports what stages import, then forks a handler for each connection until it is terminated."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the server
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
     import evaluate  # noqa: F401  3-7 s with what it pulls in
     import transformers.models.llama.modeling_llama  # noqa: F401
 

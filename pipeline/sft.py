@@ -4,6 +4,7 @@ from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
+from apo_bench.core.layout import DATA, MODELS, RESULTS, Files, base_model, records, sft
 from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
@@ -14,12 +15,20 @@ from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.training.policies import fine_tune
 
 
-def main(base: Path, data: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:
-    """Trains BASE on DATA/demonstrations.jsonl, or takes it as it is (0 epochs); writes the policy to OUTPUT and the curves to RESULTS."""
+def files(seed: int) -> Files:
+    """SFT of a replicate, from the base model and the demonstrations."""
+    return Files(
+        {"demonstrations": records(DATA, "demonstrations"), "base": base_model(MODELS)},
+        {"output": sft(MODELS, seed), "results": sft(RESULTS, seed)},
+    )
+
+
+def main(base: Path, demonstrations: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:
+    """Trains the base model on the demonstrations, or takes it as it is (0 epochs); leaves the policy and its curves."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     settings, compute = params.sft, params.compute
-    rows = read_records(data / "demonstrations.jsonl", "responses") if settings.epochs else []
+    rows = read_records(demonstrations, "responses") if settings.epochs else []
     model, tokenizer = load_language_model(base, compute, for_training=True), load_tokenizer(base)
     history = fine_tune(model, tokenizer, rows, settings, compute, training_engine(params), derive_seed(seed, "sft"), "SFT") if rows else []
     made = f"Fine-tuned on {len(rows)} demonstrations; every arm of the replicate starts from it." if rows else "The base model as it is."

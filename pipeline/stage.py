@@ -5,14 +5,16 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable
-from functools import partialmethod
+from collections.abc import Callable, Mapping
+from functools import partial, partialmethod
 from io import TextIOWrapper
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.errors import ApoBenchError, is_out_of_memory
+from apo_bench.core.layout import Files
 from apo_bench.core.results import RECORDED
 from apo_bench.core.validation import near
 from apo_bench.engines.memory import memory_error
@@ -33,16 +35,17 @@ def run_stage(name: str, arguments: list[str]) -> int:
     never_fail_printing()
     stopwatch = Stopwatch()
     _place_progress_bars()
-    stage = importlib.import_module(f"pipeline.{name}").main
-    options = _parse(name, stage, arguments)
-    if is_rank():
-        return run_rank(name, stage, options)
+    module = importlib.import_module(f"pipeline.{name}")
+    coordinates = _parse(name, module, arguments)
     try:
-        if not launched(name, arguments, options):
-            did, where = stage(**options)
+        files, work = bound(module, coordinates)
+        if is_rank():
+            return run_rank(name, work)
+        if not launched(name, arguments, files):
+            did, where = work()
             print(f"{name}: {did}, {stopwatch.seconds(0)['wall_seconds']:.1f} s -> {where}", flush=True)
         if name in RECORDED:
-            leave_record(name, options, load_params(PARAMS), stopwatch)
+            leave_record(name, files.reads | files.writes, load_params(PARAMS), stopwatch)
     except ApoBenchError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
@@ -52,6 +55,23 @@ def run_stage(name: str, arguments: list[str]) -> int:
         print(f"{name}: {memory_error(load_params(PARAMS))}", file=sys.stderr)
         return 1
     return 0
+
+
+def bound(module: ModuleType, coordinates: Mapping[str, Any]) -> tuple[Files, Callable[[], tuple[str, Path]]]:
+    """The files of a stage, and its work on them.
+
+    Args:
+        module: of the stage. Its `files` says by the coordinates (method, seed, round, ...) what is read and written; its `main` takes any
+            of these files and coordinates by their names.
+        coordinates: by the parameters of `files`, and those of `main` that are no paths.
+
+    Raises:
+        ConfigError: there is nothing at these coordinates.
+    """
+    wanted = inspect.signature(module.files).parameters
+    files = module.files(**{name: value for name, value in coordinates.items() if name in wanted})
+    known = {**coordinates, **files.reads, **files.writes}
+    return files, partial(module.main, **{name: known[name] for name in inspect.signature(module.main).parameters})
 
 
 def _purposes() -> dict[str, str]:
@@ -103,12 +123,16 @@ def _place_progress_bars() -> None:
     tqdm.__init__ = partialmethod(tqdm.__init__, position=line, mininterval=interval, leave=False)  # type: ignore[assignment, method-assign]
 
 
-def _parse(name: str, stage: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:
-    """The parameters of a stage's `main` as options of the same names, all required; a `bool` is a flag."""
-    parser = Parser(f"python -m pipeline {name}", stage.__doc__)
-    for parameter, kind in inspect.get_annotations(stage).items():
-        if kind is bool:
-            parser.add_argument("--" + parameter.replace("_", "-"), action="store_true")
-        elif parameter != "return":
-            parser.add_argument("--" + parameter.replace("_", "-"), type=kind, required=True)
+def _parse(name: str, module: ModuleType, arguments: list[str]) -> dict[str, Any]:
+    """The coordinates of a stage from options of the same names, required if they have no default; a `bool` is a flag."""
+    parser = Parser(f"python -m pipeline {name}", module.main.__doc__)
+    own = {key: one for key, one in inspect.signature(module.main).parameters.items() if one.annotation is not Path}
+    for key, parameter in {**own, **inspect.signature(module.files).parameters}.items():
+        option, default = "--" + key.replace("_", "-"), parameter.default
+        if parameter.annotation is bool:
+            parser.add_argument(option, action="store_true")
+        elif default is inspect.Parameter.empty:
+            parser.add_argument(option, type=parameter.annotation, required=True)
+        else:
+            parser.add_argument(option, type=parameter.annotation, default=default)
     return vars(parser.parse_args(arguments))

@@ -6,16 +6,22 @@ from apo_bench.budget import policy_models, read_budgets
 from apo_bench.comparison.results import reference_names
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import write_json, write_text
+from apo_bench.core.layout import MODELS, REPORT, RESULTS, SECONDS, SECONDS_PAGE, TIMES, Files
 from apo_bench.report.times import render_times, times_summary
 from apo_bench.tracking.lock import LOCK, Lock
 
 
-def main(results: Path, report: Path) -> tuple[str, Path]:
-    """Reads the seconds beside RESULTS; writes times.json and times.html to REPORT."""
+def files() -> Files:
+    """The page of seconds and its numbers, from the seconds of all stages and what each counted."""
+    return Files({"results": RESULTS, "times": TIMES}, {"page": REPORT / SECONDS_PAGE, "summary": REPORT / SECONDS})
+
+
+def main(page: Path, summary: Path) -> tuple[str, Path]:
+    """Reads what the stages took; writes it as numbers and as a page."""
     params = load_params(PARAMS)
-    models = policy_models(results.with_name("models"), params.run, reference_names(params))
+    models = policy_models(MODELS, params.run, reference_names(params))
     budgets = read_budgets(Lock(LOCK), models, with_seconds=True)
-    write_json(report / "times.json", times_summary(budgets))
-    write_text(report / "times.html", render_times(budgets, params))
+    write_json(summary, times_summary(budgets))
+    write_text(page, render_times(budgets, params))
     total = sum(numbers["cpu_seconds"] for numbers in budgets.stages.values())
-    return f"{len(budgets.stages)} stages took {total:.0f} processor seconds", report / "times.html"
+    return f"{len(budgets.stages)} stages took {total:.0f} processor seconds", page

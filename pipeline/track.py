@@ -2,13 +2,20 @@
 
 from pathlib import Path
 
+from apo_bench.core.layout import DATA, LABELS, MODELS, PAGE, REPORT, RESULTS, SECONDS, STORE, SUMMARY, TABLE, TIMES, Files
 from apo_bench.tracking.description import describe
 from apo_bench.tracking.lock import LOCK, Lock
 
 
-def main(data: Path, models: Path, results: Path, report: Path, store: Path) -> tuple[str, Path]:
-    """Writes what DATA, MODELS, RESULTS and REPORT hold, and dvc.lock says of them, to the MLflow store in the folder STORE."""
-    tracked = describe(Lock(LOCK), data, models, results, report)
+def files() -> Files:
+    """Everything; the store is no output, and so is never restored from DVC's cache."""
+    folders = {"data": DATA, "labels": LABELS, "models": MODELS, "results": RESULTS, "times": TIMES}
+    return Files(folders | {name: REPORT / name for name in (SUMMARY, PAGE, TABLE, SECONDS)}, {})
+
+
+def main() -> tuple[str, Path]:
+    """Writes what the outputs hold, and dvc.lock says of them, to the MLflow store."""
+    tracked = describe(Lock(LOCK), DATA, LABELS, MODELS, RESULTS, REPORT)
     from apo_bench.tracking.store import write  # imports mlflow, 1 s
 
-    return f"{write(tracked, store)}; best {tracked.best[0]}", store
+    return f"{write(tracked, STORE)}; best {tracked.best[0]}", STORE

@@ -66,7 +66,7 @@ class LockFile:
         self.stage(f"sft@{seed}", "sft", f"--seed {seed}", [data, base], [r / "sft", m / "sft"])
         for name in ("base", "all", "no_adversarial"):
             outs = [r / "reward" / name, m / "reward" / name]
-            self.stage(f"reward@{name}-{seed}", "reward", f"--name {name} --seed {seed}", [labels, base], outs)
+            self.stage(f"reward@{name}-{seed}", "reward", f"--reward-model {name} --seed {seed}", [labels, base], outs)
         for name in references:
             folder = r / "references" / name / "training"
             outs = [folder, m / "references" / name]
@@ -90,23 +90,40 @@ class LockFile:
                 if kind == "adversarial":
                     self.sample(name, seed, round_id, policy, "rm")
                     self.reward(name, seed, round_id)
-                reward = arm.reward(self.models, round_id, ("base", "no_adversarial", "oracle"))
+                reward = self.models / "oracle" if kind == "oracle" else arm.reward(self.models, round_id)
                 self.score(f"score@{name}-{round_id}", scores, name, seed, round_id, reward)
             deps = [policy, scores, f"apo_bench/methods/{method}.py"]
             policy = arm.policy(self.models, round_id)
-            folder = arm.folder(self.results, round_id)
-            self.stage(f"align@{name}-{round_id}", "align", f"--seed {seed}", deps, [folder / "align", policy])
+            self.stage(
+                f"align@{name}-{round_id}",
+                "align",
+                f"--seed {seed} --round {round_id}",
+                deps,
+                [arm.training(self.results, round_id), policy],
+            )
             deps, evaluation = [policy, m / "sft", m / "reward" / "all"], arm.evaluation(self.results, round_id)
-            self.stage(f"evaluate@{name}-{round_id}", "evaluate", f"--seed {seed} --results {evaluation}", deps, [evaluation])
+            self.stage(f"evaluate@{name}-{round_id}", "evaluate", f"--seed {seed} --round {round_id}", deps, [evaluation])
             opponent = r / "references" / "sft" / "evaluation"
-            self.stage(f"judge@{name}-{round_id}", "judge", "", [evaluation, opponent], [arm.judgement(self.results, round_id, "sft")])
+            self.stage(
+                f"judge@{name}-{round_id}",
+                "judge",
+                f"--round {round_id}",
+                [evaluation, opponent],
+                [arm.judgement(self.results, round_id, "sft")],
+            )
 
     def sample(self, name: str, seed: int, round_id: str, policy: Path, half: str) -> None:
         """Samples of a policy on a half of the prompts."""
         prompts = self.results.with_name("data") / ("prompts_lm.jsonl" if half == "lm" else "golden_rm.jsonl")
         folder = self._folder(name, seed, round_id)
         outs = [self.results / folder / "sample" / half, self.samples / folder / f"{half}.jsonl"]
-        self.stage(f"sample_{half}@{name}{seed or ''}-{round_id}", "sample", f"--prompts {prompts} --seed {seed}", [prompts, policy], outs)
+        self.stage(
+            f"sample_{half}@{name}{seed or ''}-{round_id}",
+            "sample",
+            f"--half {half} --seed {seed} --round {round_id}",
+            [prompts, policy],
+            outs,
+        )
 
     def reward(self, name: str, seed: int, round_id: str) -> None:
         """A retrained reward model."""
@@ -116,14 +133,20 @@ class LockFile:
         deps = [self.results.with_name("data"), labels, self.models / "base_model", self.samples / folder / "rm.jsonl"]
         outs = [self.results / place, self.models / place]
         self.stage(
-            f"adversarial_reward@{name}{seed or ''}-{round_id}", "adversarial_reward", f"--name adversarial --seed {seed}", deps, outs
+            f"adversarial_reward@{name}{seed or ''}-{round_id}",
+            "adversarial_reward",
+            f"--reward-model adversarial --seed {seed} --round {round_id}",
+            deps,
+            outs,
         )
 
     def score(self, stage: str, results: Path, name: str, seed: int, round_id: str, reward: Path) -> None:
         """Scores of samples, by gold where the reward model is called oracle."""
         samples = self.samples / self._folder(name, seed, round_id) / "lm.jsonl"
         is_gold = reward.name == "oracle"
-        self.stage(stage, "score_gold" if is_gold else "score", "", [samples] if is_gold else [samples, reward], [results])
+        self.stage(
+            stage, "score_gold" if is_gold else "score", f"--round {round_id}", [samples] if is_gold else [samples, reward], [results]
+        )
 
     def save(self) -> Path:
         """Writes everything; counts are added to metrics that are there already."""

@@ -12,7 +12,7 @@ from lock_file import LockFile
 from apo_bench import cli
 from apo_bench.comparability import check_comparable, compare_inputs, find_arm, read_inputs, recorded_inputs, unlike_arms
 from apo_bench.core.errors import ComparabilityError, MissingInputError
-from apo_bench.core.layout import Arm, arms
+from apo_bench.core.layout import Arm
 from apo_bench.tracking.lock import Lock
 
 ROUNDS = ["r1", "r2"]
@@ -60,7 +60,7 @@ def test_seeds_in_the_names_may_differ_others_not(lock_file):
     lock_file.start(seed=1)
     lock_file.arm("dpo", "base", seed=1)
     assert faults(lock_file, arm("dpo", "base"), arm("dpo", "base", 1)) == []
-    lock_file.stages["align@rjs-base-s0-r2"]["cmd"] = "exec python -m pipeline align --seed 5"
+    lock_file.stages["align@rjs-base-s0-r2"]["cmd"] = "exec python -m pipeline align --seed 5 --round r2"
     assert faults(lock_file, arm("dpo", "base"), arm("rjs", "base")) == [("policy", "seed")]
 
 
@@ -161,7 +161,7 @@ def test_refusal_names_arms_inputs_values_and_what_to_do(lock_file):
 
 def test_unknown_arm_names_near_ones(params):
     with pytest.raises(ComparabilityError, match=r"no arm 'dpo-bse-s0' in the run; did you mean dpo-base-s0.*known: rjs-base-s0, "):
-        find_arm("dpo-bse-s0", arms(params.run))
+        find_arm("dpo-bse-s0", params.run.arms)
 
 
 def test_an_arm_that_has_not_run_is_named(lock_file):

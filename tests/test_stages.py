@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fsspec.implementations.memory import MemoryFileSystem
 
 from apo_bench.core.config import load_params
 from apo_bench.core.errors import ConfigError
@@ -74,6 +75,7 @@ def test_what_has_changed_is_what_dvc_says_and_what_follows(finished, tmp_path, 
     order, parents = stage_graph(index)
     stages = {stage.addressing: stage for stage in index.stages}
     assert changed_stages(stages, order, parents) == set(expected)
+    assert not MemoryFileSystem.store, "listings of folders, which DVC goes through at each further one"
     with lock_repo(index.repo):
         changed = {name for name, stage in stages.items() if stage.changed()}
     assert changed <= set(expected) and all(name in changed or parents[name] & set(expected) for name in expected)

@@ -218,7 +218,7 @@ class Project:
         self.save()
 
     def track(self) -> str:
-        return main(Path("out/data"), Path("out/models"), Path("out/results"), Path("report"), Path("mlflow"))[0]
+        return main()[0]
 
 
 @pytest.fixture(scope="module")

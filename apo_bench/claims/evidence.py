@@ -13,9 +13,8 @@ from apo_bench.claims.paper import Contrast, Measure, PolicyCell, RewardCell
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
-from apo_bench.core.layout import SFT, Arm, reference_name, reward
+from apo_bench.core.layout import SFT, START_ROUND, Arm, Reference, reward_model
 from apo_bench.core.results import MARGIN, VERDICT
-from apo_bench.core.sections import START_ROUND
 from apo_bench.evaluation.statistics import mean_spread
 
 METRIC = {"gold": "gold", "RM_all": "reward_all", "RM_all at equal length": "reward_all_equal_length"}
@@ -54,7 +53,7 @@ class Evidence:
             return claims.smallest_accuracy_effect
         if measure == "squared calibration error":
             return claims.smallest_accuracy_effect**2
-        starts = (self._columns[reference_name(SFT, seed), START_ROUND][METRIC[measure]] for seed in self._params.run.seeds)
+        starts = (self._columns[Reference(SFT, seed).name, START_ROUND][METRIC[measure]] for seed in self._params.run.seeds)
         return claims.smallest_effect * mean_spread(starts)
 
     def _value(self, contrast: Contrast, seed: int) -> float:
@@ -71,7 +70,7 @@ class Evidence:
             return self._read(cell, seed).correct_P
         if measure == "judge":
             return self._judged_P(Arm(cell.method, cell.reward_model, seed), cell.round)
-        name = Arm(cell.method, cell.reward_model, seed).name if cell.reward_model else reference_name(cell.method, seed)
+        name = Arm(cell.method, cell.reward_model, seed).name if cell.reward_model else Reference(cell.method, seed).name
         return self._columns[name, cell.round][METRIC[measure]]
 
     def _judged_P(self, arm: Arm, round_id: str) -> np.ndarray:
@@ -80,11 +79,10 @@ class Evidence:
         return np.array([0.5 if row["outcome"] is None else row["outcome"] for row in rows], dtype=np.float64)
 
     def _read(self, cell: RewardCell, seed: int) -> Pairs:
-        fixed = self._params.run.fixed_reward_models
         folder = (
-            Arm(cell.method, cell.reward_model, seed).reward(self._results, cell.round, fixed)
+            Arm(cell.method, cell.reward_model, seed).reward(self._results, cell.round)
             if cell.method
-            else reward(self._results, cell.reward_model, seed)
+            else reward_model(self._results, cell.reward_model, seed)
         )
         if folder not in self._margins:
             file = folder / "margins.jsonl"

@@ -11,7 +11,7 @@ from apo_bench.claims.inference import CONTRADICTED, EQUIVALENT, REPRODUCED, UND
 from apo_bench.claims.results import design_of
 from apo_bench.comparison.results import FIXED, Compared, Difference, Metric
 from apo_bench.core.config import Params
-from apo_bench.core.layout import Arm, arms
+from apo_bench.core.layout import Arm
 from apo_bench.evaluation.statistics import Estimate
 
 Values = Callable[[Arm, str, Metric], float]
@@ -20,7 +20,7 @@ Values = Callable[[Arm, str, Metric], float]
 
 def compared_groups(params: Params) -> list[Arm]:
     """The arms with another reward model than the fixed one, of the first seed."""
-    return [arm for arm in arms(params.run) if arm.reward_model != FIXED and arm.seed == params.run.seeds[0]]
+    return [arm for arm in params.run.arms if arm.reward_model != FIXED and arm.seed == params.run.seeds[0]]
 
 
 def differences(

@@ -4,7 +4,7 @@ Every file is asked for by name, from params.run: one that is missing is an erro
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,9 @@ from apo_bench.comparison.results import (
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
-from apo_bench.core.layout import SFT, TEST_REWARD_MODEL, Arm, arms, reference_evaluation, reference_name
-from apo_bench.core.layout import reward as reward_folder
+from apo_bench.core.layout import NO_ADVERSARIAL, SFT, START_ROUND, TEST_REWARD_MODEL, Arm, Reference, reward_model
 from apo_bench.core.results import read_metrics
 from apo_bench.core.schemas import Name, Number, Schema, Subset
-from apo_bench.core.sections import NO_ADVERSARIAL, START_ROUND
 from apo_bench.evaluation.length import length_slope
 from apo_bench.evaluation.statistics import Estimate, PromptBootstrap, mean_spread, over_replicates
 from apo_bench.game.results import read_game
@@ -56,16 +54,16 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         DataError: a file is broken, or two stages evaluated different prompts.
     """
     keys = measurable((metric.key for metric in METRICS), params.has_gold)
-    replicates = [*_references(params), *map(_Replicate.of_arm, arms(params.run))]
+    replicates = [*_references(params), *map(_Replicate, params.run.arms)]
     rows = _read_rows(results, params, replicates, keys)
-    start = rows[reference_name(SFT, params.run.seeds[0]), START_ROUND]
+    start = rows[Reference(SFT, params.run.seeds[0]).name, START_ROUND]
     subsets = [row["subset"] for row in start]
     _check_subsets(subsets, params)
     metrics = [metric for metric in METRICS if metric.key in keys and metric.subset in (None, *subsets)]
     slopes = {seed: _length_slope([one for one in replicates if one.seed == seed], params, rows) for seed in params.run.seeds}
     columns = {
         (one.name, round_id): _columns(
-            metrics, rows[one.name, round_id], rows[reference_name(SFT, one.seed), START_ROUND], slopes[one.seed]
+            metrics, rows[one.name, round_id], rows[Reference(SFT, one.seed).name, START_ROUND], slopes[one.seed]
         )
         for one in replicates
         for round_id in one.rounds(params)
@@ -73,8 +71,8 @@ def read_comparison(results: Path, params: Params) -> Comparison:
     numbers = _Numbers(params, metrics, subsets, columns)
     policies = _policies(params, replicates, rows, numbers)
     groups = {group: _mean_policy(group, members, numbers) for group, members in _by_group(policies.values()).items()}
-    ledgers = [arm for arm in arms(params.run) if arm.seed in params.game.seeds and arm.reward_model not in _without_ledger(params)]
-    reward_models = {arm.name: _read_reward_models(results, params, arm) for arm in arms(params.run)}
+    ledgers = [arm for arm in params.run.arms if arm.seed in params.game.seeds and arm.reward_model not in _without_ledger(params)]
+    reward_models = {arm.name: _read_reward_models(results, params, arm) for arm in params.run.arms}
     return Comparison(
         profile=params.profile,
         confidence=params.compare.confidence,
@@ -98,26 +96,33 @@ def read_comparison(results: Path, params: Params) -> Comparison:
     )
 
 
+@dataclass(frozen=True)
 class _Replicate:
     """A reference or an arm in one replicate."""
 
-    def __init__(self, group: str, name: str, seed: int, arm: Arm | None) -> None:
-        self.group, self.name, self.seed, self.arm = group, name, seed, arm
+    policy: Reference | Arm
 
-    @classmethod
-    def of_arm(cls, arm: Arm) -> "_Replicate":
-        return cls(arm.group, arm.name, arm.seed, arm)
+    @property
+    def name(self) -> str:
+        return self.policy.name
+
+    @property
+    def seed(self) -> int:
+        return self.policy.seed
+
+    @property
+    def arm(self) -> Arm | None:
+        return self.policy if isinstance(self.policy, Arm) else None
 
     def rounds(self, params: Params) -> list[str]:
         return params.run.rounds if self.arm else [START_ROUND]
 
     def evaluation(self, results: Path, round_id: str) -> Path:
-        folder = self.arm.evaluation(results, round_id) if self.arm else reference_evaluation(results, self.group, self.seed)
-        return folder / "prompts.jsonl"
+        return self.policy.evaluation(results, round_id) / "prompts.jsonl"
 
 
 def _references(params: Params) -> list[_Replicate]:
-    return [_Replicate(name, reference_name(name, seed), seed, None) for name in reference_names(params) for seed in params.run.seeds]
+    return [_Replicate(Reference(name, seed)) for name in reference_names(params) for seed in params.run.seeds]
 
 
 def _without_ledger(params: Params) -> list[str]:
@@ -234,7 +239,7 @@ class _Numbers:
         claims, seeds = self.params.claims, self.params.run.seeds
         if metric.unit == "share":
             return claims.smallest_accuracy_effect
-        starts = (self.columns[reference_name(SFT, seed), START_ROUND][metric.name] for seed in seeds)
+        starts = (self.columns[Reference(SFT, seed).name, START_ROUND][metric.name] for seed in seeds)
         return claims.smallest_effect * mean_spread(self._of_subset(metric, values_P) for values_P in starts)
 
     def _of_subset(self, metric: Metric, values_P: np.ndarray) -> np.ndarray:
@@ -248,7 +253,7 @@ def _policies(params: Params, replicates: list[_Replicate], rows: dict[RoundKey,
         keys = [(one.name, round_id) for one in replicates if one.seed == seed for round_id in one.rounds(params)]
         mine = {key: numbers.columns[key] for key in keys}
         whole, common = numbers.over_prompts(mine), numbers.over_prompts({key: numbers.cut(found) for key, found in mine.items()})
-        start = {START_ROUND: common[reference_name(SFT, seed), START_ROUND]}
+        start = {START_ROUND: common[Reference(SFT, seed).name, START_ROUND]}
         for one in (one for one in replicates if one.seed == seed):
             policies[one.name] = Policy(
                 name=one.name,
@@ -289,7 +294,7 @@ def _by_group(policies: Iterable[Policy]) -> dict[str, list[Policy]]:
 def _mean_policy(group: str, members: list[Policy], numbers: _Numbers) -> Policy:
     def columns(round_id: str) -> list[Columns]:
         if round_id == START_ROUND and members[0].is_arm:
-            return [numbers.columns[reference_name(SFT, member.seed), START_ROUND] for member in members if member.seed is not None]
+            return [numbers.columns[Reference(SFT, member.seed).name, START_ROUND] for member in members if member.seed is not None]
         return [numbers.columns[member.name, round_id] for member in members]
 
     return replace(
@@ -330,7 +335,7 @@ def _read_reward_models(results: Path, params: Params, arm: Arm) -> dict[str, di
     for round_id in params.run.rounds:
         found = _read_metrics(arm.score(results, round_id), params, SAMPLE_METRICS, OPTIONAL_SAMPLE_METRICS)
         if arm.reward_model not in params.run.gold_reward_models:
-            folder = arm.reward(results, round_id, params.run.fixed_reward_models)
+            folder = arm.reward(results, round_id)
             found |= _read_metrics(folder, params, PAIR_METRICS, _by_subset(params))
         rounds[round_id] = found
     return rounds
@@ -338,13 +343,13 @@ def _read_reward_models(results: Path, params: Params, arm: Arm) -> dict[str, di
 
 def _read_fixed(results: Path, params: Params, name: str) -> dict[str, float]:
     return _mean_metrics(
-        _read_metrics(reward_folder(results, name, seed), params, PAIR_METRICS, _by_subset(params)) for seed in params.run.seeds
+        _read_metrics(reward_model(results, name, seed), params, PAIR_METRICS, _by_subset(params)) for seed in params.run.seeds
     )
 
 
 def _means_over_seeds(params: Params, found: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, dict[str, float]]]:
     """Arm -> round -> metric -> mean."""
-    groups = {arm.group: [Arm(arm.method, arm.reward_model, seed).name for seed in params.run.seeds] for arm in arms(params.run)}
+    groups = {arm.group: [Arm(arm.method, arm.reward_model, seed).name for seed in params.run.seeds] for arm in params.run.arms}
     return {
         group: {round_id: _mean_metrics(found[name][round_id] for name in names) for round_id in params.run.rounds}
         for group, names in groups.items()

@@ -9,8 +9,8 @@ from apo_bench.claims.results import Verdicts
 from apo_bench.comparison.numbers import decimal
 from apo_bench.core.config import Params
 from apo_bench.core.data_sections import EmbeddedData, HHData, PreferenceData
-from apo_bench.core.layout import BEST_OF_N, SFT
-from apo_bench.core.sections import BASE, Run
+from apo_bench.core.layout import BASE, BEST_OF_N, SFT
+from apo_bench.core.sections import Run
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
 from apo_bench.judge.results import Judged

@@ -8,7 +8,7 @@ from apo_bench.comparability import check_comparable, read_inputs, unlike_arms
 from apo_bench.comparison.reading import read_comparison
 from apo_bench.comparison.results import Comparison, reference_names
 from apo_bench.core.config import Params
-from apo_bench.core.layout import arms
+from apo_bench.core.layout import MODELS
 from apo_bench.tracking.lock import LOCK, Lock
 
 
@@ -21,11 +21,11 @@ def read_whole(results: Path, params: Params) -> Comparison:
         ComparabilityError: arms differ in more than method and reward model, and params.yaml does not say that they may.
     """
     comparison = read_comparison(results, params)
-    lock, models = Lock(LOCK), results.with_name("models")
-    unlike = unlike_arms(read_inputs(lock, params, arms(params.run), models, results))
+    lock = Lock(LOCK)
+    unlike = unlike_arms(read_inputs(lock, params, params.run.arms, MODELS, results))
     check_comparable(unlike, params.compare.may_differ)
     return replace(
         comparison,
-        budgets=read_budgets(lock, policy_models(models, params.run, reference_names(params))),
+        budgets=read_budgets(lock, policy_models(MODELS, params.run, reference_names(params))),
         unlike={pair: [str(fault) for fault in faults] for pair, faults in unlike.items()},
     )

@@ -152,7 +152,8 @@ def check_gradient(player: RewardModelPlayer) -> str | None:
     for name, loss in _losses(player).items():
         chosen_P, rejected_P = _made_up()
         loss(chosen_P, rejected_P).backward()
-        if not (chosen_P.grad < 0).all() or not (rejected_P.grad > 0).all():  # type: ignore[operator]
+        rise_P, fall_P = cast(Tensor, chosen_P.grad), cast(Tensor, rejected_P.grad)
+        if not (rise_P < 0).all() or not (fall_P > 0).all():
             return f"{name}: a step does not raise every preferred response and lower every other one; is the sign flipped?"
     return None
 

@@ -16,10 +16,9 @@ from apo_bench.core.compute_sections import Compute, Engines
 from apo_bench.core.data_sections import EmbeddedData, HHData, PreferenceData
 from apo_bench.core.errors import ConfigError
 from apo_bench.core.judge_sections import GoldJudge, Judge
-from apo_bench.core.layout import TEST_REWARD_MODEL
+from apo_bench.core.layout import BASE, NO_ADVERSARIAL, TEST_REWARD_MODEL, TRAINED_ONCE
 from apo_bench.core.packages import code_sha256
 from apo_bench.core.sections import (
-    BASE,
     Claims,
     Compare,
     Evaluate,
@@ -237,14 +236,16 @@ def _check_rewards(params: Params) -> None:
         raise ConfigError(f"reward.{TEST_REWARD_MODEL}: no such section; found: {', '.join(params.reward)}")
     is_retrained = importlib.import_module("apo_bench.reward_models.player").is_retrained
     players = {name: params.reward_model(name) for name in {**params.reward, **dict.fromkeys(_trained(run))}}
-    for names, retrained, other in (
-        (run.fixed_reward_models, False, "retrained_reward_models"),
-        (run.retrained_reward_models, True, "fixed_reward_models"),
-    ):
-        for name in names:
-            if is_retrained(type(players[name])) != retrained:
-                how = "once a replicate" if retrained else "in each round"
-                raise ConfigError(f"run: {name} is a reward model that is trained {how}; name it in {other}")
+    for name in run.fixed_reward_models:
+        if name not in TRAINED_ONCE:
+            raise ConfigError(f"run: {name} is a reward model that is trained in each round; name it in retrained_reward_models")
+        if is_retrained(type(players[name])):
+            raise ConfigError(f"reward.{name}: found a reward model that learns from the policy, expected one that is trained once")
+    for name in run.retrained_reward_models:
+        if name in TRAINED_ONCE:
+            raise ConfigError(f"run: {name} is a reward model that is trained once a replicate; name it in fixed_reward_models")
+        if "further" in players[name].trains_on:
+            raise ConfigError(f"reward.{name}: it trains on further human pairs, which {NO_ADVERSARIAL} alone is given; take others")
     for name, player in players.items():
         if name in run.fixed_reward_models and "further" in player.trains_on:
             _check_further(params, name)

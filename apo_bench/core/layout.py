@@ -1,23 +1,93 @@
-"""Where stages leave what they make, as dvc.yaml has it: everything of a seed, which is a whole replicate, lies in that seed's folder.
+"""The names and places of all that a run makes. Nobody else spells them, and tests/pipeline/test_layout.py holds dvc.yaml to them.
 
-Functions take the folder of all models, of all results or of all samples (out/models, ...), in which the tree is the same.
+A seed is a whole replicate, and everything of it lies in that seed's folder. Functions take the folder of all models, of all results or of
+all samples (`MODELS`, ...), in which the tree is the same.
+
+What is made by whom:
+
+- of the profile: records (`DATA`), the base model;
+- of a replicate, `s0`: labels, `sft`, `references/NAME`, `reward/NAME` for the reward models that are trained once;
+- of a replicate in round 1, when all policies are still their start, `s0/first`: samples, the retrained reward models, scores;
+- of an arm in a round, `s0/arms/dpo-adversarial/r2`: from round 2 on samples, reward model and scores; policy and evaluation.
 """
 
-from collections.abc import Container, Iterator
+import re
 from dataclasses import dataclass
-from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from apo_bench.core.sections import BASE, BASE_AFTER_GOLDEN, FIRST_ROUND, Run
+from apo_bench.core.errors import ConfigError
 
-SFT, BEST_OF_N = "sft", "best_of_n"
+OUT = Path("out")
+DATA, LABELS, SAMPLES, MODELS, RESULTS, TIMES, LEDGERS = (
+    OUT / name for name in ("data", "labels", "samples", "models", "results", "times", "judge")
+)
+"""Records; human labels by replicate; samples; models; what stages measured; their seconds; answers of judges."""
+REPORT, STORE = Path("report"), Path("mlflow")
+PAGE, TABLE, SUMMARY, NUMBERS, PLOTS, SECONDS_PAGE, SECONDS = (
+    "index.html", "table.md", "summary.json", "metrics.json", "plots", "times.html", "times.json",
+)  # fmt: skip
+"""In REPORT: the page, the same as Markdown, all numbers, the few that DVC shows, pictures; the page of seconds and its numbers."""
+
+START_ROUND, FIRST_ROUND = "r0", "r1"
+"""`r0` is the time before the first round, of SFT and of the references."""
+BASE, NO_ADVERSARIAL, ORACLE, BASE_AFTER_GOLDEN = "base", "no_adversarial", "oracle", "base_after_golden"
+"""Reward models that the game does not retrain: RM_base, the same trained as long as the game's on human pairs alone, gold, and RM_base for
+policies that start from SFT on the golden responses."""
 TEST_REWARD_MODEL = "all"
-"""RM_all."""
+"""RM_all, which scores policies and trains none."""
+TRAINED_ONCE = (BASE, NO_ADVERSARIAL, TEST_REWARD_MODEL)
+SFT, GOLDEN, HUMAN, BEST_OF_N = "sft", "golden", "human", "best_of_n"
+"""References: the start, SFT on golden responses, DPO on human pairs, and SFT's choice among its own samples, which is no model."""
+PROMPTS = {"lm": "prompts_lm", "rm": "golden_rm"}
+"""The records whose prompts are sampled for: those of the LM half train policies, those of the RM half the game's reward models."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a stage reads of what other stages made, and what it writes, by the names that its `main` has for them."""
+
+    reads: dict[str, Path]
+    writes: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A policy that arms are compared with, in one replicate."""
+
+    kind: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The name in tables and runs."""
+        return f"{self.kind}-s{self.seed}"
+
+    def policy(self, models: Path) -> Path | None:
+        """None for the best of n."""
+        return None if self.kind == BEST_OF_N else self.trained(models)
+
+    def training(self, results: Path) -> Path:
+        """Its curves."""
+        return self.trained(results) if self.kind == SFT else self._folder(results) / "training"
+
+    def evaluation(self, results: Path, round_id: str = START_ROUND) -> Path:
+        """The test responses; a reference has that round alone."""
+        return self._folder(results) / "evaluation"
+
+    def trained(self, root: Path) -> Path:
+        """The model; of SFT also its curves."""
+        return sft(root, self.seed) if self.kind == SFT else self._folder(root)
+
+    def _folder(self, root: Path) -> Path:
+        return replicate(root, self.seed) / "references" / self.kind
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A method with a reward model in one replicate."""
+    """A method with a reward model in one replicate.
+
+    What arms share in round 1 is that of an arm without a method and, for samples of the common start, without a reward model: "".
+    """
 
     method: str
     reward_model: str
@@ -33,50 +103,88 @@ class Arm:
         """The name in tables and runs."""
         return f"{self.group}-s{self.seed}"
 
+    @property
+    def start(self) -> Reference:
+        """The policy of round 0."""
+        return Reference(GOLDEN if self.reward_model == BASE_AFTER_GOLDEN else SFT, self.seed)
+
     def against(self, reward_model: str) -> "Arm":
         """The arm that differs in the reward model alone."""
         return Arm(self.method, reward_model, self.seed)
 
-    def folder(self, root: Path, round_id: str) -> Path:
+    def folder(self, root: Path) -> Path:
+        """Of all its rounds.
+
+        Raises:
+            ConfigError: no method or reward model is named.
+        """
+        if not (self.method and self.reward_model):
+            found = f"{self.method!r} and {self.reward_model!r}"
+            raise ConfigError(f"arm: found {found}, expected a method and a reward model; only in {FIRST_ROUND} arms share what they have")
+        return replicate(root, self.seed) / "arms" / self.group
+
+    def in_round(self, root: Path, round_id: str) -> Path:
         """Of a round of the arm."""
-        return replicate(root, self.seed) / "arms" / self.group / round_id
+        return self.folder(root) / round_id
 
     def policy(self, models: Path, round_id: str) -> Path:
         """The policy after a round."""
-        return self.folder(models, round_id) / "policy"
+        return self.in_round(models, round_id) / "policy"
 
-    def reward(self, root: Path, round_id: str, fixed: Container[str]) -> Path:
-        """The reward model, or its results, that trains the policy in a round, if that is not gold.
+    def policy_before(self, models: Path, round_id: str) -> Path:
+        """The policy that a round begins with: it is sampled from, trained on, and the reference of the loss."""
+        if round_id != FIRST_ROUND:
+            return self.policy(models, round_before(round_id))
+        return self.start.trained(models)
 
-        Those named in `fixed` are trained once a replicate; the others' of round 1 are shared by the methods.
-        """
+    def samples(self, samples: Path, round_id: str, half: str) -> Path:
+        """Samples of that policy for the prompts of a half, `lm` or `rm`; in round 1 arms share them that have the same start."""
+        if round_id != FIRST_ROUND:
+            return self.in_round(samples, round_id) / f"{half}.jsonl"
+        return first(samples, self.seed) / self._start_folder / f"{half}.jsonl"
+
+    def sampling(self, results: Path, round_id: str, half: str) -> Path:
+        """What it took to draw them."""
+        if round_id != FIRST_ROUND:
+            return self.in_round(results, round_id) / "sample" / half
+        return first(results, self.seed) / "sample" / self._start_folder / half
+
+    @property
+    def _start_folder(self) -> str:
+        return "" if self.start.kind == SFT else self.reward_model
+
+    def reward(self, root: Path, round_id: str) -> Path:
+        """The reward model, or its results, that trains the policy in a round, if that is not gold; the methods share that of round 1."""
         name = BASE if self.reward_model == BASE_AFTER_GOLDEN else self.reward_model
-        if name in fixed:
-            return reward(root, name, self.seed)
-        return first(root, self.seed) / "reward" / self.reward_model if round_id == FIRST_ROUND else self.folder(root, round_id) / "reward"
+        if name in TRAINED_ONCE:
+            return reward_model(root, name, self.seed)
+        return first(root, self.seed) / "reward" / name if round_id == FIRST_ROUND else self.in_round(root, round_id) / "reward"
 
     def score(self, results: Path, round_id: str) -> Path:
         """The scored samples that the policy of a round learns from."""
-        return (
-            first(results, self.seed) / "score" / self.reward_model if round_id == FIRST_ROUND else self.folder(results, round_id) / "score"
-        )
+        if round_id == FIRST_ROUND:
+            return first(results, self.seed) / "score" / self.reward_model
+        return self.in_round(results, round_id) / "score"
+
+    def training(self, results: Path, round_id: str) -> Path:
+        """The curves of the policy's step of a round."""
+        return self.in_round(results, round_id) / "align"
 
     def evaluation(self, results: Path, round_id: str) -> Path:
         """The test responses after a round."""
-        return self.folder(results, round_id) / "evaluation"
+        return self.in_round(results, round_id) / "evaluation"
 
     def judgement(self, results: Path, round_id: str, opponent: str) -> Path:
         """The judge's verdicts on them."""
-        return self.folder(results, round_id) / "judge" / opponent
+        return self.in_round(results, round_id) / "judge" / opponent
+
+    def ledger(self, ledgers: Path, round_id: str, opponent: str) -> Path:
+        """The answers that these come from."""
+        return self.in_round(ledgers, round_id) / f"{opponent}.jsonl"
 
     def game(self, results: Path) -> Path:
         """The game ledger."""
         return replicate(results, self.seed) / "game" / self.group
-
-
-def arms(run: Run) -> Iterator[Arm]:
-    """All arms of a run, in the order of its lists."""
-    return (Arm(*parts) for parts in product(run.methods, run.reward_models, run.seeds))
 
 
 def replicate(root: Path, seed: int) -> Path:
@@ -89,23 +197,97 @@ def first(root: Path, seed: int) -> Path:
     return replicate(root, seed) / "first"
 
 
-def reward(root: Path, name: str, seed: int) -> Path:
-    """A reward model that is trained once, outside the rounds: `base`, `all`, `no_adversarial`."""
+def records(data: Path, name: str) -> Path:
+    """A file of records: of the profile in `DATA`, of a replicate in the folder of its labels."""
+    return data / f"{name}.jsonl"
+
+
+def base_model(root: Path) -> Path:
+    """What everything starts from, or its curves."""
+    return root / "base_model"
+
+
+def preparation(results: Path) -> Path:
+    """What was counted as the records were made."""
+    return results / "prepare"
+
+
+def prompts_of(half: str) -> Path:
+    """The records whose prompts are sampled for.
+
+    Raises:
+        ConfigError: there is no such half.
+    """
+    if half not in PROMPTS:
+        raise ConfigError(f"half: found {half!r}, expected {' or '.join(PROMPTS)}")
+    return records(DATA, PROMPTS[half])
+
+
+def labelling(results: Path, seed: int) -> Path:
+    """What was counted as labels were drawn."""
+    return replicate(results, seed) / "labels"
+
+
+def sft(root: Path, seed: int) -> Path:
+    """The policy that arms start from, or its curves."""
+    return replicate(root, seed) / SFT
+
+
+def reward_model(root: Path, name: str, seed: int) -> Path:
+    """A reward model that is trained once, outside the rounds, or its results."""
     return replicate(root, seed) / "reward" / name
 
 
-def reference_policy(models: Path, name: str, seed: int) -> Path | None:
-    """The policy of a reference; None for the best of n, which is SFT's choice among its own samples."""
-    if name == BEST_OF_N:
-        return None
-    return replicate(models, seed) / (SFT if name == SFT else f"references/{name}")
+def judge_test(results: Path, pairs: str) -> Path:
+    """What the judge makes of human pairs."""
+    return results / "judge" / pairs
 
 
-def reference_evaluation(results: Path, name: str, seed: int) -> Path:
-    """The test responses of a reference."""
-    return replicate(results, seed) / "references" / name / "evaluation"
+def judge_test_ledger(ledgers: Path, pairs: str) -> Path:
+    """The answers that this comes from."""
+    return records(ledgers / "human", pairs)
 
 
-def reference_name(name: str, seed: int) -> str:
-    """The name of a reference of one replicate in tables and runs."""
-    return f"{name}-s{seed}"
+def times_file(results: Path) -> Path:
+    """Where the seconds of the stage with these results are."""
+    before, _, after = results.as_posix().rpartition(f"{RESULTS.name}/")
+    return Path(f"{before}{TIMES.name}/{after}.json")
+
+
+def round_number(round_id: str) -> int:
+    """2 of r2.
+
+    Raises:
+        ConfigError: it is no round.
+    """
+    if not re.fullmatch(r"r[0-9]+", round_id):
+        raise ConfigError(f"round: found {round_id!r}, expected {FIRST_ROUND}, r2, ...")
+    return int(round_id[1:])
+
+
+def round_before(round_id: str) -> str:
+    """r1 of r2."""
+    return f"r{round_number(round_id) - 1}"
+
+
+def is_in(path: str | PurePath, root: Path) -> bool:
+    """Whether a path of dvc.lock, wherever its profile lies, is in the folder of all models, all results, ..."""
+    return f"/{root.name}/" in str(path)
+
+
+def is_of_an_arm(path: str) -> bool:
+    """Whether it is of a round of an arm, or the folder of one."""
+    return "/arms/" in path
+
+
+def is_shared_in_the_first_round(path: str) -> bool:
+    """Whether arms share it in round 1."""
+    return "/first/" in path
+
+
+def of_any_replicate(path: str) -> str:
+    """The path with `s*` in the place of its replicate: the same for all of them."""
+    return re.sub(r"/s[0-9]+(?=/|$)", ANY_REPLICATE, path)
+
+
+ANY_REPLICATE = "/s*"

@@ -4,11 +4,14 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 SCRATCH = "apo-bench-"
 PARENT_VARIABLE = "APO_BENCH_PARENT"
 """Environment variable: the process that starts a stage, which must not outlive it. A stage takes it out."""
 
+HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 
 
@@ -20,6 +23,23 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the kernel knew
         os._exit(1)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Holds Ctrl-C and SIGTERM back while the block lasts. Processes that are started inside it get them when they have said what either is
+    to do and unblock `HELD_BACK`, and so have no moment in which one ends them with a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ended_by(number: int) -> str:
+    """What is said of a stage that a signal ended."""
+    name = signal.Signals(number).name if number in {*signal.Signals} else f"signal {number}"
+    return f"ended by {name}; if memory ran out, run fewer stages at a time"
 
 
 def scratch_prefix() -> str:

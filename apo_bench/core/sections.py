@@ -1,9 +1,12 @@
 """The sections of params.yaml as typed, strict, frozen objects: what each key means and which values it may have."""
 
 from datetime import date
+from itertools import product
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from apo_bench.core.layout import BASE, BASE_AFTER_GOLDEN, FIRST_ROUND, ORACLE, Arm
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """A name that is also a part of a DVC stage name and of a path: other characters break DVC's matrix."""
@@ -17,11 +20,6 @@ class Section(BaseModel):
     """A section of params.yaml: unknown keys and infinity refused, no coercion ("3" is not 3), frozen."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-START_ROUND, FIRST_ROUND = "r0", "r1"
-BASE, NO_ADVERSARIAL, ORACLE, BASE_AFTER_GOLDEN = "base", "no_adversarial", "oracle", "base_after_golden"
-"""Reward models that the rules know by name: RM_base, AB, gold itself, and RM_base for policies that start from SFT on golden responses."""
 
 
 class Round(Section):
@@ -86,6 +84,11 @@ class Run(Section):
     def rounds(self) -> list[str]:
         """The names of all rounds, in order."""
         return [FIRST_ROUND, *(later.id for later in self.later_rounds)]
+
+    @property
+    def arms(self) -> list[Arm]:
+        """All arms, in the order of the lists."""
+        return [Arm(*parts) for parts in product(self.methods, self.reward_models, self.seeds)]
 
 
 class HubRevision(Section):

@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from apo_bench.core.layout import TEST_REWARD_MODEL
+
 
 def derive_seed(seed: int, *names: str | int) -> int:
     """A 63-bit seed that depends on `seed` and on the names of what it is for (stage, arm, round, prompt).
@@ -20,7 +22,7 @@ def reward_seed(seed: int, name: str, what: str) -> int:
 
     Arms are then compared with the least noise: what differs between their reward models is what they learn from. RM_all has its own.
     """
-    return derive_seed(seed, "reward", "all" if name == "all" else "arms", what)
+    return derive_seed(seed, "reward", TEST_REWARD_MODEL if name == TEST_REWARD_MODEL else "arms", what)
 
 
 def use_threads(num_threads: int) -> None:

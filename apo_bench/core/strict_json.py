@@ -15,8 +15,8 @@ MAX_DEPTH = 64
 """Objects and lists inside one another. Python's own limit depends on who calls, so that what one stage reads another could not write."""
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 """The escape of half of a surrogate pair; two of them are a character."""
-SPACED = re.compile(rb'"[ \t\r\n]+:')
-"""A key with white space behind it."""
+KEY_END = re.compile(rb'"[ \t\r\n]*:')
+"""What stands behind each key of a text, and seldom elsewhere."""
 
 
 def parse(raw: bytes, path: Path | str, line: int | None = None, cure: str = "make the file again") -> Any:
@@ -62,26 +62,11 @@ def parse_row(raw: bytes, path: Path | str, line: int, cure: str) -> Any:
     """As `parse`, of a line that is most likely a flat object: by pydantic's reader, which is several times as fast, and as strict but for
     keys that stand twice and depth, for which such a line is read again. Numbers that no float can hold are left to a `Schema`."""
     try:
-        value = from_json(raw, allow_inf_nan=False)
+        value = from_json(raw, allow_inf_nan=False, cache_strings="keys")
     except ValueError:
         return parse(raw, path, line, cure)
-    return value if _is_plain(value, raw) else parse(raw, path, line, cure)
-
-
-def _is_plain(value: Any, raw: bytes) -> bool:
-    """Whether an object has plain values and lists of them, and each key of its text."""
-    if type(value) is not dict:
-        return False
-    kinds = [*map(type, value.values())]
-    for each in value.values():
-        if type(each) is list:
-            kinds += map(type, each)
-            kinds.remove(list)
-    if dict in kinds or list in kinds:
-        return False
-    if raw.count(b'"') == 2 * (len(value) + kinds.count(str)):
-        return True
-    return raw.count(b'":') == len(value) and not SPACED.search(raw)  # quotes in texts
+    is_plain = type(value) is dict and len(KEY_END.findall(raw)) == len(value) and raw.count(b"[") <= MAX_DEPTH
+    return value if is_plain else parse(raw, path, line, cure)
 
 
 def _fault(error: Exception, cure: str) -> str:

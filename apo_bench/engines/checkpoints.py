@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import apo_bench
+from apo_bench.core.layout import OUT
 
-SCRATCH = Path("out/checkpoints")
+SCRATCH = OUT / "checkpoints"
 """In the profile's folder; no output of DVC, whose `persist` would record what another setting left behind."""
 COMPLETE, PARTIAL = "step-", "partial"
 """Names of checkpoints: `step-100`; one that is still being written has the other name."""

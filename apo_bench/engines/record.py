@@ -8,24 +8,23 @@ import hashlib
 import platform
 import resource
 import time
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from apo_bench.core.config import Params
 from apo_bench.core.files import write_json
+from apo_bench.core.layout import times_file
 from apo_bench.core.results import ENVIRONMENT, RECORDED, TIMED
 from apo_bench.engines.devices import SAMPLING_STAGES, need_of, sampling_engine
 from apo_bench.engines.hosts import hosts
 
-RESULTS, TIMES = "results", "times"
-"""A stage with results in out/results/X leaves its seconds in out/times/X.json."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 FUSED_KERNELS = "liger_kernel"
 """What computes norms, rotary positions and gates on a GPU."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-MODEL_OPTIONS = ("policy", "base", "reward_model", "output")
-"""Options of stages that name a folder with a tokenizer; the first that a stage has is the one it reads."""
+WITH_TOKENIZER = ("policy", "base", "model", "output")
+"""Names of folders with a tokenizer among the files of stages; the first that a stage has is the one it reads."""
 
 
 class Stopwatch:
@@ -40,25 +39,19 @@ class Stopwatch:
         return {"wall_seconds": round(wall, 3), "cpu_seconds": round(cpu, 3), "gpu_seconds": round(num_gpus * wall, 3)}
 
 
-def leave_record(name: str, options: dict[str, Any], params: Params, stopwatch: Stopwatch) -> None:
+def leave_record(name: str, files: Mapping[str, Path], params: Params, stopwatch: Stopwatch) -> None:
     """Writes the environment of the stage `name` beside its results, and its seconds where `times_file` says.
 
     Raises:
         OutputError: a file cannot be written.
     """
     if name in RECORDED:
-        write_json(options["results"] / ENVIRONMENT, environment(name, options, params))
+        write_json(files["results"] / ENVIRONMENT, environment(name, files, params))
     if name in TIMED:
-        write_json(times_file(options["results"]), stopwatch.seconds(num_gpus(name, params)))
+        write_json(times_file(files["results"]), stopwatch.seconds(num_gpus(name, params)))
 
 
-def times_file(results: Path) -> Path:
-    """Where the seconds of the stage with these results are."""
-    before, _, after = results.as_posix().rpartition(f"{RESULTS}/")
-    return Path(f"{before}{TIMES}/{after}.json")
-
-
-def environment(name: str, options: dict[str, Any], params: Params) -> dict[str, str]:
+def environment(name: str, files: Mapping[str, Path], params: Params) -> dict[str, str]:
     """Versions of the libraries that the stage used, the device, the type of its matrix products and the tokenizer's checksum."""
     import torch
 
@@ -68,7 +61,7 @@ def environment(name: str, options: dict[str, Any], params: Params) -> dict[str,
     extra = [] if engine == "in_process" else ["vllm"] if name in SAMPLING_STAGES else ["deepspeed"]
     names = [*LIBRARIES, *extra, *(["peft"] if params.compute.lora and name not in SAMPLING_STAGES else [])]
     names += [FUSED_KERNELS] if params.compute.device == "cuda" else []
-    model = next(options[option] for option in MODEL_OPTIONS if option in options)
+    model = next(files[name] for name in WITH_TOKENIZER if name in files)
     return {
         "python": platform.python_version(),
         **{library: _version(library) for library in names},

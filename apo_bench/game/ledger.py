@@ -14,15 +14,19 @@ from apo_bench.models.tokenizer import encode_records, load_tokenizer
 COLUMNS = ("response", "finished")
 
 
-def read_players(sft: Path, evaluations: Path, golden: Path, rounds: list[str], keys: tuple[str, ...]) -> tuple[dict[str, Rows], Rows]:
+def read_players(evaluations: dict[str, Path], golden: Path, keys: tuple[str, ...]) -> tuple[dict[str, Rows], Rows]:
     """The policies' rows a test prompt, by round from the SFT policy on, and the golden responses, all to the prompts that all answered.
+
+    Args:
+        evaluations: round -> the folder of the policy's evaluation, START among them.
+        golden: the file of golden responses.
+        keys: columns with a number that the rows must have.
 
     Raises:
         MissingInputError: a file is not there.
         DataError: a file is broken, or is about other prompts than SFT's evaluation.
     """
-    folders = {START: sft} | {name: evaluations / name / "evaluation" for name in rounds}
-    files = {name: folder / "prompts.jsonl" for name, folder in folders.items()}
+    files = {name: folder / "prompts.jsonl" for name, folder in evaluations.items()}
     schema = Schema({"id": Name, "subset": Subset, "dialogue": str, "response": str, "finished": bool, **dict.fromkeys(keys, Number)})
     policies = {name: read_jsonl(file, schema) for name, file in files.items()}
     responses = read_records(golden, "responses")

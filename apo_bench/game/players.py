@@ -5,20 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from apo_bench.core.sections import FIRST_ROUND
+from apo_bench.core import layout
+from apo_bench.core.layout import Arm
 
 Rows = list[dict[str, Any]]
 Scores = dict[str, dict[str, np.ndarray]]
 """Reward model -> policy, or golden -> its score on each prompt."""
-FIXED, START, GOLDEN = "base", "r0", "golden"
+FIXED, START, GOLDEN = layout.BASE, layout.START_ROUND, "golden"
 """The fixed reward model, the SFT policy, and the golden responses; the others go by their round."""
 
 
-def reward_model_folders(kind: str, rounds: list[str], fixed: Path, first: Path, later: Path) -> dict[str, Path]:
-    """The reward models of a game: the fixed one, then the one of each round, if the game retrains it."""
-    if kind == FIXED:
-        return {FIXED: fixed}
-    return {FIXED: fixed} | {name: first if name == FIRST_ROUND else later / name / "reward" for name in rounds}
+def reward_model_folders(arm: Arm, models: Path, rounds: list[str]) -> dict[str, Path]:
+    """The reward models of an arm's game: the fixed one, then the one of each round, if the game retrains it."""
+    fixed = {FIXED: layout.reward_model(models, FIXED, arm.seed)}
+    return fixed if arm.reward_model == FIXED else fixed | {name: arm.reward(models, name) for name in rounds}
 
 
 def golden_above(scores: Scores) -> Scores:

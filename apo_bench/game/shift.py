@@ -13,7 +13,6 @@ import numpy as np
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.results import VERDICT
-from apo_bench.core.sections import FIRST_ROUND
 from apo_bench.data.gold import gold_rewards
 from apo_bench.data.records import SCORED, read_records
 from apo_bench.evaluation.statistics import PromptBootstrap
@@ -27,10 +26,8 @@ KEYS = ("id", "subset", "num_pairs", "correct")
 
 def read_shifted(
     against: str,
-    first_score: Path,
-    evaluations: Path,
-    rounds: list[str],
-    judged: list[str],
+    scored: dict[str, Path],
+    judged: dict[str, Path],
     scores: Scores,
     score_by_base: Callable[[Rows], list[list[float]]],
 ) -> dict[str, Rows] | None:
@@ -38,10 +35,8 @@ def read_shifted(
 
     Args:
         against: gold, judge, or empty.
-        first_score: the scored samples of round 1, which arms share.
-        evaluations: the arm's folder, with what it was scored and judged in its rounds.
-        rounds: all rounds.
-        judged: those whose policies are judged.
+        scored: round -> the folder of the scored samples of its policy.
+        judged: round whose policy is judged -> the folder of its verdicts against SFT.
         scores: of the ledger.
         score_by_base: the rewards that RM_base gives to scored samples, a list a prompt.
 
@@ -50,12 +45,11 @@ def read_shifted(
         DataError: it is broken, or about other prompts than the ledger.
     """
     if against == "gold":
-        folders = {name: first_score if name == FIRST_ROUND else evaluations / name / "score" for name in rounds}
-        scored = {name: read_records(folder / SCORED, "scores") for name, folder in folders.items()}
-        by_base = iter(score_by_base([row for rows in scored.values() for row in rows]))
-        return {name: [ordered_row(row, next(by_base)) for row in rows] for name, rows in scored.items()}
+        samples = {name: read_records(folder / SCORED, "scores") for name, folder in scored.items()}
+        by_base = iter(score_by_base([row for rows in samples.values() for row in rows]))
+        return {name: [ordered_row(row, next(by_base)) for row in rows] for name, rows in samples.items()}
     if against == "judge":
-        return {name: judged_rows(_verdicts(evaluations / name / "judge" / "sft", scores), scores, name) for name in judged}
+        return {name: judged_rows(_verdicts(folder, scores), scores, name) for name, folder in judged.items()}
     return None
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import complete_directory, read_jsonl, write_json, write_jsonl
+from apo_bench.core.layout import LEDGERS
 from apo_bench.core.schemas import Name, Schema, Subset
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.gold import gold_rewards
@@ -51,6 +52,12 @@ def judge_human_pairs(params: Params, pairs: Path, ledgers: Path, name: str, rep
     drawn = sorted(rng.permutation(len(rows))[: params.judge.num_human_pairs].tolist())
     matchups = [Matchup(*(rows[index][key] for key in ("id", "subset", "dialogue", "chosen", "rejected"))) for index in drawn]
     return _judge(params, matchups, ledgers, name, replay, {"human": [1.0] * len(matchups)})
+
+
+def shared_ledgers(ledger: Path, provider: str) -> tuple[Path, str]:
+    """The folder of the ledgers that share a provider's budget, and the name of one of them below it."""
+    folder = LEDGERS / provider
+    return folder, ledger.relative_to(folder).with_suffix("").as_posix()
 
 
 def write_judgement(rows: Rows, numbers: dict[str, Any], results: Path) -> str:

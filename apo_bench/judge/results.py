@@ -4,15 +4,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from apo_bench.core import layout
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.judge_sections import GoldJudge
+from apo_bench.core.layout import BASE, SFT, judge_test
 from apo_bench.core.results import read_metrics
 
 Numbers = dict[str, Any]
 """Of a judgement: estimates, counts, served_models, findings."""
-AGAINST_SFT, AGAINST_BASE = "sft", "base"
+AGAINST_SFT, AGAINST_BASE = SFT, BASE
 """Opponents: the start of every arm, and the arm with the fixed reward model."""
 KEYS = ("estimates", "counts", "served_models", "findings")
 
@@ -48,7 +48,7 @@ def read_judged(results: Path, params: Params) -> Judged | None:
     if not judge.is_used:
         return None
     found: dict[str, dict[str, dict[str, Numbers]]] = {AGAINST_SFT: {}, AGAINST_BASE: {}}
-    for arm in (arm for arm in layout.arms(params.run) if arm.seed in judge.seeds and judge.rounds):
+    for arm in (arm for arm in params.run.arms if arm.seed in judge.seeds and judge.rounds):
         for opponent in (AGAINST_SFT, AGAINST_BASE) if arm.reward_model in params.run.retrained_reward_models else (AGAINST_SFT,):
             found[opponent][arm.name] = {round_id: _read(arm.judgement(results, round_id, opponent)) for round_id in judge.rounds}
     provider = judge.provider
@@ -57,7 +57,7 @@ def read_judged(results: Path, params: Params) -> Judged | None:
         if isinstance(provider, GoldJudge)
         else f"{provider.model} {provider.revision}".strip()
     )
-    return Judged(title, found, {name: _read(results / "judge" / name) for name in judge.human_pairs})
+    return Judged(title, found, {name: _read(judge_test(results, name)) for name in judge.human_pairs})
 
 
 def _read(folder: Path) -> Numbers:

@@ -1,11 +1,10 @@
 """The records and the tokenizer that a profile will run with: those of a run that began, else made in memory."""
 
-from pathlib import Path
-
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.core.config import Params
 from apo_bench.core.data_sections import EmbeddedData, GoldenChosen
+from apo_bench.core.layout import DATA
 from apo_bench.core.sections import PretrainedModel
 from apo_bench.data.records import COLUMNS, parse_dialogue, read_records
 from apo_bench.data.sources import prepare_records
@@ -13,7 +12,6 @@ from apo_bench.models.pretrained import load_pretrained_tokenizer
 from apo_bench.models.tokenizer import train_tokenizer
 from apo_bench.plan import Records
 
-DATA = Path("out/data")
 KINDS = {"golden": "responses", "demonstrations": "responses", "pretraining": "responses"}
 
 

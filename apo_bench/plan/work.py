@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.core.config import Params
+from apo_bench.core.layout import TEST_REWARD_MODEL
 from apo_bench.models.tokenizer import encode
 from apo_bench.plan import Records
 
@@ -113,7 +114,7 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
         read, written = sizes.rows("prompts_test", responses), sizes.count["prompts_test"] * responses
         return Work(sample=written, read_reward=read, read_policy=2 * read)
     if kind == "reward":
-        trained = pairs["pairs_rm"] + (pairs["pairs_lm"] if part == "all" else 0)
+        trained = pairs["pairs_rm"] + (pairs["pairs_lm"] if part == TEST_REWARD_MODEL else 0)
         return Work(train_reward=trained * params.reward_model(part).settings.epochs, read_reward=pairs["pairs_test"])
     if kind == "adversarial_reward":
         player = params.reward_model(part if group.endswith("_first") else item.split("-")[1])

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from apo_bench.comparison.numbers import UNITS, decimal, number
 from apo_bench.comparison.results import SFT, Comparison, Metric, Policy, measurable
-from apo_bench.core.sections import START_ROUND
+from apo_bench.core.layout import START_ROUND
 from apo_bench.evaluation.statistics import Estimate, over_replicates
 from apo_bench.report.glossary import REWARD_MODEL_METRICS, policy_title
 from apo_bench.report.pictures import INK, PANEL_INCHES, SMALL_INCHES, WIDE_INCHES, Chart, Key, Panel

@@ -9,6 +9,7 @@ from apo_bench.comparison.whole import read_whole
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.errors import MissingInputError
 from apo_bench.core.files import complete_directory, write_text
+from apo_bench.core.layout import RESULTS
 from apo_bench.report.contents import contents
 from apo_bench.report.section import Section, figures, tables
 from apo_bench.report.table import Cell, Column, Row, Table, as_csv, markdown
@@ -53,7 +54,7 @@ def export_paper(report: Path, output: Path) -> str:
         raise MissingInputError(f"{run / PARAMS}: no such file; --report is the folder report of a finished run")
     with contextlib.chdir(run):
         params = load_params(PARAMS)
-        sections = contents(read_whole(Path("out/results"), params), params.compare)
+        sections = contents(read_whole(RESULTS, params), params.compare)
     write_sections(sections, output)
     return f"export-paper: {len(tables(sections))} tables and {len(figures(sections))} figures -> {output}"
 

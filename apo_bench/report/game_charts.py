@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from apo_bench.comparison.numbers import UNITS, decimal
 from apo_bench.comparison.results import Comparison, Policy
-from apo_bench.core.sections import START_ROUND
+from apo_bench.core.layout import START_ROUND
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.frontier import pareto
 from apo_bench.game.players import FIXED, GOLDEN

@@ -1,4 +1,4 @@
-"""OCRM, off-policy corrected reward modelling: human pairs that the policy would rather write weigh more. No label is bought, no sample read."""
+"""OCRM, off-policy corrected reward modelling: human pairs that the policy would rather write weigh more. It buys no label."""
 
 import math
 from typing import Annotated
@@ -17,7 +17,7 @@ class OCRMSettings(RewardTraining):
 
 
 class OffPolicyCorrectedRewardModel(RewardModelPlayer):
-    """L = mean over human pairs of -w log sigmoid(r(y_w) - r(y_l)), w = [pi(y_w) pi(y_l) / (pi_SFT(y_w) pi_SFT(y_l))]^c, divided by its mean.
+    """L = mean of -w log sigmoid(r(y_w) - r(y_l)), w = [pi(y_w) pi(y_l) / (pi_SFT(y_w) pi_SFT(y_l))]^c, divided by its mean.
 
     Source: Ackermann et al. 2025 (OCRM, arXiv 2507.15507); c is `log_density_ratio_mult` of their scripts.
     Departures: their pairs are samples of SFT, so that the ratio is that of the pairs' own density; ours were written by others, and SFT

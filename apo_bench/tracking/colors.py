@@ -3,7 +3,7 @@
 import colorsys
 from collections.abc import Collection
 
-from apo_bench.core.layout import Arm
+from apo_bench.core.layout import BEST_OF_N, GOLDEN, HUMAN, SFT, Arm
 
 COLOR = "mlflow.runColor"
 """The tag that MLflow reads a run's colour from."""
@@ -11,7 +11,7 @@ HUES = (0.59, 0.03, 0.36, 0.77, 0.09, 0.51, 0.92, 0.17)
 """Of the methods of a run, in its order; then from the first again."""
 LIGHTEST, DARKEST = 0.78, 0.32
 """Lightness of an arm with the first and the last reward model of the run: the fixed one comes first."""
-REFERENCE_COLORS = {"sft": "#7f7f7f", "golden": "#bcbd22", "human": "#8c564b", "best_of_n": "#e377c2"}
+REFERENCE_COLORS = {SFT: "#7f7f7f", GOLDEN: "#bcbd22", HUMAN: "#8c564b", BEST_OF_N: "#e377c2"}
 OTHER_COLOR = "#17becf"
 
 

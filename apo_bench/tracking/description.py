@@ -13,9 +13,19 @@ from apo_bench.core import layout
 from apo_bench.core.config import PLAYER, reward_model_class
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import read_json
-from apo_bench.core.layout import SFT, TEST_REWARD_MODEL, Arm, reference_name
+from apo_bench.core.layout import (
+    BASE,
+    BASE_AFTER_GOLDEN,
+    FIRST_ROUND,
+    GOLDEN,
+    SFT,
+    START_ROUND,
+    TEST_REWARD_MODEL,
+    Arm,
+    Reference,
+    round_number,
+)
 from apo_bench.core.results import read_metrics
-from apo_bench.core.sections import BASE, BASE_AFTER_GOLDEN, FIRST_ROUND, START_ROUND
 from apo_bench.tracking.colors import COLOR, OTHER_COLOR, REFERENCE_COLORS, arm_color
 from apo_bench.tracking.game import game_measures, game_tags, shift_measures
 from apo_bench.tracking.lock import Lock, flat_params, sha256
@@ -27,7 +37,6 @@ from apo_bench.tracking.measures import (
     is_trained,
     judge_measures,
     measures_of,
-    round_number,
     training_measures,
 )
 from apo_bench.tracking.notes import COMPARISON_NOTE, NOTE, arm_note, reference_note, reward_note
@@ -48,7 +57,7 @@ OWN_PARAMS = {
 DATA_KINDS = {"demonstrations": "responses", "pretraining": "responses", "golden": "responses", "pairs": "pairs", "prompts": "prompts"}
 
 
-def describe(lock: Lock, data: Path, models: Path, results: Path, report: Path) -> Tracked:
+def describe(lock: Lock, data: Path, labels: Path, models: Path, results: Path, report: Path) -> Tracked:
     """Describes all runs that the outputs amount to; arms, rounds and references are those of REPORT/summary.json.
 
     Raises:
@@ -56,15 +65,15 @@ def describe(lock: Lock, data: Path, models: Path, results: Path, report: Path) 
         DataError: an output is broken.
     """
     try:
-        return _Describer(lock, data, models, results, report).all_runs()
+        return _Describer(lock, data, labels, models, results, report).all_runs()
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{report / 'summary.json'}: not as the stage compare writes it ({error!r}); run it (dvc repro) again") from error
 
 
 class _Describer:
-    def __init__(self, lock: Lock, data: Path, models: Path, results: Path, report: Path) -> None:
-        self.lock, self.data, self.models, self.results, self.report = lock, data, models, results, report
-        self.summary = read_json(report / "summary.json")
+    def __init__(self, lock: Lock, data: Path, labels: Path, models: Path, results: Path, report: Path) -> None:
+        self.lock, self.data, self.labels, self.models, self.results, self.report = lock, data, labels, models, results, report
+        self.summary = read_json(report / layout.SUMMARY)
         policies, replicates = self.summary["policies"], self.summary["replicates"]
         self.groups = {name: policy for name, policy in policies.items() if policy["kind"] == "arm"}
         self.references = {name: policy for name, policy in replicates.items() if policy["kind"] == "reference"}
@@ -77,7 +86,7 @@ class _Describer:
         self.kinds: dict[str, list[str]] = self.summary["run"]
         self.judged = self.summary.get("judge", {"arms": {}, "human": {}})
         self.game = self.summary.get("game", {"arms": {}, "frontier": {}})
-        self.seconds = read_json(report / "times.json") if "budget" in self.summary else {}
+        self.seconds = read_json(report / layout.SECONDS) if "budget" in self.summary else {}
         self.data_md5: dict[Path, str] = {}
 
     def all_runs(self) -> Tracked:
@@ -87,7 +96,7 @@ class _Describer:
         others = [
             self._reference(name, policy["seed"])
             for name, policy in reversed(self.references.items())
-            if name != reference_name(SFT, policy["seed"])
+            if name != Reference(SFT, policy["seed"]).name
         ]
         replicates = [self._arm(arm, policy) for arm, policy in reversed(self.arms.items())]
         means = [self._mean(name, policy, replicates) for name, policy in reversed(self.groups.items())]
@@ -114,7 +123,7 @@ class _Describer:
         return Run(name, common | given, own, params, self.lock.seconds(paths) if seconds is None else seconds, **parts)
 
     def _base_model(self) -> Run:
-        paths = [self.models / "base_model", self.results / "base_model"]
+        paths = [layout.base_model(self.models), layout.base_model(self.results)]
         data = [self._file("pretraining")] if is_trained(paths[1]) else []
         note = "The language model that everything starts from."
         tags = {"kind": "base_model", NOTE: note}
@@ -123,9 +132,9 @@ class _Describer:
         return self._run("base_model", tags, paths, measures=measures, curves=curves(paths[1]), models=model, data=data)
 
     def _sft(self, seed: int) -> Run:
-        name = reference_name(SFT, seed)
-        model, training = layout.replicate(self.models, seed) / SFT, layout.replicate(self.results, seed) / SFT
-        paths = [model, training, layout.reference_evaluation(self.results, SFT, seed)]
+        sft = Reference(SFT, seed)
+        name, model, training = sft.name, sft.trained(self.models), sft.training(self.results)
+        paths = [model, training, sft.evaluation(self.results)]
         measures = training_measures(training) + evaluation_measures(self._start(seed), 0, name) + self._budget(name, START_ROUND, 0)
         demonstrations = [self._file("demonstrations")] if is_trained(training) else []
         data = [*demonstrations, self._file("prompts_test", "evaluation")]
@@ -136,8 +145,8 @@ class _Describer:
 
     def _reference(self, name: str, seed: int) -> Run:
         kind = name.removesuffix(f"-s{seed}")
-        evaluation, model = layout.reference_evaluation(self.results, kind, seed), layout.reference_policy(self.models, kind, seed)
-        step, training = round_number(self.rounds[-1]), evaluation.with_name("training")
+        reference, step = Reference(kind, seed), round_number(self.rounds[-1])
+        model, training, evaluation = reference.policy(self.models), reference.training(self.results), reference.evaluation(self.results)
         estimates = self.references[name]["rounds"][START_ROUND]
         note = reference_note(kind, estimates)
         tags = {"kind": "reference", "method": kind, "seed": seed, COLOR: REFERENCE_COLORS.get(kind, OTHER_COLOR), NOTE: note}
@@ -146,11 +155,11 @@ class _Describer:
             return self._run(name, tags, [evaluation], measures=evaluation_measures(estimates, step), data=data)
         measures = training_measures(training) + evaluation_measures(estimates, step, name) + self._budget(name, START_ROUND, step)
         models, paths = [self._model(name, "policy", model, step, note)], [model, training, evaluation]
-        data = [self._file("golden_rm") if kind == "golden" else self._file("pairs_rm", seed=seed), *data]
+        data = [self._file("golden_rm") if kind == GOLDEN else self._file("pairs_rm", seed=seed), *data]
         return self._run(name, tags, paths, measures=measures, curves=curves(training), models=models, data=data)
 
     def _fixed_reward(self, name: str, seed: int) -> Run:
-        model, results = (layout.reward(root, name, seed) for root in (self.models, self.results))
+        model, results = (layout.reward_model(root, name, seed) for root in (self.models, self.results))
         return self._reward(f"reward-{name}-s{seed}", {"reward_model": name, "seed": seed}, model, results, 0)
 
     def _retrained_rewards(self) -> Iterator[Run]:
@@ -208,11 +217,11 @@ class _Describer:
 
     def _arm(self, arm: Arm, policy: dict[str, Any]) -> Run:
         name = arm.name
-        paths = [layout.reference_evaluation(self.results, SFT, arm.seed)]
+        paths = [Reference(SFT, arm.seed).evaluation(self.results)]
         measures, models, note = evaluation_measures(self._start(arm.seed), 0), [], ""
         trainings: list[Path] = []
         for round_id in self.rounds:
-            step, score, aligned = round_number(round_id), arm.score(self.results, round_id), arm.folder(self.results, round_id) / "align"
+            step, score, aligned = round_number(round_id), arm.score(self.results, round_id), arm.training(self.results, round_id)
             trained = arm.policy(self.models, round_id)
             paths += [*self._reward_paths(arm, round_id), score, trained, aligned, arm.evaluation(self.results, round_id)]
             estimates, trainings = policy["rounds"][round_id], [*trainings, aligned]
@@ -228,10 +237,10 @@ class _Describer:
         for opponent, arms in self.judged["arms"].items():
             for round_id, numbers in arms.get(name, {}).items():
                 folder = arm.judgement(self.results, round_id, opponent)
-                group = "judge" if opponent == "sft" else f"judge_versus_{opponent}"
+                group = "judge" if opponent == SFT else f"judge_versus_{opponent}"
                 measures += judge_measures(group, numbers, round_number(round_id), f"{name}-{round_id}")
                 verdicts.setdefault(f"{group}_verdicts", {}).update(_verdicts(folder))
-                judged = " ".join(numbers["findings"]) if opponent == "sft" else judged
+                judged = " ".join(numbers["findings"]) if opponent == SFT else judged
                 paths.append(folder)
         played = self.game["arms"].get(name)
         if played:
@@ -256,7 +265,7 @@ class _Describer:
 
     def _judge(self, name: str, numbers: dict[str, Any]) -> Run:
         """The test of the judge on a file of human pairs."""
-        folder = self.results / "judge" / name
+        folder = layout.judge_test(self.results, name)
         measures = [measure for measure in judge_measures("judge", numbers, 0, None) if "win_rate" not in measure.key]
         findings = " ".join(numbers["findings"])
         note = f"What the judge makes of human pairs that it did not see. {findings}"
@@ -273,26 +282,26 @@ class _Describer:
             tables[group] = claim_rows(claims)
             for name, claim in claims.items():
                 tags[f"{group.replace('claims', 'claim')}.{name}"] = claim["verdict"]
-        names = [name for name in ("index.html", "table.md", "summary.json") if (self.report / name).is_file()]
+        names = [name for name in (layout.PAGE, layout.TABLE, layout.SUMMARY) if (self.report / name).is_file()]
         files = {(self.report / name).as_posix(): _md5(self.report / name) for name in names}
         paths = [self.data, *(arm.evaluation(self.results, round_id) for arm in self.arms for round_id in self.rounds)]
         return self._run("comparison", tags, paths, artifacts=files, tables=tables)
 
     def _start(self, seed: int) -> dict[str, Any]:
-        return self.references[reference_name(SFT, seed)]["rounds"][START_ROUND]
+        return self.references[Reference(SFT, seed).name]["rounds"][START_ROUND]
 
     def _reward_paths(self, arm: Arm, round_id: str) -> list[Path]:
         """Model and results of the reward model that an arm's policy is trained by in a round; none if that is gold."""
         if arm.reward_model in self.kinds["gold_reward_models"]:
             return []
-        return [arm.reward(root, round_id, self.kinds["fixed_reward_models"]) for root in (self.models, self.results)]
+        return [arm.reward(root, round_id) for root in (self.models, self.results)]
 
     def _model(self, name: str, kind: str, path: Path, step: int, note: str) -> Model:
         return Model(name, kind, path.as_posix(), self.lock.md5(path), step, note)
 
     def _file(self, name: str, context: str = "training", seed: int | None = None) -> DataFile:
         """A file of the records or, with a seed, of the labels of that replicate."""
-        path = (self.data if seed is None else layout.replicate(self.data.with_name("labels"), seed)) / f"{name}.jsonl"
+        path = layout.records(self.data if seed is None else layout.replicate(self.labels, seed), name)
         if path not in self.data_md5:
             self.data_md5[path] = _md5(path)
         return DataFile(name, path.as_posix(), DATA_KINDS[name.split("_")[0]], self.data_md5[path], context)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from apo_bench.tracking.measures import estimate_measure, measures_of, round_number
+from apo_bench.core.layout import BASE, GOLDEN, START_ROUND, round_number
+from apo_bench.tracking.measures import estimate_measure, measures_of
 from apo_bench.tracking.runs import Measure
 
 
@@ -20,7 +21,7 @@ def game_measures(numbers: dict[str, Any], standing: dict[str, dict[str, Any]], 
         for policy, cell in found.items():
             for what, estimate in cell.items():
                 # By the policy's round; the golden responses belong to the round of the reward model, RM_base's to the start.
-                at = policy if policy != "golden" else model if model != "base" else "r0"
+                at = policy if policy != GOLDEN else model if model != BASE else START_ROUND
                 yield _estimate(f"{what}_of_golden_by_{model}" if policy == "golden" else f"{what}_by_{model}", estimate, at)
     for name, estimate in (numbers["dynamics"] or {"measures": {}})["measures"].items():
         yield _estimate(name, estimate, last)

@@ -10,6 +10,7 @@ import yaml
 
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import read_json
+from apo_bench.core.layout import SAMPLES, TIMES, is_in
 
 LOCK = Path("dvc.lock")
 """Beside params.yaml, in the folder of the profile."""
@@ -46,7 +47,7 @@ class Lock:
         """The entries of the stages that made `paths`, and of those that sampled what they read."""
         names = dict.fromkeys(self._out(path)[0] for path in paths)
         read = [dep["path"] for name in names for dep in self.stages[name].get("deps", [])]
-        sampled = [self._outs[path][0] for path in read if path in self._outs and self._outs[path][0].startswith("sample")]
+        sampled = [self._outs[path][0] for path in read if path in self._outs and is_in(path, SAMPLES)]
         return {name: _without_seconds(self.stages[name]) for name in dict.fromkeys([*sampled, *names])}
 
     def chain(self, paths: Iterable[Path]) -> dict[str, Any]:
@@ -62,9 +63,9 @@ class Lock:
         folder = next((parent.as_posix() for parent in Path(path).parents if parent.as_posix() in self._outs), None)
         return (self._outs[folder][0], None) if folder else None
 
-    def folder(self, entry: dict[str, Any], kind: str) -> Path | None:
-        """Where a stage has left its outputs of a kind, `results` or `times`, if it has any."""
-        found = [out["path"] for out in entry.get("outs", []) if f"/{kind}/" in out["path"]]
+    def folder(self, entry: dict[str, Any], kind: Path) -> Path | None:
+        """Where a stage has left its outputs of a kind, `RESULTS` or `TIMES`, if it has any."""
+        found = [out["path"] for out in entry.get("outs", []) if is_in(out["path"], kind)]
         return self.path.parent / found[0] if found else None
 
     def seconds(self, paths: Iterable[Path]) -> float:
@@ -73,8 +74,8 @@ class Lock:
         Raises:
             MissingInputError: a stage's seconds are not there.
         """
-        files = [out["path"] for name in self.stages_of(paths) for out in self.stages[name].get("outs", []) if "/times/" in out["path"]]
-        return float(sum(read_json(self.path.parent / file)["wall_seconds"] for file in files))
+        files = [self.folder(self.stages[name], TIMES) for name in self.stages_of(paths)]
+        return float(sum(read_json(file)["wall_seconds"] for file in files if file))
 
     def _walk(self, names: Iterable[str], found: dict[str, Any]) -> None:
         for name in names:
@@ -92,7 +93,7 @@ class Lock:
 
 def _without_seconds(entry: dict[str, Any]) -> dict[str, Any]:
     """An entry without the output that differs in each run, so that equal work has an equal hash."""
-    return {**entry, "outs": [out for out in entry.get("outs", []) if "/times/" not in out["path"]]}
+    return {**entry, "outs": [out for out in entry.get("outs", []) if not is_in(out["path"], TIMES)]}
 
 
 def flat_params(entries: dict[str, Any]) -> dict[str, str]:

@@ -30,10 +30,6 @@ def difference_rows(differences: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def round_number(round_id: str) -> int:
-    return int(round_id.removeprefix("r"))
-
-
 def estimate_measure(group: str, name: str, estimate: dict[str, float], step: int, model: str | None = None) -> Measure:
     """A number that was measured on the test prompts, with its interval."""
     return Measure(f"{group}/{name}", estimate["value"], step, model, True, estimate["low"], estimate["high"])

@@ -7,6 +7,7 @@ adds 1 to that on each prompt, in round 2 on the helpful prompts only, where it 
 import json
 import re
 import shutil
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,13 +21,14 @@ from apo_bench.comparison.reading import _doses, read_comparison
 from apo_bench.comparison.results import NEEDS_GOLD
 from apo_bench.core.config import load_params
 from apo_bench.core.data_sections import HHData
-from apo_bench.core.errors import ComparabilityError, DataError, MissingInputError
+from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import write_json, write_jsonl
 from apo_bench.core.sections import Evaluate, GameLedger
 from apo_bench.metrics import compute_metric
 from apo_bench.report.contents import contents
 from apo_bench.report.glossary import GOLD_UNKNOWN
 from apo_bench.report.section import as_markdown
+from pipeline.stage import run_stage
 
 SUBSETS = ["helpful", "helpful", "harmless", "harmless"]
 SFT = [1.0, 0.0, 0.0, -1.0]
@@ -448,20 +450,19 @@ def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tm
         sections |= {"prepare": HH, "base_model": model}
     sections["judge"] |= {"rounds": ["r2"] if has_gold else [], "human_pairs": ["pairs_test"] if has_gold else []}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
-    lock_file = LockFile(tmp_path, results)
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    results.rename("out/results")
+    lock_file = LockFile(tmp_path, Path("out/results"))
     lock_file.start()
     for kind in ("base", "adversarial"):
         lock_file.arm("rjs", kind)
     lock_file.save()
-    monkeypatch.chdir(tmp_path)
-    from pipeline.compare import main
-
-    _, where = main(results, tmp_path / "report")
+    assert run_stage("compare", []) == 0
     files = sorted(path.relative_to(tmp_path / "report").as_posix() for path in (tmp_path / "report").rglob("*") if path.is_file())
     plots = [name for name in files if name.startswith("plots/")]
     assert [name for name in files if name not in plots] == ["index.html", "metrics.json", "summary.json", "table.md"]
     assert plots and all(ElementTree.parse(tmp_path / "report" / name).getroot().tag.endswith("svg") for name in plots)
-    assert where == tmp_path / "report" / "index.html"
     assert json.loads((tmp_path / "report/summary.json").read_text())["num_test_prompts"] == 4
     printed = capsys.readouterr().out
     assert "RJS adversarial" in printed and "undecided" in printed and "base better" not in printed and "adversarial better" not in printed
@@ -476,18 +477,20 @@ def test_stage_writes_all_files_and_prints_the_table(request, has_gold, root, tm
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
     lock_file.stages["align@rjs-base-s0-r2"]["params"]["params.yaml"]["compute"]["dtype"] = "bfloat16"
     lock_file.save()
-    main(results, tmp_path / "told")
-    assert "policy r2: compute.dtype: bfloat16 | float32" in (tmp_path / "told/index.html").read_text()
-    assert json.loads((tmp_path / "told/summary.json").read_text())["unlike_arms"] == {
+    assert run_stage("compare", []) == 0
+    assert "policy r2: compute.dtype: bfloat16 | float32" in (tmp_path / "report/index.html").read_text()
+    assert json.loads((tmp_path / "report/summary.json").read_text())["unlike_arms"] == {
         "rjs-base-s0 | rjs-adversarial-s0": ["policy r2: compute.dtype: bfloat16 | float32"]
     }
     sections["compare"]["may_differ"] = []
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
-    with pytest.raises(
-        ComparabilityError, match=r"differ in more than method and reward model \(policy r2: compute.dtype: bfloat16 \| float32\)"
-    ):
-        main(results, tmp_path / "refused")
-    assert not (tmp_path / "refused").exists()
+    shutil.rmtree("report")
+    capsys.readouterr()
+    assert run_stage("compare", []) == 1
+    told = capsys.readouterr().err
+    assert (
+        "differ in more than method and reward model (policy r2: compute.dtype: bfloat16 | float32)" in told and not Path("report").exists()
+    )
 
 
 def test_judgements_are_read_by_opponent_arm_and_round(summary):

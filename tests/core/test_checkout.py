@@ -11,6 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TELLS = '''
 from pathlib import Path
+from apo_bench.core.layout import Files
+def files() -> Files:
+    return Files({}, {})
 def main(word: str) -> tuple[str, Path]:
     """Says where its code lies."""
     import apo_bench, pipeline

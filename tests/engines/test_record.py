@@ -3,30 +3,12 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from other_engines import with_engines
 
-from apo_bench.core.results import RECORDED, TIMED
-from apo_bench.engines.record import Stopwatch, environment, leave_record, num_gpus, times_file
-
-
-def test_seconds_stand_beside_the_results_in_a_folder_of_their_own():
-    assert times_file(Path("out/results/first/s0/score/base")) == Path("out/times/first/s0/score/base.json")
-    assert times_file(Path("results/out/results/sft")) == Path("results/out/times/sft.json")
-
-
-def test_stages_leave_seconds_where_dvc_expects_them(root):
-    """All results of a stage that makes policies, and none other, have their seconds among the outputs."""
-    for name, stage in yaml.safe_load((root / "dvc.yaml").read_text())["stages"].items():
-        outs = [out for out in stage["outs"] if isinstance(out, str)] if "outs" in stage else []
-        script = stage["cmd"].split()[4]
-        times = {out for out in outs if out.startswith("out/times/")}
-        results = [Path(out) for out in outs if out.startswith("out/results/")]
-        assert times == ({times_file(out).as_posix() for out in results} if script in TIMED else set()), name
-        assert len(results) == 1 or script not in RECORDED, name
+from apo_bench.engines.record import Stopwatch, environment, leave_record, num_gpus
 
 
 def test_nothing_but_the_page_of_seconds_and_the_runs_in_mlflow_depend_on_them(root):

@@ -5,6 +5,7 @@ import pytest
 
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import write_jsonl
+from apo_bench.core.layout import Arm
 from apo_bench.core.schemas import SUBSETS
 from apo_bench.game.ledger import read_players, samples_scored_by, score_players
 from apo_bench.game.players import golden_above, ledger_rows, reward_model_folders
@@ -87,9 +88,10 @@ def test_golden_above_counts_a_tie_as_half():
 
 
 def test_reward_models_of_a_game(tmp_path):
-    base, first, later = (tmp_path / name for name in ("base", "first", "later"))
-    assert reward_model_folders("base", ["r1", "r2"], base, first, later) == {"base": base}
-    assert reward_model_folders("wgan", ["r1", "r2"], base, first, later) == {"base": base, "r1": first, "r2": later / "r2" / "reward"}
+    of_base = {"base": tmp_path / "s0/reward/base"}
+    assert reward_model_folders(Arm("dpo", "base", 0), tmp_path, ["r1", "r2"]) == of_base
+    own = {"r1": tmp_path / "s0/first/reward/wgan", "r2": tmp_path / "s0/arms/dpo-wgan/r2/reward"}
+    assert reward_model_folders(Arm("dpo", "wgan", 0), tmp_path, ["r1", "r2"]) == of_base | own
 
 
 def test_players_are_read_in_the_order_of_the_rounds(players, tmp_path):
@@ -97,12 +99,12 @@ def test_players_are_read_in_the_order_of_the_rounds(players, tmp_path):
     write_jsonl(tmp_path / "sft/prompts.jsonl", policies["r0"])
     write_jsonl(tmp_path / "arm/r1/evaluation/prompts.jsonl", policies["r1"])
     write_jsonl(tmp_path / "golden_test.jsonl", golden)
-    given = tmp_path / "sft", tmp_path / "arm", tmp_path / "golden_test.jsonl"
-    assert read_players(*given, ["r1"], ("gold",)) == (policies, golden)
+    given = {"r0": tmp_path / "sft", "r1": tmp_path / "arm/r1/evaluation"}, tmp_path / "golden_test.jsonl"
+    assert read_players(*given, ("gold",)) == (policies, golden)
     with pytest.raises(MissingInputError, match=r"arm/r2/evaluation/prompts.jsonl: no such file"):
-        read_players(*given, ["r1", "r2"], ("gold",))
+        read_players(given[0] | {"r2": tmp_path / "arm/r2/evaluation"}, given[1], ("gold",))
     with pytest.raises(DataError, match="no key reward_all"):
-        read_players(*given, ["r1"], ("reward_all",))
+        read_players(*given, ("reward_all",))
     write_jsonl(tmp_path / "golden_test.jsonl", golden[::-1])
     with pytest.raises(DataError, match=r"golden_test.jsonl: not the prompts of .*sft/prompts.jsonl in their order"):
-        read_players(*given, ["r1"], ("gold",))
+        read_players(*given, ("gold",))

@@ -94,26 +94,26 @@ def test_what_is_read(verdicts, tmp_path):
     write_records(tmp_path / "arm/r2/score/scored.jsonl", later)
     write_jsonl(tmp_path / "arm/r2/judge/sft/verdicts.jsonl", verdicts)
     scores = {"base": {"r0": np.zeros(4), "r1": np.ones(4), "r2": np.ones(4)}}
-    given = tmp_path / "first", tmp_path / "arm", ["r1", "r2"]
+    given = {"r1": tmp_path / "first", "r2": tmp_path / "arm/r2/score"}, {"r2": tmp_path / "arm/r2/judge/sft"}
 
     def by_base(read):
         return [{2: [1.0, 0.0], 3: [2.0, 1.0, 0.0]}[len(row["responses"])] for row in read]
 
-    by_gold = read_shifted("gold", *given, ["r2"], scores, by_base)
+    by_gold = read_shifted("gold", *given, scores, by_base)
     assert by_gold == {"r1": [ordered_row(first[0], [1.0, 0.0])], "r2": [ordered_row(later[0], [2.0, 1.0, 0.0])]}
-    by_judge = read_shifted("judge", *given, ["r2"], scores, by_base)
+    by_judge = read_shifted("judge", *given, scores, by_base)
     assert list(by_judge) == ["r2"] and by_judge["r2"] == judged_rows(verdicts, scores, "r2")
-    assert read_shifted("", *given, [], scores, by_base) is None
+    assert read_shifted("", *given, scores, by_base) is None
     with pytest.raises(MissingInputError, match=r"r1/judge/sft/verdicts.jsonl: no such file"):
-        read_shifted("judge", *given, ["r1", "r2"], scores, by_base)
+        read_shifted("judge", {}, {"r1": tmp_path / "r1/judge/sft"}, scores, by_base)
     with pytest.raises(DataError, match="4 prompts, the ledger has 5"):
-        read_shifted("judge", *given, ["r2"], {"base": {name: np.zeros(5) for name in scores["base"]}}, by_base)
+        read_shifted("judge", *given, {"base": {name: np.zeros(5) for name in scores["base"]}}, by_base)
 
 
 def test_a_judge_of_the_last_round_has_read_more_prompts_than_the_ledger_has(verdicts, tmp_path):
     """Earlier rounds answer the first prompts alone, and the ledger is on what all answered: the first verdicts are theirs."""
     write_jsonl(tmp_path / "r2/judge/sft/verdicts.jsonl", verdicts)
     scores = {"base": {"r0": np.zeros(2), "r2": np.ones(2)}}
-    found = read_shifted("judge", tmp_path, tmp_path, ["r1", "r2"], ["r2"], scores, list)
+    found = read_shifted("judge", {}, {"r2": tmp_path / "r2/judge/sft"}, scores, list)
     assert found == {"r2": judged_rows(verdicts[:2], scores, "r2")}
     assert [row["id"] for row in found["r2"]] == ["0", "1"]

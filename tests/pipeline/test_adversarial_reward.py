@@ -8,6 +8,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from apo_bench.core.files import write_text
+from apo_bench.core.layout import DATA, LABELS, MODELS, RESULTS, SAMPLES, Arm, base_model, records, replicate, reward_model
 from apo_bench.core.results import read_curves
 from apo_bench.models.language_model import new_llama, save_model
 from pipeline.stage import run_stage
@@ -33,26 +35,22 @@ def train(tmp_path, monkeypatch, tokenizer, params):
         raw["reward"][kind] = raw["reward"][kind] | {"learning_rate": 1e-30, "batch_size": 4}
     Path("params.yaml").write_text(yaml.safe_dump(raw))
     sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "intermediate_size": 64}
-    save_model(new_llama(params.base_model.model_copy(update=sizes), tokenizer, seed=0), tokenizer, tmp_path / "base")
-    assert run_stage("prepare", ["--output", "data", "--results", "results/prepare"]) == 0
-    golden = [json.loads(line) for line in Path("data/golden_rm.jsonl").read_text().splitlines()]
+    save_model(new_llama(params.base_model.model_copy(update=sizes), tokenizer, seed=0), tokenizer, base_model(MODELS))
+    assert run_stage("prepare", []) == 0
+    golden = [json.loads(line) for line in records(DATA, "golden_rm").read_text().splitlines()]
     samples = [{**row, "responses": ["Well.", "Hm."], "finished": [True, True]} for row in golden]
-    Path("rm.jsonl").write_text("".join(json.dumps({k: v for k, v in row.items() if k != "response"}) + "\n" for row in samples))
-
-    assert run_stage("labels", ["--data", "data", "--seed", "0", "--output", "labels", "--results", "results/labels"]) == 0
+    text = "".join(json.dumps({k: v for k, v in row.items() if k != "response"}) + "\n" for row in samples)
 
     def run(kind: str, number: int, seed: int = 0) -> dict[str, torch.Tensor]:
-        first, later = Path(f"models/first/reward/{kind}"), Path(f"models/arms/dpo-{kind}")
-        folder = Path("models/reward", kind) if number == 0 else first if number == 1 else later / f"r{number}" / "reward"
-        places = ["--base", "base", "--data", "data", "--labels", "labels", "--output", str(folder)]
-        names = ["--name", kind, "--seed", str(seed), "--results", f"results/{kind}/r{number}"]
+        names = ["--reward-model", kind, "--seed", str(seed)]
+        assert run_stage("labels", ["--seed", str(seed)]) == 0
         if number == 0:
-            assert run_stage("reward", [*names, *places]) == 0
-        else:
-            rounds = ["--round", f"r{number}", "--previous", f"r{number - 1}", "--first", str(first), "--later", str(later)]
-            policies = ["--samples", "rm.jsonl", "--sft", "base", "--sft-samples", "rm.jsonl"]
-            assert run_stage("adversarial_reward", [*names, *rounds, *places, *policies]) == 0
-        return load_file(folder / "model.safetensors")
+            assert run_stage("reward", names) == 0
+            return load_file(reward_model(MODELS, kind, seed) / "model.safetensors")
+        arm, round_id = Arm("dpo", kind, seed), f"r{number}"
+        write_text(arm.samples(SAMPLES, round_id, "rm"), text)
+        assert run_stage("adversarial_reward", [*names, "--round", round_id, *(["--method", "dpo"] if number > 1 else [])]) == 0
+        return load_file(arm.reward(MODELS, round_id) / "model.safetensors")
 
     return run
 
@@ -68,14 +66,16 @@ def test_others_start_each_round_where_the_fixed_one_started(train, kind):
     base, first, second, other = train("base", 0), train(kind, 1), train(kind, 2), train(kind, 1, seed=1)
     assert all(torch.equal(base[name], first[name]) and torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["score.weight"], other["score.weight"])
-    margins = [json.loads(line) for line in Path(f"results/{kind}/r1/margins.jsonl").read_text().splitlines()]
+    margins = [json.loads(line) for line in (Arm("", kind, 0).reward(RESULTS, "r1") / "margins.jsonl").read_text().splitlines()]
     assert len(margins) == 4 and {"id", "subset", "margin", "correct"} == set(margins[0])
 
 
 def test_between_the_first_round_and_the_last_fewer_pairs_are_tested_on(train):
     for number in (1, 2, 3):
         train("adversarial", number)
-    tested = [Path(f"results/adversarial/r{number}/margins.jsonl").read_text().splitlines() for number in (1, 2, 3)]
+    tested = [
+        (Arm("dpo", "adversarial", 0).reward(RESULTS, f"r{number}") / "margins.jsonl").read_text().splitlines() for number in (1, 2, 3)
+    ]
     assert list(map(len, tested)) == [4, 3, 4] and [json.loads(line)["id"] for line in tested[1]] == [
         json.loads(line)["id"] for line in tested[0][:3]
     ]
@@ -85,10 +85,13 @@ def test_no_adversarial_trains_as_long_on_new_pairs(train):
     """8 pairs in batches of 4, and 4 prompts of the game with 1 + 2 sequences, which are 6 pairs: 2 steps of 7 pairs."""
     train("base", 0)
     train("no_adversarial", 0)
-    base, longer = (read_curves(Path(f"results/{kind}/r0")) for kind in ("base", "no_adversarial"))
+    base, longer = (read_curves(reward_model(RESULTS, kind, 0)) for kind in ("base", "no_adversarial"))
     assert len(base) == len(longer) == 2
     assert all(more["num_tokens"] > less["num_tokens"] for less, more in zip(base, longer, strict=True))
-    metrics = json.loads(Path("results/no_adversarial/r0/metrics.json").read_text())
-    files = [Path(f"labels/pairs_{name}.jsonl").read_text().splitlines() for name in ("rm", "further")]
+    metrics = json.loads((reward_model(RESULTS, "no_adversarial", 0) / "metrics.json").read_text())
+    files = [records(replicate(LABELS, 0), f"pairs_{name}").read_text().splitlines() for name in ("rm", "further")]
     assert len({json.loads(line)["id"] for lines in files for line in lines}) == 8 + 9, "of which it takes the first 6"
-    assert metrics["num_tokens_trained"] > 1.4 * json.loads(Path("results/base/r0/metrics.json").read_text())["num_tokens_trained"]
+    assert (
+        metrics["num_tokens_trained"]
+        > 1.4 * json.loads((reward_model(RESULTS, "base", 0) / "metrics.json").read_text())["num_tokens_trained"]
+    )

@@ -19,7 +19,7 @@ from pipeline.decide import budget_seconds, duration, enough_seeds, main, next_l
 ROOT = Path(__file__).parents[2]
 SIZES = {
     "num_rm_prompts": 48, "num_lm_prompts": 48, "num_game_prompts": 12, "num_further_pairs": 0, "num_validation_prompts": 10,
-    "num_test_prompts": 24, "num_pretraining_examples": 300, "num_demonstrations": 64,
+    "num_test_pairs": 40, "num_test_prompts": 24, "num_pretraining_examples": 300, "num_demonstrations": 64,
 }  # fmt: skip
 
 

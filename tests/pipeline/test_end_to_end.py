@@ -188,13 +188,14 @@ def test_arms_are_judged_and_the_judge_is_audited(workspace: Path) -> None:
     assert "What a judge says" in (workspace / "report/index.html").read_text()
 
 
-def test_replay_writes_the_same_bytes(workspace: Path, tmp_path: Path) -> None:
+def test_replay_writes_the_same_bytes(workspace: Path) -> None:
     done = "out/results/s0/arms/dpo-adversarial/r2"
-    folders = f"--responses {done}/evaluation --opponent out/results/s0/references/sft/evaluation --ledgers out/judge/gold"
-    command = f"judge --replay {folders} --name s0/arms/dpo-adversarial/r2/sft --results {tmp_path}/results"
+    names = ("metrics.json", "verdicts.jsonl")
+    before = [(workspace / done / "judge/sft" / name).read_bytes() for name in names]
+    shutil.rmtree(workspace / done / "judge/sft")
+    command = "judge --replay --provider gold --method dpo --reward-model adversarial --seed 0 --round r2 --opponent sft"
     assert run(workspace, sys.executable, "-m", "pipeline", *command.split()).returncode == 0
-    for name in ("metrics.json", "verdicts.jsonl"):
-        assert (tmp_path / "results" / name).read_bytes() == (workspace / done / "judge/sft" / name).read_bytes()
+    assert [(workspace / done / "judge/sft" / name).read_bytes() for name in names] == before
 
 
 def test_ledgers_outlive_a_stage_that_runs_again(workspace: Path) -> None:
@@ -330,7 +331,6 @@ def unlike_after(workspace: Path, folder: Path, mutation: tuple | None) -> dict:
     """What the guard finds in a copy of what the stages recorded, after one change."""
     from apo_bench.comparability import read_inputs, unlike_arms
     from apo_bench.core.config import load_params
-    from apo_bench.core.layout import arms
     from apo_bench.tracking.lock import Lock
 
     lock = yaml.load((workspace / "dvc.lock").read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -357,7 +357,7 @@ def unlike_after(workspace: Path, folder: Path, mutation: tuple | None) -> dict:
             dep["md5"] = "0" * 32
     (folder / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
     params = load_params(workspace / "params.yaml")
-    inputs = read_inputs(Lock(folder / "dvc.lock"), params, arms(params.run), Path("out/models"), Path("out/results"))
+    inputs = read_inputs(Lock(folder / "dvc.lock"), params, params.run.arms, Path("out/models"), Path("out/results"))
     return unlike_arms(inputs)
 
 
@@ -477,13 +477,17 @@ def test_a_clone_pulls_and_tracks(workspace: Path, tmp_path: Path) -> None:
     shutil.rmtree(workspace / "profiles")
 
 
-def test_missing_upstream_output_is_one_line(workspace: Path, tmp_path: Path) -> None:
-    command = "align --method dpo --policy nowhere --scores nowhere --seed 0 --round r1"
-    outputs = f"--output {tmp_path}/policy --results {tmp_path}/results"
-    done = run(workspace, sys.executable, "-m", "pipeline", *command.split(), *outputs.split())
-    assert done.returncode == 1
-    assert done.stderr.strip().splitlines() == ["align: nowhere: no model there; run the stage that writes it (dvc repro) first"]
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("--seed 7 --round r1", "out/models/s7/sft: no model there; run the stage that writes it (dvc repro) first"),
+        ("--seed 0 --round 2", "round: found '2', expected r1, r2, ..."),
+    ],
+)
+def test_missing_upstream_output_is_one_line(workspace: Path, where: str, told: str) -> None:
+    done = run(workspace, sys.executable, "-m", "pipeline", *f"align --method dpo --reward-model base {where}".split())
+    assert done.returncode == 1 and done.stderr.strip().splitlines() == [f"align: {told}"]
+    assert not (workspace / "out/models/s7").exists()
 
 
 def test_unknown_method_stops_before_anything_runs(workspace: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 
 from apo_bench.core.compute_sections import DeepspeedEngine
 from apo_bench.core.config import load_params
+from apo_bench.core.layout import MODELS, RESULTS, Reference, reward_model
 from apo_bench.data.batching import pad
 from apo_bench.data.records import read_records
 from apo_bench.models.language_model import load_language_model, new_llama, save_model
@@ -29,7 +31,11 @@ SIZES = {
     "num_pretraining_examples": 8, "num_demonstrations": 8,
 }  # fmt: skip
 TOLERANCE = 1e-4
-STAGES = {"reward": ["--name", "base", "--base"], "golden": ["--name", "golden", "--policy"], "human": ["--name", "human", "--policy"]}
+STAGES = {
+    "reward": ["reward", "--reward-model", "base"],
+    "golden": ["reference", "--name", "golden"],
+    "human": ["reference", "--name", "human"],
+}
 """A reward model, SFT, and DPO with its reference log-probabilities: 23 and 15 examples in batches of 4, which 2 ranks share unequally."""
 FROZEN_LAYERS, ZERO_STAGES = {"human": 1}, {"reward": 2}
 
@@ -44,7 +50,10 @@ def write_params(folder: Path, engine: str, name: str) -> None:
     params["references"]["golden"] |= training
     params["references"]["human"] |= training
     params["engines"] |= {"training": engine}
-    params["base_model"] = {**yaml.safe_load((ROOT / "profiles/small/params.yaml").read_text())["base_model"], "folder": "model"}
+    params["base_model"] = {
+        **yaml.safe_load((ROOT / "profiles/small/params.yaml").read_text())["base_model"],
+        "folder": "out/models/base_model",
+    }
     params["compute"] |= {"micro_batch_tokens": None if engine == "in_process" else 100, "frozen_layers": FROZEN_LAYERS.get(name, 0)}
     params["engines"]["deepspeed"] |= {"checkpoint_steps": 3, "zero_stage": ZERO_STAGES.get(name, 3)}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
@@ -58,20 +67,27 @@ def folder(tmp_path_factory, tokenizer, params):
         patch.chdir(folder)
         write_params(folder, "in_process", "golden")
         sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "intermediate_size": 64}
-        save_model(new_llama(params.base_model.model_copy(update=sizes), tokenizer, seed=0), tokenizer, folder / "model")
-        assert run_stage("prepare", ["--output", "data", "--results", "results"]) == 0
-        assert run_stage("labels", ["--data", "data", "--seed", "0", "--output", "labels", "--results", "results_labels"]) == 0
+        save_model(new_llama(params.base_model.model_copy(update=sizes), tokenizer, seed=0), tokenizer, folder / "out/models/base_model")
+        shutil.copytree("out/models/base_model", "out/models/s0/sft")
+        assert run_stage("prepare", []) == 0
+        assert run_stage("labels", ["--seed", "0"]) == 0
         for name in STAGES:
             assert run(name, "one") == 0
         yield folder
 
 
 def run(name: str, where: str) -> int:
-    """Runs a stage, whose outputs go to a folder: in one process if it is named so, else as ranks."""
+    """Runs a stage, whose outputs are moved to a folder: in one process if it is named so, else as ranks."""
     write_params(Path.cwd(), "in_process" if where == "one" else "deepspeed", name)
-    inputs = ["--data", "data", "--labels", "labels", "--seed", "0"]
-    outputs = ["--output", f"{where}/{name}/model", "--results", f"{where}/{name}/results"]
-    return run_stage("reward" if name == "reward" else "reference", [*STAGES[name], "model", *inputs, *outputs])
+    script, *options = STAGES[name]
+    status = run_stage(script, [*options, "--seed", "0"])
+    if status == 0:
+        made = reward_model if name == "reward" else lambda root, *_: Reference(name, 0).trained(root)
+        results = reward_model(RESULTS, "base", 0) if name == "reward" else Reference(name, 0).training(RESULTS)
+        for path, kind in ((made(MODELS, "base", 0), "model"), (results, "results")):
+            Path(where, name).mkdir(parents=True, exist_ok=True)
+            path.rename(Path(where, name, kind))
+    return status
 
 
 def curves(folder: Path) -> list[dict[str, float]]:
@@ -84,7 +100,7 @@ def logits(folder: Path, name: str, tokenizer) -> torch.Tensor:
     compute = load_params(Path("params.yaml")).compute
     load = load_reward_model if name == "reward" else load_language_model
     model = load(folder / "model", compute)
-    rows = read_records(Path("data/pairs_test.jsonl"), "pairs")
+    rows = read_records(Path("out/data/pairs_test.jsonl"), "pairs")
     groups = encode(tokenizer, [row["dialogue"] for row in rows], [[row["chosen"]] for row in rows], 256, compute.max_prompt_length)
     with torch.no_grad():
         hidden = model.base_model(input_ids=pad([group[0] for group in groups], tokenizer.pad_token_id).input_ids_RT).last_hidden_state
@@ -132,12 +148,15 @@ def test_killed_rank_ends_the_stage_and_a_new_run_goes_on(folder, tokenizer, cap
 
 
 def test_error_of_all_ranks_is_one_line_as_without_ranks(folder, capfd):
-    (folder / "data/golden_rm.jsonl").rename(folder / "data/hidden")
+    (folder / "out/data/golden_rm.jsonl").rename(folder / "out/data/hidden")
     try:
         assert run("golden", "three") == 1
     finally:
-        (folder / "data/hidden").rename(folder / "data/golden_rm.jsonl")
-    assert capfd.readouterr().err.strip() == "reference: data/golden_rm.jsonl: no such file; run the stage that writes it (dvc repro) first"
+        (folder / "out/data/hidden").rename(folder / "out/data/golden_rm.jsonl")
+    assert (
+        capfd.readouterr().err.strip()
+        == "reference: out/data/golden_rm.jsonl: no such file; run the stage that writes it (dvc repro) first"
+    )
     assert not (folder / "three").exists() and not Path("out/checkpoints").exists()
 
 

@@ -159,7 +159,7 @@ def test_nodes_say_what_they_have_and_stages_go_where_they_are_sent(cluster, par
         ]
         with_gpus = next(host for host in hosts if host.devices)
         variables = nodes.environment(with_gpus.name) | {"CUDA_VISIBLE_DEVICES": "1", "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "pipeline", "sft", "--base", "a", "--data", "b", "--seed", "0", "--output", "c", "--results", "d"]
+        command = [sys.executable, "-m", "pipeline", "sft", "--seed", "0"]
         stage = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
         assert stage.returncode == 1 and stage.stderr.strip().startswith("sft: "), stage.stderr
         lost = subprocess.run(command, env=os.environ | variables | nodes.environment("gone"), check=False)

@@ -1,6 +1,7 @@
 """DVC's graph on places: commands see the devices that they were given, and dvc.lock is what `dvc repro` would have written."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from fsspec.implementations.memory import MemoryFileSystem
 
 from apo_bench.engines.devices import Need
 from apo_bench.scheduling import Host
@@ -99,6 +101,19 @@ def test_the_books_are_those_of_dvc(folder):
     subprocess.run([*dvc, "repro", "--quiet"], check=True)
     assert yaml.safe_load(Path("dvc.lock").read_text()) == yaml.safe_load(ours)
     assert reproduce(read(needs), Host("", 2)) == 0
+
+
+def test_a_worker_keeps_nothing_of_the_folders_that_dvc_hashed(folder, monkeypatch):
+    """DVC leaves each listing in fsspec's memory and goes through all of them at the next."""
+    stage = {"cmd": "mkdir -p b && cp code/a.txt b/", "deps": ["code"], "outs": ["b"]}
+    Path("code").mkdir()
+    Path("code/a.txt").write_text("a")
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"b": stage}}))
+    monkeypatch.setattr(repro, "_profile", read({"b": Need()}), raising=False)
+    monkeypatch.setattr(repro, "_board", repro.Board(1, multiprocessing.get_context("fork")), raising=False)
+    monkeypatch.setattr(repro, "_number", 0, raising=False)
+    assert list(repro._reproduce("b", {})) == ["b"]
+    assert Path("b/a.txt").read_text() == "a" and not MemoryFileSystem.store
 
 
 def test_a_failed_stage_ends_the_run_and_what_ended_is_kept(folder):

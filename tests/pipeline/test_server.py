@@ -18,6 +18,9 @@ ROOT = Path(__file__).parents[2]
 SLOW_STAGE = '''
 import os, time
 from pathlib import Path
+from apo_bench.core.layout import Files
+def files(where: str) -> Files:
+    return Files({}, {"output": Path(where)})
 def main(output: Path) -> tuple[str, Path]:
     """Writes a line a tenth of a second."""
     Path(output).with_suffix(".pid").write_text(str(os.getpid()))
@@ -31,6 +34,9 @@ ODD_STAGE = '''
 import os
 from pathlib import Path
 from apo_bench.core.errors import DataError
+from apo_bench.core.layout import Files
+def files() -> Files:
+    return Files({}, {})
 def main(what: str) -> tuple[str, Path]:
     """Says where it is, or fails."""
     if what == "error":
@@ -51,7 +57,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "pipeline" / file.name).write_text(file.read_text())
     (folder / "pipeline/slow.py").write_text(SLOW_STAGE)
     (folder / "pipeline/odd.py").write_text(ODD_STAGE)
-    (folder / "dvc.yaml").write_text("stages:\n  slow:\n    cmd: exec python -m pipeline slow --output out.txt\n    outs: [out.txt]\n")
+    (folder / "dvc.yaml").write_text("stages:\n  slow:\n    cmd: exec python -m pipeline slow --where out.txt\n    outs: [out.txt]\n")
     return folder
 
 
@@ -138,7 +144,7 @@ def test_a_stage_without_its_server_imports_for_itself(code: Path, tmp_path: Pat
 
 def test_a_stage_that_is_killed_is_named(code: Path, server: str, tmp_path: Path) -> None:
     """As when memory runs out."""
-    running = stage(code, "slow", "--output", str(tmp_path / "out.txt"), **{SOCKET_VARIABLE: server})
+    running = stage(code, "slow", "--where", str(tmp_path / "out.txt"), **{SOCKET_VARIABLE: server})
     psutil.Process(_pid_of(tmp_path / "out.txt")).kill()
     _, errors = running.communicate(timeout=20)
     assert errors == "slow: ended by SIGKILL; if memory ran out, run fewer stages at a time\n"
@@ -146,7 +152,7 @@ def test_a_stage_that_is_killed_is_named(code: Path, server: str, tmp_path: Path
 
 
 def test_a_stage_whose_parent_died_before_it_began_does_not_begin(code: Path, tmp_path: Path) -> None:
-    process = stage(code, "slow", "--output", str(tmp_path / "out.txt"), **{PARENT_VARIABLE: "1"})
+    process = stage(code, "slow", "--where", str(tmp_path / "out.txt"), **{PARENT_VARIABLE: "1"})
     assert process.wait(20) == 1 and not (tmp_path / "out.txt").exists()
 
 
@@ -168,7 +174,7 @@ def _pid_of(output: Path) -> int:
 def test_a_stage_whose_server_dies_is_run_again_and_alone(code: Path, server: str, tmp_path: Path) -> None:
     """The last test: there is no server behind it."""
     output = tmp_path / "out.txt"
-    first = stage(code, "slow", "--output", str(output), **{SOCKET_VARIABLE: server})
+    first = stage(code, "slow", "--where", str(output), **{SOCKET_VARIABLE: server})
     served = psutil.Process(_pid_of(output))
     served.parent().parent().kill()
     deadline = time.monotonic() + 60
