@@ -123,8 +123,8 @@ def new_reward_model(name: str, params_file: Path) -> list[str]:
         f"new-reward-model: {name} is RM_base by another name so far; wrote",
         *edits,
         f"  {params_file}: reward.{name}, edit: its own settings, if any",
-        f"then `apo-bench check-reward-model {name}`, add {name} to run.reward_models, to sft_start_reward_models and to "
-        "fixed_reward_models or, if it learns from the policy, retrained_reward_models; `dvc status dvc.yaml`, `make repro`",
+        f"then `apo-bench check-reward-model {name}`, add {name} to run.reward_models, sft_start_reward_models and "
+        "retrained_reward_models; `dvc status dvc.yaml`, `make repro`",
     ]
 
 
