@@ -16,14 +16,16 @@ from apo_bench.core.compute_sections import Compute, Engines
 from apo_bench.core.data_sections import EmbeddedData, HHData, PreferenceData
 from apo_bench.core.errors import ConfigError
 from apo_bench.core.judge_sections import GoldJudge, Judge
-from apo_bench.core.layout import BASE, NO_ADVERSARIAL, TEST_REWARD_MODEL, TRAINED_ONCE
+from apo_bench.core.layout import BASE, NO_ADVERSARIAL, OWN, TEST_REWARD_MODEL, TRAINED_ONCE
 from apo_bench.core.packages import code_sha256
 from apo_bench.core.sections import (
     Claims,
     Compare,
     Evaluate,
     GameLedger,
+    ModelFolder,
     Name,
+    OwnRewardModels,
     PretrainedModel,
     References,
     RewardTraining,
@@ -84,6 +86,17 @@ class Params(Section):
     def reward_model(self, name: str) -> Any:
         """The reward model `name` with its settings: an instance of `apo_bench.reward_models.player.RewardModelPlayer`."""
         return load_reward_model_player(name, self.reward)
+
+    @property
+    def trained_sections(self) -> list[str]:
+        """The sections of `reward` but that of reward models of one's own."""
+        return [name for name in self.reward if name != OWN]
+
+    @property
+    def own_reward_models(self) -> dict[str, ModelFolder]:
+        """Reward models of one's own by name, which score the test responses of all policies."""
+        found = validated(OwnRewardModels, {key: value for key, value in self.reward.items() if key == OWN}, "reward")
+        return dict(cast(OwnRewardModels, found).own)
 
     @property
     def num_game_pairs(self) -> int:
@@ -235,7 +248,7 @@ def _check_rewards(params: Params) -> None:
     if TEST_REWARD_MODEL not in params.reward:
         raise ConfigError(f"reward.{TEST_REWARD_MODEL}: no such section; found: {', '.join(params.reward)}")
     is_retrained = importlib.import_module("apo_bench.reward_models.player").is_retrained
-    players = {name: params.reward_model(name) for name in {**params.reward, **dict.fromkeys(_trained(run))}}
+    players = {name: params.reward_model(name) for name in [*params.trained_sections, *_trained(run)]}
     for name in run.fixed_reward_models:
         if name not in TRAINED_ONCE:
             raise ConfigError(f"run: {name} is a reward model that is trained in each round; name it in retrained_reward_models")
@@ -250,6 +263,7 @@ def _check_rewards(params: Params) -> None:
         if name in run.fixed_reward_models and "further" in player.trains_on:
             _check_further(params, name)
         _check_labels(params, name, player)
+    _check_own_rewards(params)
     if run.gold_reward_models and not params.has_gold:
         raise ConfigError(f"run.gold_reward_models: {run.gold_reward_models}, expected [] where gold is unknown (prepare.source)")
 
@@ -281,13 +295,24 @@ def _check_labels(params: Params, name: str, player: Any) -> None:
         )
 
 
+def _check_own_rewards(params: Params) -> None:
+    own, run = params.own_reward_models, params.run
+    others = {OWN, TEST_REWARD_MODEL, *params.reward, *run.reward_models} - {*run.own_reward_models}
+    if taken := [name for name in own if name in others]:
+        raise ConfigError(f"reward.{OWN}.{taken[0]}: the name is taken; give your reward model another")
+    if unknown := [name for name in run.own_reward_models if name not in own]:
+        raise ConfigError(
+            f"run.own_reward_models: no {unknown[0]} in reward.{OWN};{near(unknown[0], own)} found: {', '.join(own) or 'none'}"
+        )
+
+
 def _check_heads(params: Params) -> None:
     expected = params.base_reward.head_per_subset
     if expected and params.prepare.source == "preferences":
         raise ConfigError(
             "reward.base.head_per_subset: found true, expected false where prepare.source is preferences: heads have its names"
         )
-    for name in params.reward:
+    for name in params.trained_sections:
         found = params.reward_model(name).settings.head_per_subset
         if found != expected:
             raise ConfigError(

@@ -2,11 +2,11 @@
 
 from datetime import date
 from itertools import product
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from apo_bench.core.layout import BASE, BASE_AFTER_GOLDEN, FIRST_ROUND, ORACLE, Arm
+from apo_bench.core.layout import BASE, BASE_AFTER_GOLDEN, BEST_OF_N, FIRST_ROUND, ORACLE, OWN, SFT, Arm
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """A name that is also a part of a DVC stage name and of a path: other characters break DVC's matrix."""
@@ -34,7 +34,7 @@ class Run(Section):
 
     methods: Annotated[list[Name], Field(min_length=1)]
     reward_models: Annotated[list[Name], Field(min_length=1)]
-    """Those of the four lists below, in the order of the tables."""
+    """Those of the five lists below, in the order of the tables."""
     fixed_reward_models: list[Name]
     """Trained once a replicate: `base`, with which the others are compared, and such as learn nothing from the policy."""
     retrained_reward_models: list[Name]
@@ -43,6 +43,8 @@ class Run(Section):
     """`oracle`: gold itself; or none."""
     golden_start_reward_models: list[Name]
     """`base_after_golden`: RM_base, for policies that start from SFT on the golden responses; or none."""
+    own_reward_models: list[Name]
+    """Those of `reward.own` that policies are trained with, as they are."""
     sft_start_reward_models: list[Name]
     """All others, whose policies start from SFT."""
     later_rounds: list[Round]
@@ -52,7 +54,8 @@ class Run(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Run":
-        lists = ("fixed_reward_models", "retrained_reward_models", "gold_reward_models", "golden_start_reward_models")
+        kinds = ("fixed", "retrained", "gold", "golden_start", "own")
+        lists = tuple(f"{kind}_reward_models" for kind in kinds)
         for key in ("methods", "reward_models", *lists, "seeds"):
             values = getattr(self, key)
             if len(set(values)) != len(values):
@@ -171,17 +174,22 @@ def _day(value: object) -> object:
     return value
 
 
-class PretrainedModel(Section):
-    """An instruction-tuned causal language model of `transformers`."""
+class ModelFolder(Section):
+    """A model of `transformers` with its tokenizer, as `save_pretrained` leaves them."""
 
-    source: Literal["pretrained"]
     folder: str
-    """Where it lies, as `save_pretrained` leaves it, seen from the profile's folder: DVC sees its changes."""
-    chat_template: Literal["own", "hh"]
+    """Where it lies, seen from the profile's folder: DVC sees its changes."""
+    chat_template: Literal["own", "hh"] = "own"
     """The tokenizer's own, or dialogues as HH writes them, for base models, which have none."""
     chat_date: Annotated[str, BeforeValidator(_day)] = "2024-07-26"
     """What a template that writes the date takes for today, so that a run does not hang on the day; the default is the date that the
     templates of Llama 3 write where they can read no clock."""
+
+
+class PretrainedModel(ModelFolder):
+    """An instruction-tuned causal language model."""
+
+    source: Literal["pretrained"]
     hub: HubRevision
     """Where `apo-bench fetch` gets it if it is not there."""
     wheel: WheelModel | None
@@ -195,6 +203,12 @@ class RewardTraining(Training):
 
     head_per_subset: bool
     """Two scalar heads, of which a prompt's subset (helpful, harmless) says which one its responses are scored with; false: one head."""
+
+
+class OwnRewardModels(Section):
+    """What `reward` has beside the sections of those that are trained."""
+
+    own: dict[Name, ModelFolder]
 
 
 class Sampling(Section):
@@ -239,6 +253,32 @@ class References(Section):
 
     golden: Training
     human: HumanPreferenceTraining
+    own: dict[Name, ModelFolder]
+    """Policies of one's own, which are evaluated as they are in every replicate: rows of the table by these names."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_stand_under_own(cls, found: Any) -> Any:
+        strange = [name for name in found if name not in cls.model_fields] if isinstance(found, dict) else []
+        if strange and isinstance(found[strange[0]], dict) and "folder" in found[strange[0]]:
+            raise ValueError(f"{strange[0]} is a policy of your own; write it one level deeper, as own: {{{strange[0]}: {{folder: ...}}}}")
+        return found
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> "References":
+        if taken := [name for name in self.own if name in (SFT, BEST_OF_N, *self.made)]:
+            raise ValueError(f"own.{taken[0]}: there is a policy of that name; give yours another")
+        return self
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """Those that the run trains."""
+        return tuple(name for name in type(self).model_fields if name != OWN)
+
+    @property
+    def names(self) -> list[str]:
+        """The policies of the table that are no arms, SFT first, those of one's own last."""
+        return [SFT, *self.made, BEST_OF_N, *self.own]
 
 
 class Evaluate(Section):

@@ -98,7 +98,7 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
     if kind in ("sample", "sample_golden"):
         name = "prompts_lm" if kind == "sample" else "golden_rm"
         return Work(sample=sizes.count[name] * num_samples * sizes.sampled)
-    if kind == "score_base":
+    if kind in ("score_fixed", "score_own", "score_after_golden"):
         return Work(read_reward=golden_groups["lm"])
     if kind == "score":  # by RM_base too, if gold says how the samples should be ordered
         return Work(read_reward=golden_groups["lm"] * (2 if params.has_gold else 1))

@@ -105,7 +105,7 @@ PLANTED = {
         "take logsigmoid",
     ),
     "hinge without a margin": (
-        planted(base, {}, human_loss=lambda self, chosen, rejected, weights: (rejected - chosen).clamp(min=0).mean()),
+        planted(base, {}, human_loss=lambda self, chosen, rejected, weights: torch.relu(rejected - chosen).mean()),
         "ties",
         "are not parted",
     ),

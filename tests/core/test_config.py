@@ -73,8 +73,12 @@ def test_unknown_names_get_the_near_ones(load, changes, where, near):
 
 
 HINT = "input should be a valid number"
-LISTS = "run: reward_models must be those of fixed_reward_models, retrained_reward_models, gold_reward_models, golden_start_reward_models, "
+LISTS = (
+    "run: reward_models must be those of fixed_reward_models, retrained_reward_models, gold_reward_models, golden_start_reward_models, "
+    "own_reward_models, "
+)
 ROUNDS = "run: later_rounds has "
+KINDS = ["base", "no_adversarial", "adversarial", "oracle"]
 WRONG = {
     "text for a rate": ({"sft.learning_rate": "fast"}, f"sft.learning_rate: found 'fast'; {HINT}"),
     "text for a rate of a method": ({"methods.rjs.learning_rates": ["fast"] * 3}, f"methods.rjs.learning_rates.0: found 'fast'; {HINT}"),
@@ -131,6 +135,17 @@ WRONG = {
     ),
     "too few further pairs": (
         {"prepare.num_further_pairs": 1}, "prepare.num_further_pairs: 1, expected ",
+    ),
+    "own policy beside golden": ({"references.mine": {"folder": "a"}}, "references: mine is a policy of your own; write it one level"),
+    "own policy of a name that is taken": ({"references.own": {"human": {"folder": "a"}}}, "references: own.human: there is a policy of"),
+    "own policy without a folder": ({"references.own": {"mine": {}}}, "references.own.mine.folder: missing key"),
+    "own reward model of a name that is taken": ({"reward.own": {"all": {"folder": "a"}}}, "reward.own.all: the name is taken"),
+    "own reward model without a folder": ({"reward.own": {"mine": {"path": "a"}}}, "reward.own.mine.path: unknown key"),
+    "own reward model that is not there": (
+        {"reward.own": {"mine": {"folder": "a"}}}
+        | {"run.own_reward_models": ["main"]}
+        | {f"run.{key}": [*KINDS, "main"] for key in ("reward_models", "sft_start_reward_models")},
+        "run.own_reward_models: no main in reward.own; did you mean mine? found: mine",
     ),
     "seed to judge that is none": ({"judge.seeds": [0, 77]}, "judge.seeds: no seed 77 in the run; known: 0, 1, "),
     "seed of the game that is none": ({"game.seeds": [77]}, "game.seeds: no seed 77 in the run; known: 0, 1, "),
@@ -319,8 +334,8 @@ def test_a_repeated_key_is_named_with_its_line(tmp_path, root):
 
 def test_data_of_ones_own_has_no_heads_by_subset(root, tmp_path):
     raw = yaml.safe_load((root / "profiles/preferences/params.yaml").read_text(encoding="utf-8"))
-    for section in raw["reward"].values():
-        section["head_per_subset"] = True
+    for name in ("base", "all", "adversarial"):
+        raw["reward"][name]["head_per_subset"] = True
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
     with pytest.raises(ConfigError, match=r"reward.base.head_per_subset: found true, expected false where prepare.source is preferences"):
         load_params(tmp_path / "params.yaml")

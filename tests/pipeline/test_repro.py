@@ -14,6 +14,7 @@ import psutil
 import pytest
 import yaml
 from fsspec.implementations.memory import MemoryFileSystem
+from stages_file import written_stages
 
 from apo_bench.engines.devices import Need
 from apo_bench.scheduling import Host
@@ -160,7 +161,7 @@ def test_the_lock_file_is_written_before_whoever_reads_it(folder, monkeypatch):
 
 def test_stages_that_read_the_lock_file_are_known(root):
     """By their deps, which cover what they import (test_dependencies)."""
-    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    stages = written_stages(root)
     assert {name for name, stage in stages.items() if any(repro.READERS in dep for dep in stage["deps"])} == {"compare", "times", "track"}
 
 
