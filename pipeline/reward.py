@@ -1,6 +1,7 @@
 """Trains a reward model that learns nothing from the policy, once a replicate: RM_base, AB, and RM_all, which only evaluates."""
 
 from pathlib import Path
+from typing import Any
 
 from apo_bench.core import layout
 from apo_bench.core.config import PARAMS, load_params
@@ -12,11 +13,12 @@ from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.evaluation.reward_models import evaluate_on_pairs
 from apo_bench.models.card import Card
+from apo_bench.models.ensemble import join, save_members
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.reward_models.player import FURTHER, HUMAN, Material
-from apo_bench.training.reward_models import train_reward_model
+from apo_bench.training.reward_models import mean_reward, train_reward_model
 
 
 def files(reward_model: str, seed: int) -> Files:
@@ -40,16 +42,24 @@ def main(reward_model: str, base: Path, pairs_test: Path, labels: Path, seed: in
     material = Material(
         {HUMAN: lambda: human, FURTHER: lambda: read_records(records(labels, "pairs_further"), "pairs")[:further]}, len(human), further
     )
-    model = new_reward_model(base, reward_seed(seed, name, "head"), params.compute, params.is_pretrained, settings.head_per_subset)
-    order = reward_seed(seed, name, "order")
-    history, num_pairs = train_reward_model(
-        model, tokenizer, player, material, params.compute, training_engine(params), order, order, f"RM_{name}"
-    )
+    ensemble, members, history = player.ensemble, [], list[dict[str, Any]]()
+    for number in range(ensemble.num_members if ensemble else 1):
+        head, order = (reward_seed(seed, name, what, number) for what in ("head", "order"))
+        model = new_reward_model(base, head, params.compute, params.is_pretrained, settings.head_per_subset)
+        rows, num_pairs = train_reward_model(
+            model, tokenizer, player, material, params.compute, training_engine(params), order, order, f"RM_{name}"
+        )
+        history += [row | {"step": len(history) + number} for number, row in enumerate(rows, start=1)]
+        members.append(model)
+    model = members[0]
+    if ensemble:
+        join(members, ensemble, [mean_reward(member, tokenizer, human, settings.max_length, params.compute) for member in members])
     test = read_records(pairs_test, "pairs")
     metrics, margins = evaluate_on_pairs(model, tokenizer, test, settings.max_length, params.compute, params.has_gold)
-    made = f"Trained once on {num_pairs} human pairs by the Bradley-Terry loss."
+    made = f"Trained once on {num_pairs} human pairs by the Bradley-Terry loss{f', {len(members)} members' if ensemble else ''}."
     shown = {**metrics, **final_numbers(history)}
     card = Card(f"RM_{name}, seed {seed}", "reward_model", made, params.prepare.source, settings.model_dump(), shown, base)
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder, card)
+        save_members(model, tokenizer, folder)
     return write_training(results, history, metrics, margins), output

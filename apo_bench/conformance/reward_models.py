@@ -2,41 +2,32 @@
 
 `apo-bench check-reward-model` runs it on a section of params.yaml.
 
-Shape suffixes: P pairs, N sequences, T tokens, H hidden.
+Shape suffixes: M members, N sequences.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import cast
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
 
 import apo_bench
 from apo_bench.conformance import Finding, fault_of
-from apo_bench.conformance.samples import close
-from apo_bench.data.batching import TokenBatch
-from apo_bench.models.reward_model import rewards
-from apo_bench.models.ways import KNOWN, Ways
-from apo_bench.reward_models.player import (
-    FURTHER,
-    GOLDEN,
-    HUMAN,
-    LABELS,
-    LOG_RATIOS,
-    SAMPLES,
-    SFT_SAMPLES,
-    Lessons,
-    Material,
-    RewardModelPlayer,
-    Rows,
-    Source,
+from apo_bench.conformance.offered import NUM_GAME_PAIRS, NUM_HUMAN, World, lessons_of
+from apo_bench.conformance.reward_losses import (
+    FAR,
+    PAIRS,
+    check_accumulation,
+    check_extremes,
+    check_gradient,
+    check_order,
+    check_padding,
+    check_ties,
 )
+from apo_bench.conformance.samples import close
+from apo_bench.reward_models.player import LOG_RATIOS, RewardModelPlayer
 
 PAGES = Path(apo_bench.__file__).parents[1] / "docs" / "reward_models"
 PARTS = {
@@ -46,56 +37,11 @@ PARTS = {
     "the departures from it, **Departures**": r"\*\*Departures\*\*: \w",
     "its settings, **Settings**": r"\*\*Settings\*\*: \S",
 }
-NUM_HUMAN, NUM_PROMPTS, NUM_SAMPLES = 400, 160, 4
-"""As many as leave room for the labels of any section: the game has as many sequences as 400 pairs."""
-NUM_GAME_PAIRS = NUM_PROMPTS * (NUM_SAMPLES + 1) // 2
-PAIRS = 6
-"""Pairs of a step whose rewards are made up."""
-FAR = 500.0
-"""A margin at which exp overflows."""
-
-
-@dataclass
-class World:
-    """What a round would offer, each text once, and what was asked of it."""
-
-    asked: list[Source] = field(default_factory=list)
-    labelled: Rows = field(default_factory=list)
-
-    def material(self) -> Material:
-        rows: dict[Source, Rows] = {
-            HUMAN: _pairs("human", NUM_HUMAN),
-            FURTHER: _pairs("further", NUM_GAME_PAIRS),
-            GOLDEN: [_prompt("game", n) | {"response": f"golden {n}"} for n in range(NUM_PROMPTS)],
-            SAMPLES: _samples("sample"),
-            SFT_SAMPLES: _samples("first"),
-        }
-
-        def reader(source: Source) -> Callable[[], Rows]:
-            def read() -> Rows:
-                self.asked.append(source)
-                return rows[source]
-
-            return read
-
-        def annotate(pairs: Rows) -> Rows:
-            self.asked.append(LABELS)
-            turned = [
-                {"chosen": row["rejected"], "rejected": row["chosen"], "finished": row.get("finished", [True] * 2)[::-1]} for row in pairs
-            ]
-            self.labelled = [row | other if number % 2 else row for number, (row, other) in enumerate(zip(pairs, turned, strict=True))]
-            return self.labelled
-
-        def log_ratios(pairs: Rows) -> list[float]:
-            self.asked.append(LOG_RATIOS)
-            return [float(number) for number in range(len(pairs))]
-
-        return Material({source: reader(source) for source in rows}, NUM_HUMAN, NUM_GAME_PAIRS, 0, annotate, log_ratios)
 
 
 def check_sources(player: RewardModelPlayer) -> str | None:
     """It trains on all that it says and on nothing else: no text of the policy where it claims none, no prompt that was not offered."""
-    world, lessons = _lessons(player)
+    world, lessons = lessons_of(player)
     if unused := [source for source in player.trains_on if source not in world.asked]:
         return f"trains_on names {', '.join(unused)}, which lessons does not ask for"
     offered = World().material().only(player.trains_on)
@@ -108,7 +54,7 @@ def check_sources(player: RewardModelPlayer) -> str | None:
 
 def check_labels(player: RewardModelPlayer) -> str | None:
     """What it has labelled is as much as it says, and is trained on as the annotator ordered it, once."""
-    world, lessons = _lessons(player)
+    world, lessons = lessons_of(player)
     if len(world.labelled) != player.num_labels:
         return f"{len(world.labelled)} pairs are labelled, num_labels says {player.num_labels}: labels are what is counted as its price"
     trained = [(row["dialogue"], row["chosen"], row["rejected"]) for row in lessons.pairs]
@@ -123,7 +69,7 @@ def check_compute(player: RewardModelPlayer) -> str | None:
     """If it claims to train as long as APO's it has as many sequences in a step's worth of pairs, and all human pairs among them."""
     if not player.trains_as_long:
         return None
-    lessons = _lessons(player)[1]
+    lessons = lessons_of(player)[1]
     found = 2 * len(lessons.pairs) + sum(len(row["responses"]) for row in lessons.groups)
     expected = 2 * (NUM_HUMAN + NUM_GAME_PAIRS)
     if found != expected:
@@ -133,7 +79,7 @@ def check_compute(player: RewardModelPlayer) -> str | None:
 
 def check_weights(player: RewardModelPlayer) -> str | None:
     """Weights of pairs are one a pair, not negative, 1 in the mean, and higher where the policy finds the pair likelier."""
-    world, lessons = _lessons(player)
+    world, lessons = lessons_of(player)
     if not lessons.weights:
         return "log_ratios are asked for, and no weights follow" if LOG_RATIOS in world.asked else None
     if len(lessons.weights) != len(lessons.pairs):
@@ -147,86 +93,27 @@ def check_weights(player: RewardModelPlayer) -> str | None:
     return None
 
 
-def check_gradient(player: RewardModelPlayer) -> str | None:
-    """A step raises what is preferred and lowers what is not, whatever their rewards are."""
-    for name, loss in _losses(player).items():
-        chosen_P, rejected_P = _made_up()
-        loss(chosen_P, rejected_P).backward()
-        rise_P, fall_P = cast(Tensor, chosen_P.grad), cast(Tensor, rejected_P.grad)
-        if not (rise_P < 0).all() or not (fall_P > 0).all():
-            return f"{name}: a step does not raise every preferred response and lower every other one; is the sign flipped?"
-    return None
-
-
-def check_order(player: RewardModelPlayer) -> str | None:
-    """The order of the pairs changes nothing, nor does a number that is added to all rewards."""
-    places = [3, 0, 5, 1, 4, 2]
-    for name, loss in _losses(player).items():
-        chosen_P, rejected_P = _made_up()
-        value = loss(chosen_P, rejected_P)
-        if not close(loss(chosen_P[places], rejected_P[places], places), value):
-            return f"{name}: the order of the pairs changes the loss"
-        if not close(loss(chosen_P + 7, rejected_P + 7), value):
-            return f"{name}: 7 more for every response changes the loss; only differences of rewards mean something"
-    return None
-
-
-def check_ties(player: RewardModelPlayer) -> str | None:
-    """Where rewards are equal the loss is finite and parts them, by as much up as down."""
-    for name, loss in _losses(player).items():
-        chosen_P, rejected_P = (torch.ones(PAIRS, dtype=torch.float64, requires_grad=True) for _ in range(2))
-        value = loss(chosen_P, rejected_P)
-        value.backward()
-        assert chosen_P.grad is not None and rejected_P.grad is not None
-        if not torch.isfinite(value) or not (chosen_P.grad < 0).all() or not close(-chosen_P.grad, rejected_P.grad):
-            return f"{name}: equal rewards are not parted, by as much up as down"
-    return None
-
-
-def check_extremes(player: RewardModelPlayer) -> str | None:
-    """Rewards far apart, either way round, leave loss and gradient finite."""
-    for name, loss in _losses(player).items():
-        for sign in (1, -1):
-            chosen_P = torch.full((PAIRS,), sign * FAR, requires_grad=True)
-            value = loss(chosen_P, -chosen_P.detach())
-            value.backward()
-            if not torch.isfinite(value) or not torch.isfinite(cast(Tensor, chosen_P.grad)).all():
-                return f"{name}: not finite where rewards are {2 * FAR:g} apart: take logsigmoid, not the log of a sigmoid"
-    return None
-
-
-def check_accumulation(player: RewardModelPlayer) -> str | None:
-    """A batch in halves gives the mean of the halves, so that micro-batches and ranks train the same."""
-    for name, loss in _losses(player).items():
-        chosen_P, rejected_P = _made_up()
-        halves = [list(range(PAIRS // 2)), list(range(PAIRS // 2, PAIRS))]
-        parts = [loss(chosen_P[half], rejected_P[half], half) for half in halves]
-        if not close((parts[0] + parts[1]) / 2, loss(chosen_P, rejected_P)):
-            return f"{name}: the mean over two halves of a batch is not the loss of the batch; do pairs of a batch mix?"
-    return None
-
-
-def check_padding(player: RewardModelPlayer) -> str | None:
-    """By the function that training reads rewards with: what stands after a response changes no loss and gets no gradient."""
-    generator = torch.Generator().manual_seed(0)
-    num, longest, hidden = 2 * PAIRS, 9, 5
-    lengths_N = torch.tensor([longest - row % 3 for row in range(num)])
-    starts_N = torch.arange(num) * longest
-    batch = TokenBatch(torch.zeros(num, longest, dtype=torch.long), torch.full((num,), 3), lengths_N, starts_N, starts_N + 3)
-    states_NTH = torch.randn(num, longest, hidden, generator=generator)
-    after_NT = torch.arange(longest) >= lengths_N[:, None]
-    for name, loss in _losses(player).items():
-        values = []
-        for noise in (0.0, 5.0):
-            leaves_NTH = (states_NTH + noise * after_NT[..., None]).requires_grad_()
-            rewards_P2 = rewards(cast(PreTrainedModel, _Table(leaves_NTH)), batch).view(-1, 2)
-            values.append(loss(rewards_P2[:, 0], rewards_P2[:, 1]))
-            values[-1].backward()
-            if cast(Tensor, leaves_NTH.grad)[after_NT].any():
-                return f"{name}: padding gets a gradient"
-        if not close(*(value.detach() for value in values)):
-            return f"{name}: padding changes the loss"
-    return None
+def check_ensemble(player: RewardModelPlayer) -> str | None:
+    """An ensemble has several members, heeds each of them, in whatever order, and rewards nothing above their mean."""
+    ensemble = player.ensemble
+    if ensemble is None:
+        return None
+    num_members = ensemble.num_members
+    if num_members < 2:
+        return f"an ensemble of {num_members}: without a second member there is nothing that could differ"
+    rewards_MN = torch.randn(num_members, PAIRS, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    value_N = ensemble.combined(rewards_MN)
+    if value_N.shape != (PAIRS,) or not close(ensemble.combined(rewards_MN.flip(0)), value_N):
+        return "the order of the members changes the ensemble's rewards"
+    for member in range(num_members):
+        lower_MN = rewards_MN.clone()
+        lower_MN[member] -= FAR
+        if (ensemble.combined(lower_MN) >= value_N).any():
+            return f"a response that member {member} finds {FAR:g} worse is rewarded as before: is it an ensemble of fewer?"
+    if (value_N > rewards_MN.mean(0) + 1e-9).any():
+        return "where members differ the reward is above their mean: is the variance added?"
+    same_MN = rewards_MN[:1].expand(num_members, -1)
+    return None if close(ensemble.combined(same_MN), rewards_MN[0]) else "members that agree are not taken at their word"
 
 
 def check_settings(player: RewardModelPlayer) -> str | None:
@@ -269,6 +156,7 @@ CHECKS: dict[str, Callable[[RewardModelPlayer], str | None]] = {
     "labels": check_labels,
     "compute": check_compute,
     "weights": check_weights,
+    "ensemble": check_ensemble,
     "gradient": check_gradient,
     "order": check_order,
     "ties": check_ties,
@@ -284,65 +172,6 @@ CHECKS: dict[str, Callable[[RewardModelPlayer], str | None]] = {
 def examine(player: RewardModelPlayer) -> list[Finding]:
     """Runs all checks on a reward model."""
     return [Finding(name, fault_of(check, player)) for name, check in CHECKS.items()]
-
-
-Loss = Callable[..., Tensor]
-"""Of rewards [P] of the preferred and of the other responses, and of which pairs they are if not of all in their order."""
-
-
-class _Table(nn.Module):
-    """A "reward model" whose final states are leaves."""
-
-    def __init__(self, states_NTH: Tensor) -> None:
-        super().__init__()
-        self.states_NTH, self.device = states_NTH, torch.device("cpu")
-        self.score = nn.Linear(states_NTH.shape[-1], 1, bias=False)
-        nn.init.ones_(self.score.weight)
-        self.config = PreTrainedConfig.from_dict({"vocab_size": 2})
-        vars(self)[KNOWN] = Ways(head_apart=True, shared_prompts=False, batches=True)
-
-    def base_model(self, input_ids: Tensor, use_cache: bool) -> SimpleNamespace:
-        return SimpleNamespace(last_hidden_state=self.states_NTH)
-
-
-def _losses(player: RewardModelPlayer) -> dict[str, Loss]:
-    """The losses that it trains by, those of terms without weight left out; pairs weigh what six of its own do, if they weigh anything."""
-    lessons = _lessons(player)[1]
-    weights_P = torch.tensor(lessons.weights[:: max(1, len(lessons.weights) // PAIRS)][:PAIRS], dtype=torch.float64)
-
-    def human(chosen_P: Tensor, rejected_P: Tensor, which: list[int] | None = None) -> Tensor:
-        return player.human_loss(chosen_P, rejected_P, weights_P[which or list(range(PAIRS))] if len(weights_P) else None)
-
-    def game(golden_P: Tensor, sampled_P: Tensor, which: list[int] | None = None) -> Tensor:
-        return player.game_loss(golden_P, sampled_P)
-
-    terms = {"human_loss": (human, player.human_weight), "game_loss": (game, player.game_weight)}
-    return {name: loss for name, (loss, weight) in terms.items() if weight}
-
-
-def _lessons(player: RewardModelPlayer) -> tuple[World, Lessons]:
-    world = World()
-    return world, player.lessons(world.material().only(player.trains_on))
-
-
-def _made_up() -> tuple[Tensor, Tensor]:
-    """Rewards of preferred and other responses, some the wrong way round: [P] each."""
-    generator = torch.Generator().manual_seed(0)
-    chosen_P, rejected_P = (torch.randn(PAIRS, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    return chosen_P, rejected_P
-
-
-def _prompt(name: str, number: int) -> dict[str, str]:
-    return {"id": f"{name} {number}", "subset": "helpful", "dialogue": f"\n\nHuman: {name} {number}?\n\nAssistant:"}
-
-
-def _pairs(name: str, number: int) -> Rows:
-    return [_prompt(name, n) | {"chosen": f"{name} {n} good", "rejected": f"{name} {n} bad", "probability": 0.75} for n in range(number)]
-
-
-def _samples(name: str) -> Rows:
-    answers = [[f"{name} {n} {k}" for k in range(NUM_SAMPLES)] for n in range(NUM_PROMPTS)]
-    return [_prompt("game", n) | {"responses": texts, "finished": [True] * NUM_SAMPLES} for n, texts in enumerate(answers)]
 
 
 def _texts(row: dict[str, object]) -> list[str]:

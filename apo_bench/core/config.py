@@ -16,7 +16,7 @@ from apo_bench.core.compute_sections import Compute, Engines
 from apo_bench.core.data_sections import EmbeddedData, HHData, PreferenceData
 from apo_bench.core.errors import ConfigError
 from apo_bench.core.judge_sections import GoldJudge, Judge
-from apo_bench.core.layout import BASE, NO_ADVERSARIAL, OWN, TEST_REWARD_MODEL, TRAINED_ONCE
+from apo_bench.core.layout import BASE, NO_ADVERSARIAL, OWN, TEST_REWARD_MODEL, is_trained_once
 from apo_bench.core.packages import code_sha256
 from apo_bench.core.sections import (
     Claims,
@@ -250,13 +250,15 @@ def _check_rewards(params: Params) -> None:
     is_retrained = importlib.import_module("apo_bench.reward_models.player").is_retrained
     players = {name: params.reward_model(name) for name in [*params.trained_sections, *_trained(run)]}
     for name in run.fixed_reward_models:
-        if name not in TRAINED_ONCE:
+        if not is_trained_once(name):
             raise ConfigError(f"run: {name} is a reward model that is trained in each round; name it in retrained_reward_models")
         if is_retrained(type(players[name])):
             raise ConfigError(f"reward.{name}: found a reward model that learns from the policy, expected one that is trained once")
     for name in run.retrained_reward_models:
-        if name in TRAINED_ONCE:
+        if is_trained_once(name):
             raise ConfigError(f"run: {name} is a reward model that is trained once a replicate; name it in fixed_reward_models")
+        if players[name].ensemble:
+            raise ConfigError(f"run: {name} is an ensemble, which is trained once a replicate; call it ensemble_{name}")
         if "further" in players[name].trains_on:
             raise ConfigError(f"reward.{name}: it trains on further human pairs, which {NO_ADVERSARIAL} alone is given; take others")
     for name, player in players.items():

@@ -115,7 +115,9 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
         return Work(sample=written, read_reward=read, read_policy=2 * read)
     if kind == "reward":
         trained = pairs["pairs_rm"] + (pairs["pairs_lm"] if part == TEST_REWARD_MODEL else 0)
-        return Work(train_reward=trained * params.reward_model(part).settings.epochs, read_reward=pairs["pairs_test"])
+        player = params.reward_model(part)
+        num_members = player.ensemble.num_members if player.ensemble else 1
+        return Work(train_reward=num_members * trained * player.settings.epochs, read_reward=num_members * pairs["pairs_test"])
     if kind == "adversarial_reward":
         player = params.reward_model(part if group.endswith("_first") else item.split("-")[1])
         trained = (pairs["pairs_rm"] if player.human_weight else 0) + golden_groups["rm"]  # without a game other pairs are as much

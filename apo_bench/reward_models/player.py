@@ -15,6 +15,7 @@ from torch import Tensor
 from apo_bench.core.errors import ConfigError, DataError
 from apo_bench.core.sections import RewardTraining
 from apo_bench.losses.reward import bradley_terry_loss
+from apo_bench.models.ensemble import Ensemble
 
 Rows = list[dict[str, Any]]
 Positive = Annotated[float, Field(gt=0)]
@@ -125,6 +126,11 @@ class RewardModelPlayer:
     def num_labels(self) -> int:
         """Labels of the annotator that it asks for in a round."""
         return 0
+
+    @property
+    def ensemble(self) -> Ensemble | None:
+        """How many models it is, each trained on the same lessons with draws of its own, and how their rewards become one; None: one."""
+        return None
 
     def lessons(self, material: Material) -> Lessons:
         """What it trains on in a round."""

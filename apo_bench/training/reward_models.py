@@ -20,7 +20,8 @@ from apo_bench.data.batching import longest_row, pad
 from apo_bench.engines.training import Engine
 from apo_bench.losses.reward import adversarial_reward_loss
 from apo_bench.models.language_model import all_response_logps, load_language_model, pairs_a_token, send
-from apo_bench.models.reward_model import LENGTH, rewards
+from apo_bench.models.precision import mixed_precision
+from apo_bench.models.reward_model import LENGTH, all_rewards, rewards
 from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode_records, load_tokenizer
 from apo_bench.reward_models.player import Material, RewardModelPlayer
 from apo_bench.training.loop import train
@@ -77,6 +78,13 @@ def train_reward_model(
     loss = _PlayerLoss(model, tokenizer.pad_token_id, player, encoded, groups, turns, torch.tensor(lessons.weights))
     lengths = _row_lengths(model, encoded) or [1] * material.num_human_pairs  # without pairs there are as many steps
     return train(model, loss, lengths, settings, compute, engine, seed, title, loss.num_tokens), len(encoded)
+
+
+def mean_reward(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int, compute: Compute) -> float:
+    """Over both responses of all pairs."""
+    flat = [sequence for group in encode_pairs(tokenizer, pairs, max_length, compute.max_prompt_length) for sequence in group]
+    with mixed_precision(compute):  # as it has been trained
+        return float(all_rewards(model, flat, tokenizer.pad_token_id, "mean reward").double().mean())
 
 
 def log_ratios(policy: Path, sft: Path, pairs: Rows, max_length: int, compute: Compute) -> list[float]:

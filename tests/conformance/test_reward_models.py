@@ -7,11 +7,13 @@ import torch
 
 from apo_bench.conformance.reward_models import CHECKS, examine
 from apo_bench.core.sections import RewardTraining
-from apo_bench.reward_models import adversarial, base, fresh, gail, ocrm
+from apo_bench.models.ensemble import Ensemble
+from apo_bench.reward_models import adversarial, base, ensemble, fresh, gail, ocrm
 from apo_bench.reward_models.player import HUMAN, SAMPLES, Lessons, mean_one, pairs_to_label
 
 SHARED = {"epochs": 1, "batch_size": 4, "learning_rate": 0.1, "max_length": 8, "head_per_subset": False}
 FRESH, APO = {"num_labels": 40}, {"human_weight": 1.0, "adversarial_weight": 0.1}
+THREE = {"num_members": 3, "combination": "mean_less_variance", "variance_weight": 0.5}
 
 
 def planted(module, settings: dict[str, Any], **attributes):
@@ -43,6 +45,27 @@ def too_few(self, material):
 def upside_down(self, material):
     found = ocrm.REWARD_MODEL.lessons(self, material)
     return Lessons(found.pairs, mean_one([1 / weight for weight in found.weights]))
+
+
+class FirstAlone(Ensemble):
+    """Says three, and asks one."""
+
+    def combined(self, rewards_MN):
+        return rewards_MN[0]
+
+
+class Kindest(Ensemble):
+    """The highest of three."""
+
+    def combined(self, rewards_MN):
+        return rewards_MN.amax(0)
+
+
+class Daring(Ensemble):
+    """Rewards what members differ about."""
+
+    def combined(self, rewards_MN):
+        return rewards_MN.mean(0) + rewards_MN.var(0)
 
 
 class Loose(RewardTraining):
@@ -79,6 +102,14 @@ PLANTED = {
         "weights",
         "are the weights upside down?",
     ),
+    "an ensemble of one": (planted(ensemble, THREE, ensemble=Ensemble(1, "mean")), "ensemble", "an ensemble of 1"),
+    "an ensemble whose first member decides": (
+        planted(ensemble, THREE, ensemble=FirstAlone(3, "mean")),
+        "ensemble",
+        "the order of the members",
+    ),
+    "an ensemble of its kindest": (planted(ensemble, THREE, ensemble=Kindest(3, "mean")), "ensemble", "is it an ensemble of fewer?"),
+    "an ensemble that likes to differ": (planted(ensemble, THREE, ensemble=Daring(3, "mean")), "ensemble", "worse is rewarded as before"),
     "sides swapped": (
         planted(base, {}, human_loss=lambda self, chosen, rejected, weights: base.REWARD_MODEL.human_loss(self, rejected, chosen, weights)),
         "gradient",
@@ -118,7 +149,7 @@ def test_planted_mistake_is_named(player, check, said):
 
 
 def test_the_right_ones_pass():
-    for module, settings in ((fresh, FRESH), (adversarial, APO), (ocrm, {"exponent": 0.01}), (base, {})):
+    for module, settings in ((fresh, FRESH), (adversarial, APO), (ocrm, {"exponent": 0.01}), (ensemble, THREE), (base, {})):
         player = module.REWARD_MODEL(module.REWARD_MODEL.Settings(**SHARED, **settings))
         assert [finding.check for finding in examine(player)] == list(CHECKS) and not faults(player)
 

@@ -263,6 +263,20 @@ def test_sections_of_reward_by_other_names(load, params):
     assert message.endswith("a section of another name says which it is by its key `player`")
 
 
+def test_an_ensemble_is_trained_once_and_called_so(load, params):
+    section = params.reward["base"] | {"player": "ensemble", "num_members": 2, "combination": "worst", "variance_weight": 0.0}
+    kinds = [*params.run.sft_start_reward_models, "ensemble_worst"]
+    run = {"run.reward_models": kinds, "run.sft_start_reward_models": kinds, "reward.ensemble_worst": section}
+    fixed = load(run | {"run.fixed_reward_models": [*params.run.fixed_reward_models, "ensemble_worst"]})
+    assert fixed.reward_model("ensemble_worst").ensemble.num_members == 2
+    message = message_of(load, run | {"run.retrained_reward_models": ["adversarial", "ensemble_worst"]})
+    assert message == "run: ensemble_worst is a reward model that is trained once a replicate; name it in fixed_reward_models"
+    kinds = [*params.run.sft_start_reward_models, "several"]
+    run = {"run.reward_models": kinds, "run.sft_start_reward_models": kinds, "reward.several": section}
+    message = message_of(load, run | {"run.retrained_reward_models": ["adversarial", "several"]})
+    assert message == "run: several is an ensemble, which is trained once a replicate; call it ensemble_several"
+
+
 def test_settings_are_those_of_the_file(load, params):
     """GAIL has no human pairs that could weigh something."""
     assert message_of(load, {"reward.gail": params.reward["adversarial"]}).startswith("reward.gail.human_weight: unknown key; ")
