@@ -121,7 +121,10 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
     if kind == "adversarial_reward":
         player = params.reward_model(part if group.endswith("_first") else item.split("-")[1])
         trained = (pairs["pairs_rm"] if player.human_weight else 0) + golden_groups["rm"]  # without a game other pairs are as much
-        return Work(train_reward=trained * player.settings.epochs, read_reward=pairs["pairs_test"])
+        is_read = "log_ratios" in player.trains_on and not group.endswith("_first")  # there the policy is SFT's
+        return Work(
+            train_reward=trained * player.settings.epochs, read_reward=pairs["pairs_test"], read_policy=2 * pairs["pairs_rm"] * is_read
+        )
     if kind == "reference":
         if part == "human":
             return Work(train_policy=pairs["pairs_rm"] * params.references.human.epochs, read_policy=pairs["pairs_rm"])
