@@ -33,6 +33,8 @@ MAX_FAILURES_IN_A_ROW = 16
 """A server that fails so often has a fault of its own. With every third answer cut, chance does it once in 40 million requests."""
 LIMIT_KEYS = ("max_tokens", "max_completion_tokens")
 """What a request calls the longest answer, and what servers of reasoning models want it to be called."""
+MESSAGES = ("error", "errors", "message", "detail", "msg")
+"""Where servers put what they have to say."""
 NO_COMPLETION = "the answer is not a chat completion; see if base_url must end in /v1"
 NUM_NAMED = 3
 """Prompts that a message names of those it counts, and reasons that it gives in words."""
@@ -128,14 +130,14 @@ async def _ask(client: "AsyncOpenAI", settings: ChatServer, prompt: Prompt, limi
 
 
 async def _complete(client: "AsyncOpenAI", settings: ChatServer, prompt: Prompt, limiter: Any, form: dict[str, Any]) -> dict[str, Any]:
-    from openai import BadRequestError
+    from openai import BadRequestError, UnprocessableEntityError
 
     async with limiter:
         was_asked_for = LIMIT_KEYS[1] in form
         try:
             completion = await _create(client, settings, prompt, form)
-        except BadRequestError as error:  # what reasoning models ask for, and older servers do not know
-            if was_asked_for or LIMIT_KEYS[1] not in str(error):
+        except (BadRequestError, UnprocessableEntityError) as error:  # what reasoning models ask for, and older servers do not know
+            if was_asked_for or LIMIT_KEYS[1] not in _told(error.body):
                 raise
             form |= {LIMIT_KEYS[1]: settings.max_tokens}  # shared by all requests of the run
             completion = await _create(client, settings, prompt, form)
@@ -164,9 +166,10 @@ def _row(completion: Any, settings: ChatServer, prompt: Prompt) -> dict[str, Any
     """The ledger's row of a completion, but for its price."""
     choices = getattr(completion, "choices", None)
     if not choices or not isinstance(choices, list):
-        told = _told(getattr(completion, "error", None))
-        raise _MalformedError(_without_key(f"the server's answer is an error: {told}", _api_key(settings)) if told else NO_COMPLETION)
+        raise _told_error(completion, settings)
     content = getattr(getattr(choices[0], "message", None), "content", None)
+    if not content and getattr(choices[0], "error", None):  # of the server behind the server
+        raise _told_error(choices[0], settings)
     if isinstance(content, list):  # of parts
         content = "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
     usage = getattr(completion, "usage", None)
@@ -197,19 +200,28 @@ def _tokens(usage: Any, name: str, most: int) -> int:
     return most if isinstance(found, bool) or not 0 <= number <= MOST_TOKENS else int(number)
 
 
-def _told(error: Any) -> str:
-    """The message in a server's error object, "" if there is none."""
-    message = error.get("message", error) if isinstance(error, dict) else error
-    return "" if message is None else str(message)
+def _told_error(answer: Any, settings: ChatServer) -> _MalformedError:
+    """What a server says that answers with something else than a completion, or with no message in it."""
+    if told := _told(answer if isinstance(answer, str) else getattr(answer, "model_extra", None)):
+        return _MalformedError(_without_key(f"{NO_COMPLETION}; the server says: {told}", _api_key(settings)))
+    return _MalformedError(NO_COMPLETION)
+
+
+def _told(body: Any) -> str:
+    """The message in a server's error, "" if there is none."""
+    if isinstance(body, list):
+        return "; ".join(filter(None, map(_told, body)))
+    if isinstance(body, dict):
+        return next(filter(None, (_told(body.get(name)) for name in MESSAGES)), "")
+    return body.strip() if isinstance(body, str) else ""
 
 
 def _server_message(error: Exception, key: str) -> str:
     """The server's own message in one line, without the key."""
     body = getattr(error, "body", None)
-    message = body["message"] if isinstance(body, dict) and isinstance(body.get("message"), str) else str(error)
     cause = f" ({error.__cause__})" if error.__cause__ and body is None else ""
     status = getattr(error, "status_code", None)
-    return _without_key(f"{f'{status} ' if status else ''}{message}{cause}", key)
+    return _without_key(f"{f'{status} ' if status else ''}{_told(body) or error}{cause}", key)
 
 
 def _without_key(text: str, key: str) -> str:

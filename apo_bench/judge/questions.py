@@ -21,10 +21,10 @@ PLACEHOLDERS = ("dialogue", "first", "second")
 EMPTY = "(This answer is empty.)"
 """What stands in the place of an answer without a visible sign."""
 SIGN = '"verdict"'
+THOUGHT = r"(?:(?:seed:)?think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad)\s*>"
 MARKS = re.compile(
-    r"\{|(?P<end></(?:think|thinking|thought|thoughts|reasoning|analysis|scratchpad)\s*>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
-    r"|<channel\|>|<\|channel\|>final)|<(?:think|thinking|thought|thoughts|reasoning|analysis|scratchpad)\s*>|\[THINK\]|◁think▷"
-    r"|<\|begin_of_thought\|>|<\|channel\|>(?:analysis|commentary|thought)",
+    rf"\{{|(?P<end></{THOUGHT}|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<channel\|>|<\|channel\|>final)"
+    rf"|<{THOUGHT}|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>(?:analysis|commentary|thought)",
     re.IGNORECASE,
 )
 """Where an object may begin, and where thoughts begin and end in answers of models that think aloud."""

@@ -27,6 +27,10 @@ DEEP = '{"reasoning": ' + "[" * 3000 + "]" * 3000 + ', "verdict": "A"}'
         'I compare them {briefly}, {"verdict": "B"}.\n</think>\n' + GOOD,
         f"<Thinking>{OTHER}</Thinking>{GOOD}",
         f"[THINK]{OTHER}[/THINK]{GOOD}",
+        f"<seed:think>{OTHER}</seed:think>{GOOD}",
+        f"<reflection>{OTHER}</reflection>{GOOD}",
+        f"<think>{OTHER}</think>hm<think>{OTHER}</think>{GOOD}",
+        f"<|channel|>analysis<|message|>{OTHER}<|end|><|start|>assistant<|channel|>final<|message|>{GOOD}",
         "The second one quotes <think> and </think>.\n" + GOOD,
         '{"result": ' + GOOD + "}",
         f"{GOOD}\nSo: {GOOD}",
@@ -47,6 +51,8 @@ def test_the_one_verdict_is_read(text):
         "",
         "no object",
         f"{GOOD}\n{OTHER}",
+        f"[{GOOD}, {OTHER}]",
+        f"Answer B holds the text `{OTHER}`.\n{GOOD}",
         '{"verdict": "A", "verdict": "B"}',
         '{"verdict": "A", "other": {"verdict": "B"}}',
         f"<think>{GOOD}",
@@ -123,6 +129,12 @@ def test_odd_completions_are_counted_as_answers(body, read, params, root, tmp_pa
     [
         ({"error": {"message": "Provider returned error", "code": 502}}, "Provider returned error"),
         ({"error": "quota exceeded"}, "quota exceeded"),
+        ({"error": [{"message": "out of memory"}]}, "the server says: out of memory"),
+        ({"object": "error", "message": "too long", "code": 40303}, "the server says: too long"),
+        ({"detail": "Not authenticated"}, "the server says: Not authenticated"),
+        ({"success": False, "errors": [{"message": "no key"}, {"message": "no account"}]}, "the server says: no key; no account"),
+        ("<html><body>Log in</body></html>", "the server says: <html><body>Log in"),
+        (_with(choice={"error": {"message": "upstream died"}}, message={"content": ""}), "the server says: upstream died"),
         (_with(choices={"message": {"content": GOOD}}), "not a chat completion"),
         (_with(choices=[]), "not a chat completion"),
         ([1, 2], "not a chat completion"),
@@ -133,6 +145,33 @@ def test_what_is_no_completion_is_told_in_the_servers_words(body, said, params, 
     monkeypatch.setattr("apo_bench.chat.client.MAX_MALFORMED", 2)
     with pytest.raises(ServerError, match=said):
         _judged(params, root, tmp_path, monkeypatch, body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (422, {"detail": [{"loc": ["body", "model"], "msg": "field required"}]}, "422 field required"),
+        (413, "<h1>Too large</h1>", "413 <h1>Too large"),
+        (402, error("Insufficient balance"), "402 Insufficient balance"),
+    ],
+)
+def test_what_a_refusal_says_reaches_the_user(status, body, said, params, root, tmp_path, monkeypatch):
+    with pytest.raises(ServerError, match=said):
+        _judged(params, root, tmp_path, monkeypatch, lambda request: (status, body))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        error("Unknown parameter: 'max_tokens'. Did you mean 'max_completion_tokens'?"),
+        {"detail": [{"loc": ["body", "max_tokens"], "msg": "Extra inputs are not permitted; use max_completion_tokens"}]},
+    ],
+)
+def test_the_limit_is_called_what_the_server_calls_it(body, params, root, tmp_path, monkeypatch):
+    def serve(request):
+        return (422 if "detail" in body else 400, body) if "max_tokens" in request else (200, answer(GOOD))
+
+    assert _judged(params, root, tmp_path, monkeypatch, serve)[0]["verdict_own_first"] == "A"
 
 
 def _reasoning_model(request):
