@@ -4,7 +4,7 @@ from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
-from apo_bench.core.layout import BASE, DATA, MODELS, OWN, RESULTS, Files, own_reward_model, records
+from apo_bench.core.layout import DATA, MODELS, OWN, RESULTS, Files, own_reward_model, records
 from apo_bench.core.results import write_training
 from apo_bench.core.seeds import use_threads
 from apo_bench.data.records import read_records
@@ -27,7 +27,7 @@ def main(reward_model: str, pairs_test: Path, output: Path, results: Path) -> tu
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     settings, compute = params.own_reward_models[reward_model], params.compute
-    model, tokenizer = load_own_reward_model(settings, f"reward.{OWN}.{reward_model}", compute, params.fixed_reward(BASE).max_length)
+    model, tokenizer = load_own_reward_model(settings, f"reward.{OWN}.{reward_model}", compute, params.base_reward.max_length)
     max_length = longest_scored(model, params.sft.max_length)
     admit_reward_model(model, tokenizer, params, settings.folder)
     pairs = read_records(pairs_test, "pairs")

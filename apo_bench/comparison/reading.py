@@ -296,10 +296,16 @@ def _doses(params: Params) -> dict[str, float]:
     """The reward models of the run that are APO's but for their alpha, with that, the lowest first; alpha 0 is `no_adversarial`."""
     if APO not in params.run.retrained_reward_models:
         return {}
-    same = params.retrained_reward(APO).model_dump(exclude={"adversarial_weight"})
     kinds = [*params.run.retrained_reward_models, *(kind for kind in params.run.fixed_reward_models if kind == NO_ADVERSARIAL)]
-    sections = {kind: params.retrained_reward(kind) for kind in kinds}
-    found = {kind: one.adversarial_weight for kind, one in sections.items() if one.model_dump(exclude={"adversarial_weight"}) == same}
+    players = {kind: params.reward_model(kind) for kind in kinds}
+    apo = players[APO]
+    same = apo.settings.model_dump(exclude={"adversarial_weight"})
+    found = {
+        kind: player.game_weight
+        for kind, player in players.items()
+        if (isinstance(player, type(apo)) and player.settings.model_dump(exclude={"adversarial_weight"}) == same)
+        or (kind == NO_ADVERSARIAL and player.settings.model_dump().items() <= same.items())
+    }
     return dict(sorted(found.items(), key=lambda pair: pair[1]))
 
 

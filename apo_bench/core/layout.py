@@ -34,15 +34,21 @@ START_ROUND, FIRST_ROUND = "r0", "r1"
 BASE, NO_ADVERSARIAL, ORACLE, BASE_AFTER_GOLDEN = "base", "no_adversarial", "oracle", "base_after_golden"
 """Reward models that the game does not retrain: RM_base, the same trained as long as the game's on human pairs alone, gold, and RM_base for
 policies that start from SFT on the golden responses."""
+ENSEMBLE = "ensemble"
+"""How the names of ensembles begin, which are trained once a replicate too."""
 TEST_REWARD_MODEL = "all"
 """RM_all, which scores policies and trains none."""
-TRAINED_ONCE = (BASE, NO_ADVERSARIAL, TEST_REWARD_MODEL)
 SFT, GOLDEN, HUMAN, BEST_OF_N = "sft", "golden", "human", "best_of_n"
 """References: the start, SFT on golden responses, DPO on human pairs, and SFT's choice among its own samples, which is no model."""
 OWN = "own"
 """Models from elsewhere: their key in `references` and `reward` of params.yaml, and their folder."""
 PROMPTS = {"lm": "prompts_lm", "rm": "golden_rm"}
 """The records whose prompts are sampled for: those of the LM half train policies, those of the RM half the game's reward models."""
+
+
+def is_trained_once(reward_model: str) -> bool:
+    """Whether a reward model is trained once a replicate, and not in each round."""
+    return reward_model in (BASE, NO_ADVERSARIAL, TEST_REWARD_MODEL) or reward_model.startswith(ENSEMBLE)
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,7 @@ class Arm:
         name = BASE if self.reward_model == BASE_AFTER_GOLDEN else self.reward_model
         if name in own:
             return own_reward_model(root, name)
-        if name in TRAINED_ONCE:
+        if is_trained_once(name):
             return reward_model(root, name, self.seed)
         return first(root, self.seed) / "reward" / name if round_id == FIRST_ROUND else self.in_round(root, round_id) / "reward"
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from apo_bench.core.layout import BASE, BASE_AFTER_GOLDEN, BEST_OF_N, FIRST_ROUND, NO_ADVERSARIAL, ORACLE, OWN, SFT, Arm
+from apo_bench.core.layout import BASE, BASE_AFTER_GOLDEN, BEST_OF_N, FIRST_ROUND, ORACLE, OWN, SFT, Arm
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """A name that is also a part of a DVC stage name and of a path: other characters break DVC's matrix."""
@@ -36,9 +36,9 @@ class Run(Section):
     reward_models: Annotated[list[Name], Field(min_length=1)]
     """Those of the five lists below, in the order of the tables."""
     fixed_reward_models: list[Name]
-    """Trained once a replicate: `base`, with which the others are compared, and `no_adversarial` (AB), as long and on human pairs alone."""
+    """Trained once a replicate: `base`, with which the others are compared, and such as learn nothing from the policy."""
     retrained_reward_models: list[Name]
-    """Trained anew in each round, each with its section under `reward`."""
+    """Trained anew in each round, as they learn from the policy."""
     gold_reward_models: list[Name]
     """`oracle`: gold itself; or none."""
     golden_start_reward_models: list[Name]
@@ -64,18 +64,13 @@ class Run(Section):
             raise ValueError(
                 f"fixed_reward_models must contain {BASE}, which the others are compared with; found {self.fixed_reward_models}"
             )
-        known_names = {
-            "fixed_reward_models": (BASE, NO_ADVERSARIAL),
-            "gold_reward_models": (ORACLE,),
-            "golden_start_reward_models": (BASE_AFTER_GOLDEN,),
-        }
-        for key, known in known_names.items():
-            unknown = [name for name in getattr(self, key) if name not in known]
+        for key, known in (("gold_reward_models", ORACLE), ("golden_start_reward_models", BASE_AFTER_GOLDEN)):
+            unknown = [name for name in getattr(self, key) if name != known]
             if unknown:
-                raise ValueError(f"{key} can have {' and '.join(known)}; found {unknown[0]}, which may belong in retrained_reward_models")
-        misplaced = [name for name in self.retrained_reward_models if name in (BASE, NO_ADVERSARIAL, ORACLE, BASE_AFTER_GOLDEN)]
+                raise ValueError(f"{key} can have {known}; found {unknown[0]}, which may belong in retrained_reward_models")
+        misplaced = [name for key in lists[:2] for name in getattr(self, key) if name in (ORACLE, BASE_AFTER_GOLDEN)]
         if misplaced:
-            raise ValueError(f"retrained_reward_models: {misplaced[0]} is trained once, or not at all; name it in another list")
+            raise ValueError(f"{misplaced[0]} is no reward model that is trained; name it in another list")
         expected = [name for key in lists for name in getattr(self, key)]
         if sorted(self.reward_models) != sorted(expected):
             raise ValueError(f"reward_models must be those of {', '.join(lists)}, {expected}; found {self.reward_models}")
@@ -210,39 +205,10 @@ class RewardTraining(Training):
     """Two scalar heads, of which a prompt's subset (helpful, harmless) says which one its responses are scored with; false: one head."""
 
 
-class RetrainedReward(RewardTraining):
-    """The reward-model step of the game, L_APO-RM (PAPER: Cheng et al. 2024, Eq. 9), and what is changed in it to see what it is worth."""
-
-    human_weight: Weight
-    """lambda: weight of the Bradley-Terry loss on human pairs."""
-    adversarial_weight: Weight
-    """alpha: weight of the loss on (golden, policy sample) pairs; divided by the number of samples a prompt."""
-    adversarial_loss: Name
-    """The loss on (golden, policy sample) pairs: one of `apo_bench.losses.reward.GAME_LOSSES`."""
-    start: Literal["base_model", "previous"]
-    """Trained from the base model, or from the reward model of the round before."""
-
-    @model_validator(mode="after")
-    def _has_a_loss(self) -> "RetrainedReward":
-        if self.human_weight == self.adversarial_weight == 0:
-            raise ValueError("human_weight and adversarial_weight are both 0: nothing is left to train on")
-        return self
-
-
 class OwnRewardModels(Section):
     """What `reward` has beside the sections of those that are trained."""
 
     own: dict[Name, ModelFolder]
-
-
-REWARD_KINDS: dict[str, dict[str, object]] = {
-    "adversarial": {"adversarial_loss": "bradley_terry", "start": "base_model"},
-    "wgan": {"adversarial_loss": "difference", "start": "base_model"},
-    "gail": {"human_weight": 0, "adversarial_loss": "bradley_terry", "start": "base_model"},
-    NO_ADVERSARIAL: {"adversarial_weight": 0, "start": "base_model"},
-    "sequential": {"adversarial_loss": "bradley_terry", "start": "previous"},
-}
-"""What defines APO's reward model and the ablations of Cheng et al. 2024 (Table 1), by the names that the claims know them by."""
 
 
 class Sampling(Section):

@@ -13,7 +13,7 @@ from apo_bench.core.config import Params
 from apo_bench.core.data_sections import GoldenAPI
 from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.judge_sections import GoldJudge, ServerJudge, VllmJudge
-from apo_bench.core.layout import BASE, OWN
+from apo_bench.core.layout import OWN
 from apo_bench.core.sections import ModelFolder, PretrainedModel
 from apo_bench.data.hh import conversation
 from apo_bench.engines.admission import admit, admit_reward_model
@@ -105,7 +105,7 @@ def _check_own_policy(params: Params, name: str, settings: ModelFolder) -> Itera
 
 
 def _check_own_reward_model(params: Params, name: str, settings: ModelFolder) -> Iterator[Check]:
-    longest = params.fixed_reward(BASE).max_length
+    longest = params.base_reward.max_length
     model, tokenizer = load_own_reward_model(settings, f"reward.{OWN}.{name}", params.compute, longest)
     failed = admit_reward_model(model, tokenizer, params, settings.folder)
     yield Check(f"reward model {name}", True, f"{type(model).__name__}: rewards are its own{_not_taken(failed)}")
@@ -175,7 +175,7 @@ def check_lengths(params: Params, records: Records, tokenizer: PreTrainedTokeniz
     long = sum(len(ids) > limit for ids in whole) / len(whole)
     yield Check("prompt lengths", True, f"{long:.1%} of prompts longer than {limit} tokens lose their oldest turns")
     responses = [[row["chosen"], row["rejected"]] for row in rows]
-    max_length = params.fixed_reward(BASE).max_length
+    max_length = params.base_reward.max_length
     groups = encode(tokenizer, [row["dialogue"] for row in rows], responses, max_length, limit)
     flat = [item for group in groups for item in group]
     cut = sum(item.prompt_length == 0 for item in flat) / len(flat)

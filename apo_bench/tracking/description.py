@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from apo_bench.core import layout
+from apo_bench.core.config import PLAYER, reward_model_class
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import read_json
 from apo_bench.core.layout import (
@@ -17,7 +18,6 @@ from apo_bench.core.layout import (
     BASE_AFTER_GOLDEN,
     FIRST_ROUND,
     GOLDEN,
-    NO_ADVERSARIAL,
     SFT,
     START_ROUND,
     TEST_REWARD_MODEL,
@@ -206,12 +206,12 @@ class _Describer:
         nothing of the run."""
         if kind in self.own_rewards:
             return []
-        further = {TEST_REWARD_MODEL: ["pairs_lm"], NO_ADVERSARIAL: ["pairs_further"], BASE: [], BASE_AFTER_GOLDEN: []}
-        if kind in further:
-            return [self._file(name, seed=seed) for name in ("pairs_rm", *further[kind])]
-        weights = flat_params(self.lock.stages_of([model]))
-        human = [self._file("pairs_rm", seed=seed)] if float(weights["reward.human_weight"]) else []
-        return [*human, self._file("golden_rm")]
+        if kind in (BASE, BASE_AFTER_GOLDEN, TEST_REWARD_MODEL):
+            return [self._file(name, seed=seed) for name in ("pairs_rm", *(["pairs_lm"] if kind == TEST_REWARD_MODEL else []))]
+        sections = flat_params(self.lock.stages_of([model]))
+        sources = reward_model_class(sections.get(f"reward.{PLAYER}", kind), f"reward.{kind}").trains_on
+        labelled = [name for source, name in (("human", "pairs_rm"), ("further", "pairs_further")) if source in sources]
+        return [*(self._file(name, seed=seed) for name in labelled), *([self._file("golden_rm")] if "golden" in sources else [])]
 
     def _mean(self, name: str, policy: dict[str, Any], replicates: list[Run]) -> Run:
         """The mean over the replicates of an arm: what arms are compared by."""

@@ -1,6 +1,7 @@
 """The plan of each profile: its checks catch planted faults, its counts are those of the stages, its schedule is right."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,10 @@ def test_work_by_hand(params):
     assert work_of("game@dpo-adversarial-0", params, sizes) == Work(read_reward=4 * ledger)  # RM_base and three rounds
     assert work_of("game_base@dpo-base-0", params, sizes) == Work(read_reward=ledger)
     assert work_of("track", params, sizes) == Work(is_model=False)
+    others = load_params(ROOT / "profiles/ablations/params.yaml")
+    assert work_of("reward@ensemble-0", others, sizes) == Work(train_reward=3 * 10 * 140, read_reward=3 * 10 * 140)
+    assert work_of("adversarial_reward_first@ocrm-0", others, sizes) == adversarial
+    assert work_of("adversarial_reward@rjs-ocrm-0-round0", others, sizes) == replace(adversarial, read_policy=2 * 10 * 140)
 
 
 def with_engines(params, compute, **engines):
