@@ -139,6 +139,25 @@ def forget_listings() -> None:
     MemoryFileSystem.pseudo_dirs[:] = [""]
 
 
+def parse_params_once() -> None:
+    """Has DVC, in this process, parse a file of params once for all stages, and anew only if it changes.
+
+    DVC does so three times a stage, which is a good part of what a small one costs.
+    """
+    from dvc.utils import serialize
+
+    parsed: dict[tuple[str, int, int], Any] = {}
+
+    def load(path: str, fs: Any = None, **settings: Any) -> Any:
+        look = Path(path).stat()
+        key = (path, look.st_mtime_ns, look.st_size)
+        if key not in parsed:
+            parsed[key] = serialize.load_yaml(path, fs=fs, **settings)
+        return parsed[key]
+
+    serialize.LOADERS[".yaml"] = load
+
+
 @contextmanager
 def _told_in_a_line() -> Iterator[None]:
     from dvc.exceptions import DvcException

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-SHOW = "dvc exp show --md --only-changed --drop '.*/(?!metrics)'"
-"""Beside numbers and params DVC has a column a file that changed: here they are left out."""
+EXPERIMENT = "dvc exp run -S ../params.yaml:methods.dpo.beta=0.3"
 MAKE = "make -o .venv/.repro"
 """With the environment at hand."""
 
@@ -71,10 +70,15 @@ def main() -> None:
             "python -m pipeline.repro --help",
             "python -m pipeline.repro --frob",
             "dvc metrics show --md",
-            "dvc exp run -S methods.dpo.beta=0.3 --dry experiment/dvc.yaml",
-            *(["dvc exp run -S methods.dpo.beta=0.3 experiment/dvc.yaml"] if options.experiment else []),
-            "git diff --stat params.yaml",
-            SHOW,
+        ]
+        in_experiment = [
+            "dvc repro",
+            "git add .",
+            "git -c user.name=A -c user.email=a@b.c commit --quiet --message 'What experiments are compared with'",
+            f"{EXPERIMENT} --dry",
+            *([EXPERIMENT] if options.experiment else []),
+            "git diff --stat ../params.yaml",
+            "dvc exp show --md --only-changed",
             "dvc metrics diff --md",
         ]
         for command in in_first:
@@ -82,6 +86,8 @@ def main() -> None:
         tell(typed(f"git clone --quiet {first} {elsewhere}", Path(scratch)))
         for command in in_clone:
             tell(typed(command, elsewhere))
+        for command in in_experiment:
+            tell(typed(command, elsewhere / "experiment"))
         (elsewhere / "out/data/prompts_test.jsonl").unlink()
         tell(interrupted(elsewhere))
 
@@ -96,7 +102,7 @@ def tell(done: Typed) -> None:
 def typed(command: str, folder: Path) -> Typed:
     """Runs a command in a folder, on that folder's code."""
     started, before = time.perf_counter(), _processor_seconds()
-    environment = os.environ | {"PYTHONPATH": str(folder)}
+    environment = os.environ | {"PYTHONPATH": str(folder.parent if folder.name == "experiment" else folder)}
     done = subprocess.run(shlex.split(command), cwd=folder, env=environment, capture_output=True, text=True, check=False)
     seconds, processors = time.perf_counter() - started, _processor_seconds() - before
     return Typed(command, seconds, processors, _num_columns(command, done.stdout), done.returncode, done.stdout + done.stderr)

@@ -29,7 +29,16 @@ from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.processes import HELD_BACK, PARENT_VARIABLE, die_with_parent, ended_by, undisturbed
 from apo_bench.engines.devices import Need
 from apo_bench.scheduling import Host, Place, Places, Schedule
-from apo_bench.stages import changed_stages, forget_listings, stage_graph, stage_index, stage_needs, stages_of_arm, this_host
+from apo_bench.stages import (
+    changed_stages,
+    forget_listings,
+    parse_params_once,
+    stage_graph,
+    stage_index,
+    stage_needs,
+    stages_of_arm,
+    this_host,
+)
 from pipeline.arguments import Parser
 from pipeline.leftovers import one_run, take_away
 from pipeline.progress import Progress
@@ -343,6 +352,7 @@ def _begin_worker(profile: Profile, board: Board) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # and so in its stages: Ctrl-C is for the parent, whose end they do not survive
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
+    parse_params_once()
     _profile, _board, _number = profile, board, board.join()
     os.environ |= {BAR_LINE_VARIABLE: str(_number), PARENT_VARIABLE: str(os.getpid())}
 

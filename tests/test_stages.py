@@ -12,7 +12,7 @@ from stages_file import with_own_models
 
 from apo_bench.core.config import load_params
 from apo_bench.core.errors import ConfigError
-from apo_bench.stages import changed_stages, stage_graph, stage_index, stages_of_arm
+from apo_bench.stages import changed_stages, parse_params_once, stage_graph, stage_index, stages_of_arm
 
 DVC = Path(sys.executable).parent / "dvc"
 STAGES = {
@@ -159,3 +159,24 @@ def test_models_of_ones_own_have_stages_only_if_there_are_any(arms, root, tmp_pa
     }
     assert "own_policy@mine" in parents["evaluate_own@mine-0"] and "evaluate_own@mine-0" in parents["score_responses@judge-0"]
     assert {"own_reward@judge", "evaluate@dpo-judge-1-round1"} <= parents["score_responses@judge-1"]
+
+
+def test_params_are_parsed_once_for_all_stages_and_anew_when_they_change(finished, tmp_path, monkeypatch):
+    from dvc.utils import serialize
+
+    shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    monkeypatch.setitem(serialize.LOADERS, ".yaml", serialize.load_yaml)
+    parsed = []
+    load_yaml = serialize.load_yaml
+    monkeypatch.setattr(serialize, "load_yaml", lambda path, **settings: parsed.append(path) or load_yaml(path, **settings))
+    index = stage_index()
+    parse_params_once()
+    params = {stage.name: stage.params[0] for stage in index.stages if stage.params}
+    for _ in range(2):
+        assert [params[name].read_params() for name in "ab"] == [{"one": 1}, {"two.three": 3}]
+        assert not params["a"].status() and not params["b"].status()
+    assert len(parsed) == 1
+    Path("params.yaml").write_text("one: 10\ntwo: {three: 3}\n")
+    assert params["a"].read_params() == {"one": 10} and params["a"].status() and not params["b"].status()
+    assert len(parsed) == 2
