@@ -143,6 +143,8 @@ class Profile:
         from dvc.logger import setup
 
         setup(logging.WARNING)
+        said_of_outputs = logging.getLogger("dvc.output")
+        said_of_outputs.addFilter(lambda record: record.msg != "'%s' is empty.")  # as a ledger is where nothing had to be asked
         index = stage_index(params.root)
         order, parents = stage_graph(index)
         stages = {stage.addressing: stage for stage in index.stages}
