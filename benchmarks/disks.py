@@ -7,6 +7,7 @@ that ends for want of it must say so without a traceback; the next one, with roo
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -45,8 +46,11 @@ class Disks:
     def meet(self, place: str, kind: str) -> tuple[list[str], list[str]]:
         """What a run says that meets the disk, and what is wrong with that or with what the next run makes, on the disk with room."""
         pages, inodes = self.room[place]
-        limit = {"full": f"size={pages * PAGE}", "no inodes": f"nr_inodes={inodes}", "read-only": "ro"}[kind]
-        with _disk(self.folder / place, limit) as remount:
+        with _disk(self.folder / place) as remount:
+            used = os.statvfs(self.folder / place)  # .dvc/tmp is never empty
+            size = max(pages * PAGE, (used.f_blocks - used.f_bfree) * used.f_frsize)
+            inodes = max(inodes, used.f_files - used.f_ffree)
+            remount({"full": f"size={size}", "no inodes": f"nr_inodes={inodes}", "read-only": "ro"}[kind])
             status, said = self._run(), self._said()
             told = explanations(said)
             faults = [f"a traceback: {said[said.index(TRACEBACK) - 200 :][:3000]}"] if TRACEBACK in said else []
@@ -72,7 +76,7 @@ def _between(before: int, after: int) -> int:
 
 
 @contextmanager
-def _disk(place: Path, limit: str) -> Iterator[Callable[[str], None]]:
+def _disk(place: Path) -> Iterator[Callable[[str], None]]:
     """A file system with what was in the place, and a function that changes its limits."""
 
     def remount(options: str) -> None:
@@ -84,7 +88,6 @@ def _disk(place: Path, limit: str) -> Iterator[Callable[[str], None]]:
         subprocess.run(["mount", "-t", "tmpfs", "-o", ROOMY, "disk", place], check=True)
         try:
             shutil.copytree(copy, place, dirs_exist_ok=True)
-            remount(limit)
             yield remount
         finally:
             subprocess.run(["umount", "--lazy", place], check=True)
