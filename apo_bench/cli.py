@@ -1,11 +1,14 @@
 """The command line, `apo-bench`. What a command does is one call of a library function, imported when it runs: --help stays fast."""
 
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from apo_bench.core.errors import ApoBenchError
+
+if TYPE_CHECKING:
+    from apo_bench.conformance import Finding
 
 FILE = click.Path(path_type=Path)
 SUBSET = click.option(
@@ -96,11 +99,41 @@ def check_method(context: click.Context, name: str) -> None:
     from apo_bench.conformance.lookup import find_method
     from apo_bench.core.config import PARAMS
 
-    findings = examine(find_method(name, PARAMS))
+    _show_findings(context, name, examine(find_method(name, PARAMS)))
+
+
+@main.command("new-reward-model")
+@click.argument("name")
+def new_reward_model(name: str) -> None:
+    """Writes the files of a reward model NAME, RM_base to begin with, and its section of params.yaml in the current folder."""
+    from apo_bench import scaffold
+    from apo_bench.core.config import PARAMS
+
+    for line in scaffold.new_reward_model(name, PARAMS):
+        click.echo(line)
+
+
+@main.command("check-reward-model")
+@click.argument("name")
+@click.pass_context
+def check_reward_model(context: click.Context, name: str) -> None:
+    """Tries what must hold of any reward model on the section NAME of params.yaml in the current folder; exit status 1 if a check fails.
+
+    If that has no section for NAME, the first profile with one counts.
+    """
+    from apo_bench.conformance.lookup import find_reward_model
+    from apo_bench.conformance.reward_models import examine
+    from apo_bench.core.config import PARAMS
+
+    _show_findings(context, name, examine(find_reward_model(name, PARAMS)))
+
+
+def _show_findings(context: click.Context, name: str, findings: "list[Finding]") -> None:
+    """A line a check, and how many failed, which is the exit status."""
     for finding in findings:
         click.echo(f"{finding.check:<16}{f'FAILS  {finding.fault}' if finding.fault else 'ok'}")
     num_faults = sum(finding.fault is not None for finding in findings)
-    click.echo(f"check-method: {name} {f'fails {num_faults} of' if num_faults else 'passes'} {len(findings)} checks")
+    click.echo(f"{context.info_name}: {name} {f'fails {num_faults} of' if num_faults else 'passes'} {len(findings)} checks")
     context.exit(1 if num_faults else 0)
 
 

@@ -6,9 +6,9 @@ and the value of each param that a stage ran with, environment.json its librarie
 The rule. Between arms of different methods may differ the method's code and its section of params.yaml, but for epochs, batch size and
 longest sequence: how much is learnt from is no part of a method. Its rate is, as losses have scales of their own. Between arms with
 different reward models the same holds for the reward model's section, its script and what only one of the kinds reads (golden responses'
-samples, say); one of them, `base_after_golden`, is RM_base with another start of the policy. Replicates of an arm may differ in the seed
-and in what was made of it: labels, SFT, RM_base, RM_all. Within one method, or one kind of reward model, nothing of it may. All else never
-may.
+samples, say), or scores with, as one of one's own has its own tokenizer; one of them, `base_after_golden`, is RM_base with another start of
+the policy. Replicates of an arm may differ in the seed and in what was made of it: labels, SFT, RM_base, RM_all. Within one method, or one
+kind of reward model, nothing of it may. All else never may.
 """
 
 import re
@@ -49,8 +49,8 @@ STEPS = {
 }
 """Step by the script of a stage, where the script alone says it."""
 EVALUATION_OF_SFT = "evaluation of SFT"
-REWARD_SCRIPTS = ("reward", "adversarial_reward")
-METHOD_CODE, SCRIPT, SEED = "code of the method", "code of the stage", "seed"
+REWARD_SCRIPTS = ("reward", "adversarial_reward", "own_reward")
+METHOD_CODE, SCRIPT, SEED, TOKENIZER = "code of the method", "code of the stage", "seed", "tokenizer"
 START, REFERENCE = "SFT policy, the reference", "policy of the round before, the reference"
 AMOUNTS = ("epochs", "batch_size", "max_length")
 """Keys that methods, and kinds of reward models, share: how much is learnt from."""
@@ -207,6 +207,7 @@ def _belongs_to(step: str, name: str, arms: tuple[Arm, Arm], is_in_both: bool) -
     if step == POLICY and one.method != other.method and (name == METHOD_CODE or (section == "method" and key not in AMOUNTS)):
         return "method"
     is_kinds_own = name == SCRIPT or not is_in_both or (section == "reward" and key not in AMOUNTS)
+    is_kinds_own |= step == SCORES and name == TOKENIZER  # one of one's own reads the samples as text
     if step in (REWARD_MODEL, GOLDEN_SAMPLES, SCORES) and one.reward_model != other.reward_model and is_kinds_own:
         return "reward model"
     starts_elsewhere = one.reward_model != other.reward_model and BASE_AFTER_GOLDEN in (one.reward_model, other.reward_model)

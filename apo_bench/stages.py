@@ -18,6 +18,7 @@ from apo_bench.scheduling import Host
 STAGES = Path("dvc.yaml")
 """In the folder of a profile."""
 WITHOUT_GIT = "clone the repository, or run `dvc config core.no_scm true` to do without git"
+CURE_OF_LOCK = "take one side (`git checkout --ours dvc.lock`, or --theirs) or remove it; what the run cache knows is restored, not run"
 
 
 def stage_index(root: str = ".") -> Any:
@@ -146,7 +147,15 @@ def _told_in_a_line() -> Iterator[None]:
     try:
         yield
     except (DvcException, SCMError, OSError) as error:
-        cure = WITHOUT_GIT if isinstance(error, SCMError) else "run from the folder of a profile"
+        broken = Path(str(getattr(error, "path", None) or STAGES)).name
+        if isinstance(error, SCMError):
+            cure = WITHOUT_GIT
+        elif broken == "dvc.lock":
+            cure = CURE_OF_LOCK
+        elif isinstance(error, OSError):
+            cure = "DVC needs it; its own settings lie in the home (HOME)"
+        else:
+            cure = "run from the folder of a profile"
         raise ConfigError(f"dvc.yaml: {' '.join(str(error).split())}; {cure}") from error
 
 

@@ -4,7 +4,7 @@ For each: log-probabilities of three responses to a prompt, rewards of the same 
 the model's own `forward`, one sequence at a time, and its `generate`. Weights are random and scaled up, so that predictions are far from
 uniform; windows, chunks and the like are made shorter than the sequences. Nothing is downloaded.
 
-    python -m benchmarks.architectures docs/architectures.md     # about 10 minutes on one core
+    python -m benchmarks.architectures docs/architectures.md     # about a minute on one core
 """
 
 import argparse

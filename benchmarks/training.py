@@ -82,8 +82,10 @@ def pairs(folder: Path) -> list[dict[str, Any]]:
 
 def ours(work: str, folder: Path, rows: list[dict[str, Any]]) -> float:
     """Seconds of the trainings of `apo_bench.training`."""
+    from apo_bench.reward_models.base import REWARD_MODEL
+    from apo_bench.reward_models.player import HUMAN, Material
     from apo_bench.training.policies import align, fine_tune
-    from apo_bench.training.reward_models import train_reward
+    from apo_bench.training.reward_models import train_reward_model
 
     params = load_params(PROFILE)
     changes = {"dtype": "float32", "max_prompt_length": MAX_LENGTH, "micro_batch_tokens": None, "frozen_layers": 0}
@@ -97,9 +99,9 @@ def ours(work: str, folder: Path, rows: list[dict[str, Any]]) -> float:
     section = {**params.methods["dpo"], "learning_rates": [RATE] * 3, "batch_size": BATCH, "max_length": MAX_LENGTH, "beta": BETA}
     scored = [{**row, "responses": [row["chosen"], row["rejected"]], "finished": [True, True], "rewards": [1.0, 0.0]} for row in rows]
     given = [{**row, "response": row["chosen"]} for row in rows]
-    engine = InProcess(compute)
+    engine, offered = InProcess(compute), Material({HUMAN: lambda: rows}, len(rows))
     trainings: dict[str, Callable[[], Any]] = {
-        "reward": lambda: train_reward(model, tokenizer, rows, settings, compute, engine, 0, work),
+        "reward": lambda: train_reward_model(model, tokenizer, REWARD_MODEL(settings), offered, compute, engine, 0, 0, work),
         "dpo": lambda: align(model, tokenizer, scored, load_method("dpo", {"dpo": section}), compute, engine, 1, 0, work),
         "sft": lambda: fine_tune(model, tokenizer, given, settings, compute, engine, 0, work),
     }

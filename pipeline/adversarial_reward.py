@@ -1,25 +1,14 @@
-"""The reward model's step of a round: on human pairs and on golden responses against the policy's samples."""
+"""The reward model's step of a round: on what its player asks for of human pairs, golden responses and the policy's samples."""
 
 from pathlib import Path
 
+from apo_bench.core import layout
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
-from apo_bench.core.layout import (
-    DATA,
-    FIRST_ROUND,
-    LABELS,
-    MODELS,
-    RESULTS,
-    SAMPLES,
-    Arm,
-    Files,
-    base_model,
-    records,
-    replicate,
-    round_before,
-)
+from apo_bench.core.layout import DATA, FIRST_ROUND, LABELS, MODELS, RESULTS, Arm, Files, base_model, records, replicate, round_before
 from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import derive_seed, reward_seed, use_threads
+from apo_bench.data.labels import labels_by_gold
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.evaluation.reward_models import evaluate_on_pairs
@@ -27,11 +16,12 @@ from apo_bench.models.card import Card
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import load_reward_model, new_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
-from apo_bench.training.reward_models import train_adversarial_reward
+from apo_bench.reward_models.player import GOLDEN, HUMAN, SAMPLES, SFT_SAMPLES, Material
+from apo_bench.training.reward_models import log_ratios, train_reward_model
 
 
 def files(reward_model: str, seed: int, round: str, method: str = "") -> Files:
-    """The reward model of a round, from the base model, human labels, golden responses and the policy's samples.
+    """The reward model of a round, from the base model, human labels, golden responses, and the policy's samples and SFT's.
 
     After round 1 it may go on from last round's, which is that of round 1 or lies with the arm's policy of the round before.
     """
@@ -41,7 +31,9 @@ def files(reward_model: str, seed: int, round: str, method: str = "") -> Files:
         "pairs_test": records(DATA, "pairs_test"),
         "labels": replicate(LABELS, seed),
         "base": base_model(MODELS),
-        "samples": arm.samples(SAMPLES, round, "rm"),
+        "sft": layout.sft(MODELS, seed),
+        "sft_samples": arm.samples(layout.SAMPLES, FIRST_ROUND, "rm"),
+        "samples": arm.samples(layout.SAMPLES, round, "rm"),
     }
     if round != FIRST_ROUND:
         reads |= {"first": arm.reward(MODELS, FIRST_ROUND), "before": arm.in_round(MODELS, round_before(round))}
@@ -58,30 +50,43 @@ def main(
     pairs_test: Path,
     labels: Path,
     samples: Path,
+    sft: Path,
+    sft_samples: Path,
     output: Path,
     results: Path,
 ) -> tuple[str, Path]:
-    """Trains a reward model of the game on human pairs and against the samples, for an arm or, in round 1, for all methods.
+    """Trains a reward model as its player says, for an arm or, in round 1, for all methods.
 
     SEED and ROUND name the random draws.
     """
-    name = reward_model
+    name, arm = reward_model, Arm(method, reward_model, seed)
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
-    settings = params.retrained_reward(name)
-    tokenizer = load_tokenizer(base)
-    if settings.start == "previous" and round != FIRST_ROUND:
-        before = Arm(method, name, seed).reward(MODELS, round_before(round))
-        model = load_reward_model(before, params.compute, for_training=True)
+    player, tokenizer = params.reward_model(name), load_tokenizer(base)
+    settings = player.settings
+    if player.start == "previous" and round != FIRST_ROUND:
+        model = load_reward_model(arm.reward(MODELS, round_before(round)), params.compute, for_training=True)
     else:
         model = new_reward_model(base, reward_seed(seed, name, "head"), params.compute, params.is_pretrained, settings.head_per_subset)
-    history = train_adversarial_reward(
+    human, policy = read_records(records(labels, "pairs_rm"), "pairs"), arm.policy_before(MODELS, round)
+    material = Material(
+        {
+            HUMAN: lambda: human,
+            GOLDEN: lambda: read_records(golden, "responses"),
+            SAMPLES: lambda: read_records(samples, "samples"),
+            SFT_SAMPLES: lambda: read_records(sft_samples, "samples"),
+        },
+        len(human),
+        params.num_game_pairs,
+        derive_seed(seed, "pairs to label", round),
+        lambda pairs: labels_by_gold(pairs, human, derive_seed(seed, "labels of samples", round)),
+        lambda pairs: log_ratios(policy, sft, pairs, settings.max_length, params.compute),
+    )
+    history, _ = train_reward_model(
         model,
         tokenizer,
-        read_records(records(labels, "pairs_rm"), "pairs"),
-        read_records(golden, "responses"),
-        read_records(samples, "samples"),
-        settings,
+        player,
+        material,
         params.compute,
         training_engine(params),
         reward_seed(seed, name, "order"),
@@ -92,7 +97,7 @@ def main(
     if round not in (FIRST_ROUND, params.run.rounds[-1]):
         test = test[: params.evaluate.num_earlier_pairs]
     metrics, margins = evaluate_on_pairs(model, tokenizer, test, settings.max_length, params.compute, params.has_gold)
-    made = f"Trained for {round} on human pairs and on golden responses against the policy's own samples of {samples}."
+    made = f"Trained for {round} on {', '.join(player.trains_on)}; samples are those of {samples}."
     shown = {**metrics, **final_numbers(history)}
     title = f"Reward model {name}, seed {seed}, of {round}"
     card = Card(title, "reward_model", made, params.prepare.source, settings.model_dump(), shown, base)

@@ -7,6 +7,7 @@ from apo_bench.core.layout import DATA, MODELS, RESULTS, START_ROUND, TEST_REWAR
 from apo_bench.core.layout import reward_model as reward_folder
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
+from apo_bench.engines.record import tokenizer_checksum
 from apo_bench.engines.sampling import sample_responses
 from apo_bench.evaluation.policies import evaluate_policy, write_evaluation
 from apo_bench.models.language_model import load_language_model
@@ -43,16 +44,18 @@ def main(policy: Path, start: Path, reward_all: Path, prompts_test: Path, seed: 
         derive_seed(seed, "evaluate"),
         "test responses",
     )
+    has_others = tokenizer_checksum(policy) != tokenizer_checksum(start)  # a policy of one's own may have tokens of its own
     model = load_language_model(policy, params.compute)
     rows = evaluate_policy(
         model,
         model if policy == start else load_language_model(start, params.compute),
         load_reward_model(reward_all, params.compute),
-        tokenizer,
+        load_tokenizer(start) if has_others else tokenizer,
         prompts,
         samples,
         params.compute,
         params.sft.max_length,
         params.has_gold,
+        tokenizer if has_others else None,
     )
     return write_evaluation(rows, results), results

@@ -40,7 +40,7 @@ def one_run(tmp_dir: Path) -> Iterator[None]:
         OtherRunError: another run is there.
         OutputError: the lock cannot be written.
     """
-    file = tmp_dir / f"repro-{hashlib.sha256(str(Path.cwd()).encode()).hexdigest()[:16]}.lock"
+    file = tmp_dir / f"repro-{hashlib.sha256(os.fsencode(Path.cwd())).hexdigest()[:16]}.lock"
     try:
         lock = file.open("a+")
     except OSError as error:

@@ -12,11 +12,12 @@ from apo_bench.models.reward_model import load_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
 
 
-def files(reward_model: str, seed: int, round: str, method: str = "") -> Files:
-    """The scores of a round's samples: of an arm or, in round 1, for all methods."""
+def files(reward_model: str, seed: int, round: str, method: str = "", own: bool = False) -> Files:
+    """The scores of a round's samples: of an arm or, in round 1, for all methods; `own`: by a reward model from elsewhere."""
     arm = Arm(method, reward_model, seed)
+    model = arm.reward(MODELS, round, own=[reward_model] if own else [])
     return Files(
-        {"golden": records(DATA, "golden_lm"), "model": arm.reward(MODELS, round), "samples": arm.samples(SAMPLES, round, "lm")},
+        {"golden": records(DATA, "golden_lm"), "model": model, "samples": arm.samples(SAMPLES, round, "lm")},
         {"results": arm.score(RESULTS, round)},
     )
 

@@ -101,17 +101,42 @@ def explain(arguments: list[str]) -> int:
     parser.error("no stage is named")
 
 
+class _Shown(TextIOWrapper):
+    """A stream whose reader may go away, or whose disk may be full: the rest goes nowhere."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            self._give_up()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+
+
 def never_fail_printing() -> None:
-    """What is shown must not end what is done: signs that the terminal's encoding lacks become question marks."""
+    """What is shown must not end what is done: signs that the terminal's encoding lacks become question marks, and what nobody can read
+    any more is not written."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, TextIOWrapper):
             continue
         try:
+            stream.flush()
+            raw = open(stream.fileno(), "wb", closefd=False)  # noqa: SIM115
+        except OSError:  # no file behind it
             stream.reconfigure(errors="replace")
-        except OSError:  # the server began with a file, which its stages have a pipe in the place of: no longer seekable
-            again = open(stream.fileno(), "w", buffering=1, encoding=stream.encoding, errors="replace", closefd=False)  # noqa: SIM115
-            setattr(sys, name, again)
+        else:
+            setattr(sys, name, _Shown(raw, encoding=stream.encoding, errors="replace", line_buffering=True))
 
 
 def _place_progress_bars() -> None:

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from apo_bench.budget import policy_models, read_budgets
-from apo_bench.comparison.results import reference_names
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import write_json, write_text
-from apo_bench.core.layout import MODELS, REPORT, RESULTS, SECONDS, SECONDS_PAGE, TIMES, Files
+from apo_bench.core.layout import MODELS, REPORT, RESULTS, SECONDS, SECONDS_PAGE, SFT, TIMES, Files
 from apo_bench.report.times import render_times, times_summary
 from apo_bench.tracking.lock import LOCK, Lock
 
@@ -19,7 +18,7 @@ def files() -> Files:
 def main(page: Path, summary: Path) -> tuple[str, Path]:
     """Reads what the stages took; writes it as numbers and as a page."""
     params = load_params(PARAMS)
-    models = policy_models(MODELS, params.run, reference_names(params))
+    models = policy_models(MODELS, params.run, (SFT, *params.references.made))
     budgets = read_budgets(Lock(LOCK), models, with_seconds=True)
     write_json(summary, times_summary(budgets))
     write_text(page, render_times(budgets, params))

@@ -15,7 +15,7 @@ from apo_bench.tracking.lock import Lock
 ARMS = ["dpo-base-s0", "dpo-adversarial-s0"]
 LISTS = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "retrained_reward_models": ["adversarial"]}
 LISTS |= {"golden_start_reward_models": [], "sft_start_reward_models": ["base", "adversarial"]}
-RUN = Run(methods=["dpo"], **LISTS, gold_reward_models=[], later_rounds=[{"id": "r2", "previous": "r1"}], seeds=[0])
+RUN = Run(methods=["dpo"], **LISTS, gold_reward_models=[], own_reward_models=[], later_rounds=[{"id": "r2", "previous": "r1"}], seeds=[0])
 MODELS = policy_models(Path("out/models"), RUN, ["sft", "golden", "best_of_n"])
 
 

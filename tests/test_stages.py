@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from fsspec.implementations.memory import MemoryFileSystem
+from stages_file import with_own_models
 
 from apo_bench.core.config import load_params
 from apo_bench.core.errors import ConfigError
@@ -136,3 +137,25 @@ def test_profiles_that_have_not_run_are_nothing_to_dvc(root):
         pytest.skip("not a checkout of git")
     locked = {Path(file).parent for file in tracked if file.endswith("dvc.lock")}
     assert {Path(file).parent for file in tracked if file.endswith("dvc.yaml")} <= locked
+
+
+def test_models_of_ones_own_have_stages_only_if_there_are_any(arms, root, tmp_path, monkeypatch):
+    """By their names, which DVC takes from the keys of a mapping; the default has none of them."""
+    stages, *_ = arms
+    assert not any("own" in name for name in stages)
+    shutil.copy(root / "dvc.yaml", tmp_path)
+    params = with_own_models(yaml.safe_load((root / "params.yaml").read_text()))
+    params["run"]["seeds"] = [0, 1]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    subprocess.run([DVC, "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    index = stage_index()
+    _, parents = stage_graph(index)
+    own = {name for name in parents if "own" in name.split("@")[0] or name.startswith("score_responses")}
+    later = {f"score_own@{method}-judge-{seed}-round{number}" for method in ("rjs", "rrhf", "dpo") for seed in (0, 1) for number in (0, 1)}
+    assert own - later == {
+        *("own_policy@mine", "own_reward@judge"),
+        *(f"{kind}-{seed}" for kind in ("evaluate_own@mine", "score_own_first@judge", "score_responses@judge") for seed in (0, 1)),
+    }
+    assert "own_policy@mine" in parents["evaluate_own@mine-0"] and "evaluate_own@mine-0" in parents["score_responses@judge-0"]
+    assert {"own_reward@judge", "evaluate@dpo-judge-1-round1"} <= parents["score_responses@judge-1"]

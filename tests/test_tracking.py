@@ -51,6 +51,7 @@ KINDS = {
     "fixed_reward_models": ["base", "no_adversarial"],
     "retrained_reward_models": ["adversarial"],
     "gold_reward_models": ["oracle"],
+    "own_reward_models": ["mine"],
 }
 PLAIN_RUNS = {"base_model", "sft-s0", "golden-s0", "best_of_n-s0", "comparison", "reward-base-s0", "reward-all-s0", "judge-pairs_test"}
 RUNS = {*PLAIN_RUNS, *ARMS, *MEANS, "reward-first-adversarial-s0-r1", "reward-dpo-adversarial-s0-r2"}
@@ -637,11 +638,36 @@ def test_model_that_was_taken_as_it_is_read_no_data(project, name, file):
     assert [item for item in run.inputs.dataset_inputs if item.tags[0].value == "training"] == []
 
 
-@pytest.mark.parametrize(("weight", "left"), [("human_weight", ["golden_rm"])])
-def test_an_ablation_has_read_only_what_its_terms_are_about(tracked: Project, weight: str, left: list[str]) -> None:
+def test_models_of_ones_own_are_runs_with_their_scores_and_no_training(project):
+    """A policy in each replicate, with the one model of it; a reward model once, which is the best only if it trains policies."""
+    project.file("out/models/own/references/mine/model.safetensors", "weights")
+    project.stage("own_policy@mine", ["out/models/own/references/mine"], {"references.own.mine": {"folder": "inputs/mine"}})
+    project.stage("evaluate_own@mine-0", ["out/results/s0/references/mine/evaluation"], {"sampling.test": {"top_k": 5}})
+    own = copy.deepcopy(project.summary["replicates"]["golden-s0"]) | {"is_own": True}
+    own["rounds"]["r0"]["own_reward_judge"] = own["rounds"]["r0"]["gold"] | {"value": 4.0}
+    project.summary["replicates"]["mine-s0"] = own
+    outs = project.training("out/results/own/reward/judge", "out/models/own/reward/judge", human_accuracy=0.99)
+    project.stage("own_reward@judge", outs, {"reward.own.judge": {"folder": "inputs/judge"}})
+    project.summary["reward_models"]["judge"] = {"human_accuracy": 0.99}
+    project.summary["claims"]["own"] = {"gold": {"mine over SFT": CLAIM}}
+    project.save()
+    project.track()
+    client = client_of(project)
+    runs = runs_of(client)
+    mine, judge = runs["mine-s0"], runs["reward-judge"]
+    assert mine.data.tags["kind"] == "reference" and "from elsewhere" in mine.data.tags["mlflow.note.content"]
+    assert mine.data.params == {"method": "mine", "seed": "0", "method.folder": "inputs/mine"}
+    assert history(client, mine, "evaluation/own_reward_judge") == [(2, 4.0)] and "training/loss" not in mine.data.metrics
+    assert judge.data.metrics["reward_model/human_accuracy"] == 0.99
+    assert not [item for run in (mine, judge) for item in run.inputs.dataset_inputs if item.tags[0].value == "training"]
+    assert best_of(project, "tiny-best-reward")[0] == "reward-dpo-adversarial-s0-r2"
+    assert "own_policies_by_gold.json" in [file.path for file in client.list_artifacts(runs["comparison"].info.run_id)]
+
+
+def test_an_ablation_has_read_only_what_it_trains_on(tracked: Project) -> None:
     for name, entry in tracked.stages.items():
         if name.startswith("adversarial_reward"):
-            entry["params"]["params.yaml"] = {"reward.adversarial": WEIGHTS | {weight: 0.0}}
+            entry["params"]["params.yaml"] = {"reward.adversarial": {"player": "gail", "adversarial_weight": 0.1}}
     tracked.save()
     tracked.track()
     runs = runs_of(client_of(tracked))
@@ -651,7 +677,7 @@ def test_an_ablation_has_read_only_what_its_terms_are_about(tracked: Project, we
         ("dpo-adversarial-s0", ["prompts_lm"]),
     ):
         inputs = runs[name].inputs.dataset_inputs
-        assert sorted(item.dataset.name for item in inputs if item.tags[0].value == "training") == sorted([*left, *more]), name
+        assert sorted(item.dataset.name for item in inputs if item.tags[0].value == "training") == sorted(["golden_rm", *more]), name
 
 
 def test_policies_are_evaluated_on_the_test_prompts_and_reward_models_on_the_test_pairs(shown):

@@ -80,7 +80,7 @@ class Evidence:
 
     def _read(self, cell: RewardCell, seed: int) -> Pairs:
         folder = (
-            Arm(cell.method, cell.reward_model, seed).reward(self._results, cell.round)
+            Arm(cell.method, cell.reward_model, seed).reward(self._results, cell.round, self._params.run.own_reward_models)
             if cell.method
             else reward_model(self._results, cell.reward_model, seed)
         )

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from apo_bench.claims.inference import (
     verdicts,
 )
 from apo_bench.claims.looks import Design
+from apo_bench.claims.own import WORDS, own_claims
 from apo_bench.claims.paper import Claim, Contrast, Outcome, paper_claims
 from apo_bench.core.config import Params
 from apo_bench.core.sections import Claims
@@ -98,6 +100,8 @@ class Verdicts:
     num_seeds: int
     confidence: float
     settings: Claims
+    own: list[Family] = field(default_factory=list)
+    """The same of policies of one's own, against SFT and the arms: families of their own, so that they change nothing above."""
 
     @property
     def primary(self) -> Family:
@@ -121,20 +125,24 @@ class Verdicts:
 
     def summary(self) -> dict[str, Any]:
         """As report/summary.json holds it."""
-        families = {family.outcome: {tested.claim.name: _summary(tested) for tested in family.claims} for family in self.families}
         return {
             "num_seeds": self.num_seeds,
             "note": self.note,
             "looks": self.settings.looks,
             "primary": self.primary.outcome,
-            "families": families,
+            "families": _families_summary(self.families),
+            **({"own": _families_summary(self.own, WORDS)} if self.own else {}),
         }
 
 
-def _summary(tested: TestedClaim) -> dict[str, Any]:
+def _families_summary(families: list[Family], words: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    return {family.outcome: {tested.claim.name: _summary(tested, words) for tested in family.claims} for family in families}
+
+
+def _summary(tested: TestedClaim, words: Mapping[str, str]) -> dict[str, Any]:
     return {
         "claim": tested.claim.words,
-        "verdict": tested.verdict,
+        "verdict": words.get(tested.verdict, tested.verdict),
         "p": tested.p_value,
         "why": tested.reason,
         "num_seeds_needed": tested.num_seeds_needed,
@@ -173,19 +181,27 @@ def read_verdicts(results: Path, params: Params, columns: Mapping[tuple[str, str
         MissingInputError: the margins of a reward model are not there.
         DataError: they are of other pairs.
     """
-    evidence, confidence = Evidence(results, params, columns), params.compare.confidence
-    design, num_seeds = design_of(params.claims), len(params.run.seeds)
+    evidence = Evidence(results, params, columns)
     first, *others = outcomes(params)
     families = {first: paper_claims(params.run, first)} | {outcome: _claims_of(params, outcome) for outcome in others}
+    by_score: list[Outcome] = [outcome for outcome in (first, *others) if outcome != "judge"]  # which judges arms alone
+    own: dict[Outcome, list[Claim]] = {outcome: own_claims(params.run, params.references.own, outcome) for outcome in by_score}
+    return Verdicts(
+        _families(evidence, params, families),
+        len(params.run.seeds),
+        params.compare.confidence,
+        params.claims,
+        _families(evidence, params, own) if params.references.own else [],
+    )
+
+
+def _families(evidence: Evidence, params: Params, families: Mapping[Outcome, list[Claim]]) -> list[Family]:
+    """Claims by outcome, tested together: their variances are drawn towards each other's."""
+    design, confidence = design_of(params.claims), params.compare.confidence
     contrasts = list(dict.fromkeys(one for claims in families.values() for claim in claims for one in claim.contrasts))
     inferred = dict(zip(contrasts, _infer(evidence, contrasts, design, confidence), strict=True)) if contrasts else {}
-    waits = waiting(design, num_seeds)
-    return Verdicts(
-        [Family(outcome, _tested(claims, inferred, design, confidence, waits)) for outcome, claims in families.items()],
-        num_seeds,
-        confidence,
-        params.claims,
-    )
+    waits = waiting(design, len(params.run.seeds))
+    return [Family(outcome, _tested(claims, inferred, design, confidence, waits)) for outcome, claims in families.items()]
 
 
 def design_of(claims: Claims) -> Design:

@@ -13,6 +13,7 @@ import numpy as np
 from apo_bench.claims.paper import APO
 from apo_bench.claims.results import read_verdicts
 from apo_bench.comparison.differences import differences
+from apo_bench.comparison.own import all_metrics, with_own_scores
 from apo_bench.comparison.results import (
     FIXED,
     METRICS,
@@ -22,12 +23,11 @@ from apo_bench.comparison.results import (
     Policy,
     Rows,
     measurable,
-    reference_names,
 )
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
-from apo_bench.core.layout import NO_ADVERSARIAL, SFT, START_ROUND, TEST_REWARD_MODEL, Arm, Reference, reward_model
+from apo_bench.core.layout import NO_ADVERSARIAL, SFT, START_ROUND, TEST_REWARD_MODEL, Arm, Reference, own_reward_model, reward_model
 from apo_bench.core.results import read_metrics
 from apo_bench.core.schemas import Name, Number, Schema, Subset
 from apo_bench.evaluation.length import length_slope
@@ -40,6 +40,8 @@ Columns = dict[str, np.ndarray]
 RoundKey = tuple[str, str]
 """A replicate of a policy, and a round."""
 
+KL = "kl"
+"""Key of a row that a policy of one's own may have no number for."""
 PAIR_METRICS = ("human_accuracy", "human_accuracy_standard_error", "gold_accuracy", "ece", "ace", "mce")
 SAMPLE_METRICS = ("golden_accuracy", "best_of_n_gain", "perfect_best_of_n_gain")
 OPTIONAL_SAMPLE_METRICS = ("sample_accuracy",)
@@ -54,13 +56,15 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         DataError: a file is broken, or two stages evaluated different prompts.
     """
     keys = measurable((metric.key for metric in METRICS), params.has_gold)
+    unknown = {metric.key for metric in METRICS} - {*keys}
     replicates = [*_references(params), *map(_Replicate, params.run.arms)]
-    rows = _read_rows(results, params, replicates, keys)
+    rows = with_own_scores(results, params, _read_rows(results, params, replicates, keys))
     start = rows[Reference(SFT, params.run.seeds[0]).name, START_ROUND]
     subsets = [row["subset"] for row in start]
     _check_subsets(subsets, params)
-    metrics = [metric for metric in METRICS if metric.key in keys and metric.subset in (None, *subsets)]
-    slopes = {seed: _length_slope([one for one in replicates if one.seed == seed], params, rows) for seed in params.run.seeds}
+    metrics = [metric for metric in all_metrics(params) if metric.key not in unknown and metric.subset in (None, *subsets)]
+    made = [one for one in replicates if not one.is_own]  # so that a policy of one's own changes no number of another
+    slopes = {seed: _length_slope([one for one in made if one.seed == seed], params, rows) for seed in params.run.seeds}
     columns = {
         (one.name, round_id): _columns(
             metrics, rows[one.name, round_id], rows[Reference(SFT, one.seed).name, START_ROUND], slopes[one.seed]
@@ -84,7 +88,8 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         sizes=_read_metrics(results / "prepare", params, ("num_records",))["num_records"],
         policies=groups,
         replicates=policies,
-        fixed_reward_models={name: _read_fixed(results, params, name) for name in (*params.run.fixed_reward_models, TEST_REWARD_MODEL)},
+        fixed_reward_models={name: _read_fixed(results, params, name) for name in (*params.run.fixed_reward_models, TEST_REWARD_MODEL)}
+        | {name: _on_pairs(own_reward_model(results, name), params) for name in params.own_reward_models},
         reward_models=_means_over_seeds(params, reward_models) | reward_models,
         differences=_differences(params, numbers),
         judged=read_judged(results, params),
@@ -114,6 +119,10 @@ class _Replicate:
     def arm(self) -> Arm | None:
         return self.policy if isinstance(self.policy, Arm) else None
 
+    @property
+    def is_own(self) -> bool:
+        return isinstance(self.policy, Reference) and self.policy.is_own
+
     def rounds(self, params: Params) -> list[str]:
         return params.run.rounds if self.arm else [START_ROUND]
 
@@ -122,20 +131,26 @@ class _Replicate:
 
 
 def _references(params: Params) -> list[_Replicate]:
-    return [_Replicate(Reference(name, seed)) for name in reference_names(params) for seed in params.run.seeds]
+    return [_Replicate(Reference(name, seed)) for name in params.references.names for seed in params.run.seeds]
 
 
 def _without_ledger(params: Params) -> list[str]:
     """Reward models that play no game, beside the fixed one that all are measured by."""
     run = params.run
-    return [name for name in (*run.fixed_reward_models, *run.gold_reward_models, *run.golden_start_reward_models) if name != FIXED]
+    without = run.fixed_reward_models, run.gold_reward_models, run.golden_start_reward_models, run.own_reward_models
+    return [name for names in without for name in names if name != FIXED]
 
 
 def _read_rows(results: Path, params: Params, replicates: list[_Replicate], keys: tuple[str, ...]) -> dict[RoundKey, Rows]:
     """(replicate, round) -> its rows, all on the same prompts in the same order, or on the first of them."""
-    files = {(one.name, round_id): one.evaluation(results, round_id) for one in replicates for round_id in one.rounds(params)}
-    schema = Schema({"id": Name, "subset": Subset, **dict.fromkeys(keys, Number)})
-    rows = {key: read_jsonl(file, schema) for key, file in files.items()}
+    schema, own_schema = (
+        Schema({"id": Name, "subset": Subset, **dict.fromkeys(keys, Number), KL: kl_type}) for kl_type in (Number, Number | None)
+    )
+    files, rows = {}, {}
+    for one in replicates:
+        for key in ((one.name, round_id) for round_id in one.rounds(params)):
+            files[key] = one.evaluation(results, key[1])
+            rows[key] = read_jsonl(files[key], own_schema if one.is_own else schema)
     start, last = rows[replicates[0].name, START_ROUND], params.run.rounds[-1]
     for (name, round_id), file in files.items():
         num_expected = len(start) if round_id in (START_ROUND, last) else min(len(start), params.evaluate.num_earlier_prompts)
@@ -171,11 +186,14 @@ def _length_slope(replicates: list[_Replicate], params: Params, rows: dict[Round
 
 
 def _columns(metrics: list[Metric], rows: Rows, start: Rows, slope: float) -> Columns:
-    """Metric -> its value on each prompt; the mean of a win-rate column is what the `win_rate` module computes."""
+    """Metric -> its value on each prompt; the mean of a win-rate column is what the `win_rate` module computes.
+
+    The divergence from SFT is left out of a policy of one's own whose tokens are others.
+    """
     start = start[: len(rows)]
     longer = np.array([row["length"] - first["length"] for row, first in zip(rows, start, strict=True)], dtype=np.float64)
     columns = {}
-    for metric in metrics:
+    for metric in (metric for metric in metrics if rows[0][metric.key] is not None):
         values = np.array([row[metric.key] for row in rows], dtype=np.float64)
         if metric.against_sft:
             margins = values - np.array([row[metric.key] for row in start], dtype=np.float64)
@@ -210,10 +228,15 @@ class _Numbers:
             means: dict[str, Estimate] = {}
             for subset in dict.fromkeys(metric.subset for metric in self.metrics):
                 names = [metric.name for metric in self.metrics if metric.subset == subset]
-                values = {f"{number} {name}": found[name].tolist() for number, found in enumerate(mine.values()) for name in names}
+                values = {
+                    f"{number} {name}": found[name].tolist()
+                    for number, found in enumerate(mine.values())
+                    for name in names
+                    if name in found
+                }
                 means |= self.bootstrap(num_prompts).means(values, subset)
             for number, key in enumerate(mine):
-                estimates[key] = {metric.name: means[f"{number} {metric.name}"] for metric in self.metrics}
+                estimates[key] = {metric.name: means[f"{number} {metric.name}"] for metric in self.metrics if metric.name in mine[key]}
         return estimates
 
     def over_replicates(self, found: list[Columns]) -> dict[str, Estimate]:
@@ -224,6 +247,7 @@ class _Numbers:
         return {
             metric.name: over_replicates(np.array([self._of_subset(metric, columns[metric.name]).mean() for columns in found]), confidence)
             for metric in self.metrics
+            if metric.name in found[0]
         }
 
     def cut(self, found: Columns) -> Columns:
@@ -262,6 +286,7 @@ def _policies(params: Params, replicates: list[_Replicate], rows: dict[RoundKey,
                 path=(start if one.arm else {}) | {round_id: common[one.name, round_id] for round_id in one.rounds(params)},
                 members=(one.name,),
                 seed=seed,
+                is_own=one.is_own,
                 **({"method": one.arm.method, "reward_model": one.arm.reward_model} if one.arm else {}),
             )
     return {one.name: policies[one.name] for one in replicates}
@@ -271,10 +296,16 @@ def _doses(params: Params) -> dict[str, float]:
     """The reward models of the run that are APO's but for their alpha, with that, the lowest first; alpha 0 is `no_adversarial`."""
     if APO not in params.run.retrained_reward_models:
         return {}
-    same = params.retrained_reward(APO).model_dump(exclude={"adversarial_weight"})
     kinds = [*params.run.retrained_reward_models, *(kind for kind in params.run.fixed_reward_models if kind == NO_ADVERSARIAL)]
-    sections = {kind: params.retrained_reward(kind) for kind in kinds}
-    found = {kind: one.adversarial_weight for kind, one in sections.items() if one.model_dump(exclude={"adversarial_weight"}) == same}
+    players = {kind: params.reward_model(kind) for kind in kinds}
+    apo = players[APO]
+    same = apo.settings.model_dump(exclude={"adversarial_weight"})
+    found = {
+        kind: player.game_weight
+        for kind, player in players.items()
+        if (isinstance(player, type(apo)) and player.settings.model_dump(exclude={"adversarial_weight"}) == same)
+        or (kind == NO_ADVERSARIAL and player.settings.model_dump().items() <= same.items())
+    }
     return dict(sorted(found.items(), key=lambda pair: pair[1]))
 
 
@@ -329,16 +360,17 @@ def _read_reward_models(results: Path, params: Params, arm: Arm) -> dict[str, di
     for round_id in params.run.rounds:
         found = _read_metrics(arm.score(results, round_id), params, SAMPLE_METRICS, OPTIONAL_SAMPLE_METRICS)
         if arm.reward_model not in params.run.gold_reward_models:
-            folder = arm.reward(results, round_id)
-            found |= _read_metrics(folder, params, PAIR_METRICS, _by_subset(params))
+            found |= _on_pairs(arm.reward(results, round_id, params.run.own_reward_models), params)
         rounds[round_id] = found
     return rounds
 
 
 def _read_fixed(results: Path, params: Params, name: str) -> dict[str, float]:
-    return _mean_metrics(
-        _read_metrics(reward_model(results, name, seed), params, PAIR_METRICS, _by_subset(params)) for seed in params.run.seeds
-    )
+    return _mean_metrics(_on_pairs(reward_model(results, name, seed), params) for seed in params.run.seeds)
+
+
+def _on_pairs(folder: Path, params: Params) -> dict[str, float]:
+    return _read_metrics(folder, params, PAIR_METRICS, _by_subset(params))
 
 
 def _means_over_seeds(params: Params, found: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, dict[str, float]]]:

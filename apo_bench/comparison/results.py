@@ -7,9 +7,8 @@ from typing import Any, Literal
 from apo_bench.budget import Budgets
 from apo_bench.claims.results import Verdicts
 from apo_bench.comparison.numbers import decimal
-from apo_bench.core.config import Params
 from apo_bench.core.data_sections import EmbeddedData, HHData, PreferenceData
-from apo_bench.core.layout import BASE, BEST_OF_N, SFT
+from apo_bench.core.layout import BASE
 from apo_bench.core.sections import Run
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
@@ -158,6 +157,8 @@ class Policy:
     reward_model: str | None = None
     seed: int | None = None
     """None for a mean over replicates, and for references."""
+    is_own: bool = False
+    """Whether it is a reference of one's own, which was trained elsewhere and is the same in every replicate."""
 
     @property
     def is_arm(self) -> bool:
@@ -336,16 +337,12 @@ def _is_over_optimised(arm: Policy) -> bool:
 def _policy_summary(policy: Policy) -> dict[str, Any]:
     arm: dict[str, Any] = {"method": policy.method, "reward_model": policy.reward_model} if policy.is_arm else {}
     arm |= {"seed": policy.seed} if policy.seed is not None else {}
-    return {"kind": "arm" if policy.is_arm else "reference", **arm, "rounds": _round_summary(policy.rounds)}
+    own = {"is_own": True} if policy.is_own else {}
+    return {"kind": "arm" if policy.is_arm else "reference", **arm, **own, "rounds": _round_summary(policy.rounds)}
 
 
 def _round_summary(rounds: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
     return {round_id: {name: value.as_dict() for name, value in values.items()} for round_id, values in rounds.items()}
-
-
-def reference_names(params: Params) -> list[str]:
-    """The policies of the table that are no arms, SFT first."""
-    return [SFT, *type(params.references).model_fields, BEST_OF_N]
 
 
 def measurable(names: Iterable[str], has_gold: bool) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ from pathlib import Path
 from apo_bench.budget import policy_models, read_budgets
 from apo_bench.comparability import check_comparable, read_inputs, unlike_arms
 from apo_bench.comparison.reading import read_comparison
-from apo_bench.comparison.results import Comparison, reference_names
+from apo_bench.comparison.results import Comparison
 from apo_bench.core.config import Params
-from apo_bench.core.layout import MODELS
+from apo_bench.core.layout import MODELS, SFT
 from apo_bench.tracking.lock import LOCK, Lock
 
 
@@ -26,6 +26,6 @@ def read_whole(results: Path, params: Params) -> Comparison:
     check_comparable(unlike, params.compare.may_differ)
     return replace(
         comparison,
-        budgets=read_budgets(lock, policy_models(MODELS, params.run, reference_names(params))),
+        budgets=read_budgets(lock, policy_models(MODELS, params.run, (SFT, *params.references.made))),
         unlike={pair: [str(fault) for fault in faults] for pair, faults in unlike.items()},
     )

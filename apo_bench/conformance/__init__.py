@@ -6,6 +6,7 @@ them on a method of params.yaml, `apo_bench.conformance.testing` as tests of ano
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from apo_bench.conformance.declarations import check_hyperparameters, check_page
 from apo_bench.conformance.invariances import check_accumulation, check_extremes, check_order, check_padding, check_ties
@@ -15,6 +16,7 @@ from apo_bench.conformance.signs import check_gradient, check_reference, check_s
 from apo_bench.conformance.tokens import check_tokens
 from apo_bench.methods.base import Method
 
+Subject = TypeVar("Subject")
 Check = Callable[[Method], str | None]
 """Says what is wrong with a method in one line, or None."""
 
@@ -49,9 +51,9 @@ def examine(method: Method) -> list[Finding]:
     return [Finding(name, fault_of(check, method)) for name, check in CHECKS.items()]
 
 
-def fault_of(check: Check, method: Method) -> str | None:
-    """What a check finds wrong, an exception of the method included."""
+def fault_of(check: Callable[[Subject], str | None], subject: Subject) -> str | None:
+    """What a check finds wrong with a method, or a reward model, an exception of its own included."""
     try:
-        return check(method)
-    except Exception as error:  # the method's code may raise whatever it likes
+        return check(subject)
+    except Exception as error:  # its code may raise whatever it likes
         return f"raised {type(error).__name__}: {' '.join(str(error).split())}"

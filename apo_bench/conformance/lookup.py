@@ -1,10 +1,11 @@
-"""Where `apo-bench check-method` finds a method and its hyperparameters."""
+"""Where `apo-bench check-method` and `check-reward-model` find what they try, and its settings."""
 
 from pathlib import Path
 
-from apo_bench.core.config import load_method, read_params
+from apo_bench.core.config import Params, load_method, load_reward_model_player, read_params
 from apo_bench.core.errors import ConfigError
 from apo_bench.methods.base import Method
+from apo_bench.reward_models.player import RewardModelPlayer
 from apo_bench.scaffold import load_installed
 
 
@@ -21,15 +22,26 @@ def find_method(name: str, params_file: Path) -> Method:
     params = read_params(params_file)
     if "." in name:
         return load_installed(name, params.methods)
-    profiles = sorted((params_file.parent / params.root / "profiles").glob("*/params.yaml"))
-    for file in (params_file, *profiles):
-        sections = read_params(file).methods
-        if name in sections:
-            break
-    else:
-        file, sections = params_file, params.methods  # `load_method` says what is missing
+    file = _file_with(params_file, params, "methods", name)
     try:
-        found: Method = load_method(name, sections)
+        found: Method = load_method(name, read_params(file).methods)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
     return found
+
+
+def find_reward_model(name: str, params_file: Path) -> RewardModelPlayer:
+    """The reward model `name` with its settings; arguments and errors as those of `find_method`."""
+    file = _file_with(params_file, read_params(params_file), "reward", name)
+    try:
+        found: RewardModelPlayer = load_reward_model_player(name, read_params(file).reward)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from error
+    return found
+
+
+def _file_with(params_file: Path, params: Params, top: str, name: str) -> Path:
+    """The params.yaml that has a section: this one or, if it lacks it, the first of a profile; this one if none has it."""
+    profiles = sorted((params_file.parent / params.root / "profiles").glob("*/params.yaml"))
+    having = (file for file in (params_file, *profiles) if name in getattr(read_params(file), top))
+    return next(having, params_file)

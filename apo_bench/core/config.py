@@ -16,18 +16,18 @@ from apo_bench.core.compute_sections import Compute, Engines
 from apo_bench.core.data_sections import EmbeddedData, HHData, PreferenceData
 from apo_bench.core.errors import ConfigError
 from apo_bench.core.judge_sections import GoldJudge, Judge
-from apo_bench.core.layout import BASE, NO_ADVERSARIAL, TEST_REWARD_MODEL
+from apo_bench.core.layout import BASE, NO_ADVERSARIAL, OWN, TEST_REWARD_MODEL, is_trained_once
 from apo_bench.core.packages import code_sha256
 from apo_bench.core.sections import (
-    REWARD_KINDS,
     Claims,
     Compare,
     Evaluate,
     GameLedger,
+    ModelFolder,
     Name,
+    OwnRewardModels,
     PretrainedModel,
     References,
-    RetrainedReward,
     RewardTraining,
     Run,
     SamplingSettings,
@@ -40,6 +40,8 @@ from apo_bench.core.validation import near, validated
 BRACKET = re.compile(r"[\[\]{}]|(?:- ){64,}")
 """What opens or closes a list or mapping, or a list in a list in a list."""
 MAX_DEPTH = 64
+PLAYER = "player"
+"""Key of a section of `reward` whose name is not that of its file."""
 PARAMS = Path("params.yaml")
 """Stages run in the folder of their profile, where its params.yaml is."""
 
@@ -76,29 +78,29 @@ class Params(Section):
         """Whether the base model is one."""
         return self.base_model.source == "pretrained"
 
-    def fixed_reward(self, name: str) -> RewardTraining:
-        """The section of RM_base or RM_all."""
-        return _section(RewardTraining, self.reward, f"reward.{name}", name)
+    @property
+    def base_reward(self) -> RewardTraining:
+        """The section of RM_base."""
+        return _section(RewardTraining, self.reward, f"reward.{BASE}", BASE)
 
-    def retrained_reward(self, name: str) -> RetrainedReward:
-        """The section of a reward model of the game, or of the one that is trained as long without it."""
-        section = _section(RetrainedReward, self.reward, f"reward.{name}", name)
-        for key, expected in REWARD_KINDS.get(name, {}).items():
-            if (found := getattr(section, key)) != expected:
-                raise ConfigError(
-                    f"reward.{name}.{key}: {found}, expected {expected}: that is what {name} is; give another game another name"
-                )
-        known = importlib.import_module("apo_bench.losses.reward").GAME_LOSSES
-        if section.adversarial_loss not in known:
-            found = section.adversarial_loss
-            raise ConfigError(f"reward.{name}.adversarial_loss: no loss {found!r};{near(found, known)} known: {', '.join(known)}")
-        if name != NO_ADVERSARIAL and section.adversarial_weight == 0:
-            raise ConfigError(f"reward.{name}.adversarial_weight: 0, expected more: without the game it is {NO_ADVERSARIAL}")
-        return section
+    def reward_model(self, name: str) -> Any:
+        """The reward model `name` with its settings: an instance of `apo_bench.reward_models.player.RewardModelPlayer`."""
+        return load_reward_model_player(name, self.reward)
 
     @property
-    def num_further_pairs(self) -> int:
-        """Human pairs with as many sequences as the game's reward models get beside the pairs of the RM half."""
+    def trained_sections(self) -> list[str]:
+        """The sections of `reward` but that of reward models of one's own."""
+        return [name for name in self.reward if name != OWN]
+
+    @property
+    def own_reward_models(self) -> dict[str, ModelFolder]:
+        """Reward models of one's own by name, which score the test responses of all policies."""
+        found = validated(OwnRewardModels, {key: value for key, value in self.reward.items() if key == OWN}, "reward")
+        return dict(cast(OwnRewardModels, found).own)
+
+    @property
+    def num_game_pairs(self) -> int:
+        """Pairs with as many sequences as the game's reward models get beside the pairs of the RM half."""
         return self.prepare.num_game_prompts * (self.sampling.train.num_samples + 1) // 2
 
     def method(self, name: str) -> Any:
@@ -173,14 +175,47 @@ def load_method(name: str, sections: dict[str, dict[str, Any]]) -> Any:
     Raises:
         ConfigError: there is no such method (the near names are given), no section, or a hyperparameter is wrong.
     """
-    package = importlib.import_module("apo_bench.methods")
-    folder = Path(next(iter(package.__path__)))
-    known = sorted(file.stem for file in folder.glob("*.py") if file.stem not in ("__init__", "base"))
+    known = modules("apo_bench.methods", "base")
     if name not in known:
-        raise ConfigError(f"methods: no method {name!r} in {folder.name}/;{near(name, known)} known: {', '.join(known)}")
+        raise ConfigError(f"methods: no method {name!r} in methods/;{near(name, known)} known: {', '.join(known)}")
     if name not in sections:
         raise ConfigError(f"methods.{name}: no such section; give its hyperparameters")
     return build_method(method_class(f"apo_bench.methods.{name}"), name, sections[name])
+
+
+def modules(package: str, interface: str) -> list[str]:
+    """The names of the plug-ins of a package, whose module `interface` says what they are."""
+    folder = Path(next(iter(importlib.import_module(package).__path__)))
+    return sorted(file.stem for file in folder.glob("*.py") if file.stem not in ("__init__", interface))
+
+
+def load_reward_model_player(name: str, sections: dict[str, dict[str, Any]]) -> Any:
+    """Imports the reward model of the section `name` and builds it; its file is called `player` there, or `name`.
+
+    Raises:
+        ConfigError: there is no such section or file (the near names are given), or a setting is wrong.
+    """
+    if name not in sections:
+        raise ConfigError(f"reward.{name}: no such section;{near(name, sections)} found: {', '.join(sections)}")
+    section = dict(sections[name])
+    player = section.pop(PLAYER, BASE if name == TEST_REWARD_MODEL else name)
+    found = reward_model_class(player, f"reward.{name}")
+    return found(validated(found.Settings, section, f"reward.{name}"))
+
+
+def reward_model_class(player: Any, where: str) -> Any:
+    """The class of a file of `apo_bench.reward_models`; `where` asks for it.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    known = modules("apo_bench.reward_models", "player")
+    if player not in known:
+        raise ConfigError(
+            f"{where}: no reward model {player!r} in reward_models/;{near(str(player), known)} known: {', '.join(known)}; "
+            "a section of another name says which it is by its key `player`"
+        )
+    return importlib.import_module(f"apo_bench.reward_models.{player}").REWARD_MODEL
 
 
 def method_class(module_name: str) -> Any:
@@ -210,35 +245,77 @@ def build_method(found: Any, name: str, section: dict[str, Any]) -> Any:
 
 def _check_rewards(params: Params) -> None:
     run = params.run
-    trained = [name for name in [*run.fixed_reward_models, *run.retrained_reward_models] if name != BASE]
-    for name in (BASE, TEST_REWARD_MODEL):
-        params.fixed_reward(name)
-    for name in trained:
-        params.retrained_reward(name)
-    used = [BASE, TEST_REWARD_MODEL, *trained]
-    for name in (name for name in params.reward if name not in used):  # a reward model that the run leaves out
-        try:
-            params.retrained_reward(name)
-        except ConfigError as error:
-            known = f"{near(name, used)} known: {', '.join(used)}, or one to retrain ({error})"
-            raise ConfigError(f"reward.{name}: nothing uses this section;{known}") from error
-    if NO_ADVERSARIAL in run.fixed_reward_models and params.prepare.num_further_pairs < params.num_further_pairs:
-        raise ConfigError(
-            f"prepare.num_further_pairs: {params.prepare.num_further_pairs}, expected {params.num_further_pairs} or more, with as many "
-            f"sequences as {params.prepare.num_game_prompts} prompts of the game have: {NO_ADVERSARIAL} is trained on them in their place"
-        )
+    if TEST_REWARD_MODEL not in params.reward:
+        raise ConfigError(f"reward.{TEST_REWARD_MODEL}: no such section; found: {', '.join(params.reward)}")
+    is_retrained = importlib.import_module("apo_bench.reward_models.player").is_retrained
+    players = {name: params.reward_model(name) for name in [*params.trained_sections, *_trained(run)]}
+    for name in run.fixed_reward_models:
+        if not is_trained_once(name):
+            raise ConfigError(f"run: {name} is a reward model that is trained in each round; name it in retrained_reward_models")
+        if is_retrained(type(players[name])):
+            raise ConfigError(f"reward.{name}: found a reward model that learns from the policy, expected one that is trained once")
+    for name in run.retrained_reward_models:
+        if is_trained_once(name):
+            raise ConfigError(f"run: {name} is a reward model that is trained once a replicate; name it in fixed_reward_models")
+        if players[name].ensemble:
+            raise ConfigError(f"run: {name} is an ensemble, which is trained once a replicate; call it ensemble_{name}")
+        if "further" in players[name].trains_on:
+            raise ConfigError(f"reward.{name}: it trains on further human pairs, which {NO_ADVERSARIAL} alone is given; take others")
+    for name, player in players.items():
+        if name in run.fixed_reward_models and "further" in player.trains_on:
+            _check_further(params, name)
+        _check_labels(params, name, player)
+    _check_own_rewards(params)
     if run.gold_reward_models and not params.has_gold:
         raise ConfigError(f"run.gold_reward_models: {run.gold_reward_models}, expected [] where gold is unknown (prepare.source)")
 
 
+def _trained(run: Run) -> list[str]:
+    return [*run.fixed_reward_models, *run.retrained_reward_models]
+
+
+def _check_further(params: Params, name: str) -> None:
+    if params.prepare.num_further_pairs < params.num_game_pairs:
+        raise ConfigError(
+            f"prepare.num_further_pairs: {params.prepare.num_further_pairs}, expected {params.num_game_pairs} or more, with as many "
+            f"sequences as {params.prepare.num_game_prompts} prompts of the game have: {name} is trained on them in their place"
+        )
+
+
+def _check_labels(params: Params, name: str, player: Any) -> None:
+    if "labels" not in player.trains_on:
+        return
+    if not params.has_gold:
+        raise ConfigError(
+            f"reward.{name}: new labels are drawn from gold, by the annotator of the human pairs, and prepare.source is "
+            f"{params.prepare.source}, whose annotators cannot be asked again; leave {name} out"
+        )
+    if player.num_labels > params.num_game_pairs:
+        raise ConfigError(
+            f"reward.{name}: found {player.num_labels} labels a round, expected at most {params.num_game_pairs}: more would train "
+            "longer than the game's reward models do"
+        )
+
+
+def _check_own_rewards(params: Params) -> None:
+    own, run = params.own_reward_models, params.run
+    others = {OWN, TEST_REWARD_MODEL, *params.reward, *run.reward_models} - {*run.own_reward_models}
+    if taken := [name for name in own if name in others]:
+        raise ConfigError(f"reward.{OWN}.{taken[0]}: the name is taken; give your reward model another")
+    if unknown := [name for name in run.own_reward_models if name not in own]:
+        raise ConfigError(
+            f"run.own_reward_models: no {unknown[0]} in reward.{OWN};{near(unknown[0], own)} found: {', '.join(own) or 'none'}"
+        )
+
+
 def _check_heads(params: Params) -> None:
-    expected = params.fixed_reward(BASE).head_per_subset
+    expected = params.base_reward.head_per_subset
     if expected and params.prepare.source == "preferences":
         raise ConfigError(
             "reward.base.head_per_subset: found true, expected false where prepare.source is preferences: heads have its names"
         )
-    for name in params.reward:
-        found = (params.fixed_reward(name) if name in (BASE, TEST_REWARD_MODEL) else params.retrained_reward(name)).head_per_subset
+    for name in params.trained_sections:
+        found = params.reward_model(name).settings.head_per_subset
         if found != expected:
             raise ConfigError(
                 f"reward.{name}.head_per_subset: {found}, expected {expected} as in reward.base: "

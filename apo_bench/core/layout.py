@@ -5,13 +5,14 @@ all samples (`MODELS`, ...), in which the tree is the same.
 
 What is made by whom:
 
-- of the profile: records (`DATA`), the base model;
+- of the profile: records (`DATA`), the base model, `own` for policies and reward models from elsewhere;
 - of a replicate, `s0`: labels, `sft`, `references/NAME`, `reward/NAME` for the reward models that are trained once;
 - of a replicate in round 1, when all policies are still their start, `s0/first`: samples, the retrained reward models, scores;
 - of an arm in a round, `s0/arms/dpo-adversarial/r2`: from round 2 on samples, reward model and scores; policy and evaluation.
 """
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -33,13 +34,21 @@ START_ROUND, FIRST_ROUND = "r0", "r1"
 BASE, NO_ADVERSARIAL, ORACLE, BASE_AFTER_GOLDEN = "base", "no_adversarial", "oracle", "base_after_golden"
 """Reward models that the game does not retrain: RM_base, the same trained as long as the game's on human pairs alone, gold, and RM_base for
 policies that start from SFT on the golden responses."""
+ENSEMBLE = "ensemble"
+"""How the names of ensembles begin, which are trained once a replicate too."""
 TEST_REWARD_MODEL = "all"
 """RM_all, which scores policies and trains none."""
-TRAINED_ONCE = (BASE, NO_ADVERSARIAL, TEST_REWARD_MODEL)
 SFT, GOLDEN, HUMAN, BEST_OF_N = "sft", "golden", "human", "best_of_n"
 """References: the start, SFT on golden responses, DPO on human pairs, and SFT's choice among its own samples, which is no model."""
+OWN = "own"
+"""Models from elsewhere: their key in `references` and `reward` of params.yaml, and their folder."""
 PROMPTS = {"lm": "prompts_lm", "rm": "golden_rm"}
 """The records whose prompts are sampled for: those of the LM half train policies, those of the RM half the game's reward models."""
+
+
+def is_trained_once(reward_model: str) -> bool:
+    """Whether a reward model is trained once a replicate, and not in each round."""
+    return reward_model in (BASE, NO_ADVERSARIAL, TEST_REWARD_MODEL) or reward_model.startswith(ENSEMBLE)
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,11 @@ class Reference:
         """The name in tables and runs."""
         return f"{self.kind}-s{self.seed}"
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it comes from elsewhere, one for all replicates."""
+        return self.kind not in (SFT, GOLDEN, HUMAN, BEST_OF_N)
+
     def policy(self, models: Path) -> Path | None:
         """None for the best of n."""
         return None if self.kind == BEST_OF_N else self.trained(models)
@@ -76,10 +90,12 @@ class Reference:
 
     def trained(self, root: Path) -> Path:
         """The model; of SFT also its curves."""
+        if self.is_own:
+            return _own(root) / "references" / self.kind
         return sft(root, self.seed) if self.kind == SFT else self._folder(root)
 
     def _folder(self, root: Path) -> Path:
-        return replicate(root, self.seed) / "references" / self.kind
+        return all_of_references(root, self.seed) / self.kind
 
 
 @dataclass(frozen=True)
@@ -121,7 +137,7 @@ class Arm:
         if not (self.method and self.reward_model):
             found = f"{self.method!r} and {self.reward_model!r}"
             raise ConfigError(f"arm: found {found}, expected a method and a reward model; only in {FIRST_ROUND} arms share what they have")
-        return replicate(root, self.seed) / "arms" / self.group
+        return all_of_arms(root, self.seed) / self.group
 
     def in_round(self, root: Path, round_id: str) -> Path:
         """Of a round of the arm."""
@@ -153,10 +169,15 @@ class Arm:
     def _start_folder(self) -> str:
         return "" if self.start.kind == SFT else self.reward_model
 
-    def reward(self, root: Path, round_id: str) -> Path:
-        """The reward model, or its results, that trains the policy in a round, if that is not gold; the methods share that of round 1."""
+    def reward(self, root: Path, round_id: str, own: Container[str] = ()) -> Path:
+        """The reward model, or its results, that trains the policy in a round, if that is not gold; the methods share that of round 1.
+
+        Those named in `own` come from elsewhere.
+        """
         name = BASE if self.reward_model == BASE_AFTER_GOLDEN else self.reward_model
-        if name in TRAINED_ONCE:
+        if name in own:
+            return own_reward_model(root, name)
+        if is_trained_once(name):
             return reward_model(root, name, self.seed)
         return first(root, self.seed) / "reward" / name if round_id == FIRST_ROUND else self.in_round(root, round_id) / "reward"
 
@@ -190,6 +211,16 @@ class Arm:
 def replicate(root: Path, seed: int) -> Path:
     """All of a seed."""
     return root / f"s{seed}"
+
+
+def all_of_arms(root: Path, seed: int) -> Path:
+    """Of all arms of a replicate."""
+    return replicate(root, seed) / "arms"
+
+
+def all_of_references(root: Path, seed: int) -> Path:
+    """Of all references of a replicate."""
+    return replicate(root, seed) / "references"
 
 
 def first(root: Path, seed: int) -> Path:
@@ -236,6 +267,20 @@ def sft(root: Path, seed: int) -> Path:
 def reward_model(root: Path, name: str, seed: int) -> Path:
     """A reward model that is trained once, outside the rounds, or its results."""
     return replicate(root, seed) / "reward" / name
+
+
+def own_reward_model(root: Path, name: str) -> Path:
+    """A reward model from elsewhere, or its results on the test pairs: the same in all replicates."""
+    return _own(root) / "reward" / name
+
+
+def own_scores(results: Path, name: str, seed: int) -> Path:
+    """What a reward model from elsewhere makes of the test responses of all policies of a replicate."""
+    return _own(replicate(results, seed)) / name
+
+
+def _own(root: Path) -> Path:
+    return root / OWN
 
 
 def judge_test(results: Path, pairs: str) -> Path:

@@ -21,6 +21,12 @@ MARGINS = "margins.jsonl"
 """What a reward model makes of each human test pair, beside its metrics."""
 MARGIN = Schema({"id": Name, "subset": Subset, "margin": Number, "correct": Share})
 """Its columns: the reward of the chosen response minus that of the rejected one, and how probable it is that a label agrees."""
+RESPONSE = Schema({"id": Name, "subset": Subset, "dialogue": str, "response": str, "finished": bool})
+"""Columns of an evaluation: what a policy answered, and whether it ended by itself."""
+OWN_SCORES = "scores.jsonl"
+"""What a reward model of one's own makes of the test responses of a replicate: a row a policy and round."""
+OWN_SCORE = Schema({"policy": Name, "round": Name, "rewards": list[Number]})
+"""Its columns; rewards are in the order of the prompts."""
 VERDICT = Schema({"id": Name, "subset": Subset, "outcome": Share | None})
 """Columns of a judgement that are compared: 1 won, 0.5 tie, 0 lost, None left out."""
 

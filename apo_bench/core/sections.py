@@ -2,11 +2,11 @@
 
 from datetime import date
 from itertools import product
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from apo_bench.core.layout import BASE, BASE_AFTER_GOLDEN, FIRST_ROUND, NO_ADVERSARIAL, ORACLE, Arm
+from apo_bench.core.layout import BASE, BASE_AFTER_GOLDEN, BEST_OF_N, FIRST_ROUND, ORACLE, OWN, SFT, Arm
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """A name that is also a part of a DVC stage name and of a path: other characters break DVC's matrix."""
@@ -34,15 +34,17 @@ class Run(Section):
 
     methods: Annotated[list[Name], Field(min_length=1)]
     reward_models: Annotated[list[Name], Field(min_length=1)]
-    """Those of the four lists below, in the order of the tables."""
+    """Those of the five lists below, in the order of the tables."""
     fixed_reward_models: list[Name]
-    """Trained once a replicate: `base`, with which the others are compared, and `no_adversarial` (AB), as long and on human pairs alone."""
+    """Trained once a replicate: `base`, with which the others are compared, and such as learn nothing from the policy."""
     retrained_reward_models: list[Name]
-    """Trained anew in each round, each with its section under `reward`."""
+    """Trained anew in each round, as they learn from the policy."""
     gold_reward_models: list[Name]
     """`oracle`: gold itself; or none."""
     golden_start_reward_models: list[Name]
     """`base_after_golden`: RM_base, for policies that start from SFT on the golden responses; or none."""
+    own_reward_models: list[Name]
+    """Those of `reward.own` that policies are trained with, as they are."""
     sft_start_reward_models: list[Name]
     """All others, whose policies start from SFT."""
     later_rounds: list[Round]
@@ -52,7 +54,8 @@ class Run(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Run":
-        lists = ("fixed_reward_models", "retrained_reward_models", "gold_reward_models", "golden_start_reward_models")
+        kinds = ("fixed", "retrained", "gold", "golden_start", "own")
+        lists = tuple(f"{kind}_reward_models" for kind in kinds)
         for key in ("methods", "reward_models", *lists, "seeds"):
             values = getattr(self, key)
             if len(set(values)) != len(values):
@@ -61,14 +64,13 @@ class Run(Section):
             raise ValueError(
                 f"fixed_reward_models must contain {BASE}, which the others are compared with; found {self.fixed_reward_models}"
             )
-        known_names = {"fixed_reward_models": (BASE, NO_ADVERSARIAL), "gold_reward_models": (ORACLE,), lists[-1]: (BASE_AFTER_GOLDEN,)}
-        for key, known in known_names.items():
-            unknown = [name for name in getattr(self, key) if name not in known]
+        for key, known in (("gold_reward_models", ORACLE), ("golden_start_reward_models", BASE_AFTER_GOLDEN)):
+            unknown = [name for name in getattr(self, key) if name != known]
             if unknown:
-                raise ValueError(f"{key} can have {' and '.join(known)}; found {unknown[0]}, which may belong in retrained_reward_models")
-        misplaced = [name for name in self.retrained_reward_models if name in (BASE, NO_ADVERSARIAL, ORACLE, BASE_AFTER_GOLDEN)]
+                raise ValueError(f"{key} can have {known}; found {unknown[0]}, which may belong in retrained_reward_models")
+        misplaced = [name for key in lists[:2] for name in getattr(self, key) if name in (ORACLE, BASE_AFTER_GOLDEN)]
         if misplaced:
-            raise ValueError(f"retrained_reward_models: {misplaced[0]} is trained once, or not at all; name it in another list")
+            raise ValueError(f"{misplaced[0]} is no reward model that is trained; name it in another list")
         expected = [name for key in lists for name in getattr(self, key)]
         if sorted(self.reward_models) != sorted(expected):
             raise ValueError(f"reward_models must be those of {', '.join(lists)}, {expected}; found {self.reward_models}")
@@ -172,17 +174,22 @@ def _day(value: object) -> object:
     return value
 
 
-class PretrainedModel(Section):
-    """An instruction-tuned causal language model of `transformers`."""
+class ModelFolder(Section):
+    """A model of `transformers` with its tokenizer, as `save_pretrained` leaves them."""
 
-    source: Literal["pretrained"]
     folder: str
-    """Where it lies, as `save_pretrained` leaves it, seen from the profile's folder: DVC sees its changes."""
-    chat_template: Literal["own", "hh"]
+    """Where it lies, seen from the profile's folder: DVC sees its changes."""
+    chat_template: Literal["own", "hh"] = "own"
     """The tokenizer's own, or dialogues as HH writes them, for base models, which have none."""
     chat_date: Annotated[str, BeforeValidator(_day)] = "2024-07-26"
     """What a template that writes the date takes for today, so that a run does not hang on the day; the default is the date that the
     templates of Llama 3 write where they can read no clock."""
+
+
+class PretrainedModel(ModelFolder):
+    """An instruction-tuned causal language model."""
+
+    source: Literal["pretrained"]
     hub: HubRevision
     """Where `apo-bench fetch` gets it if it is not there."""
     wheel: WheelModel | None
@@ -198,33 +205,10 @@ class RewardTraining(Training):
     """Two scalar heads, of which a prompt's subset (helpful, harmless) says which one its responses are scored with; false: one head."""
 
 
-class RetrainedReward(RewardTraining):
-    """The reward-model step of the game, L_APO-RM (PAPER: Cheng et al. 2024, Eq. 9), and what is changed in it to see what it is worth."""
+class OwnRewardModels(Section):
+    """What `reward` has beside the sections of those that are trained."""
 
-    human_weight: Weight
-    """lambda: weight of the Bradley-Terry loss on human pairs."""
-    adversarial_weight: Weight
-    """alpha: weight of the loss on (golden, policy sample) pairs; divided by the number of samples a prompt."""
-    adversarial_loss: Name
-    """The loss on (golden, policy sample) pairs: one of `apo_bench.losses.reward.GAME_LOSSES`."""
-    start: Literal["base_model", "previous"]
-    """Trained from the base model, or from the reward model of the round before."""
-
-    @model_validator(mode="after")
-    def _has_a_loss(self) -> "RetrainedReward":
-        if self.human_weight == self.adversarial_weight == 0:
-            raise ValueError("human_weight and adversarial_weight are both 0: nothing is left to train on")
-        return self
-
-
-REWARD_KINDS: dict[str, dict[str, object]] = {
-    "adversarial": {"adversarial_loss": "bradley_terry", "start": "base_model"},
-    "wgan": {"adversarial_loss": "difference", "start": "base_model"},
-    "gail": {"human_weight": 0, "adversarial_loss": "bradley_terry", "start": "base_model"},
-    NO_ADVERSARIAL: {"adversarial_weight": 0, "start": "base_model"},
-    "sequential": {"adversarial_loss": "bradley_terry", "start": "previous"},
-}
-"""What defines APO's reward model and the ablations of Cheng et al. 2024 (Table 1), by the names that the claims know them by."""
+    own: dict[Name, ModelFolder]
 
 
 class Sampling(Section):
@@ -269,6 +253,32 @@ class References(Section):
 
     golden: Training
     human: HumanPreferenceTraining
+    own: dict[Name, ModelFolder]
+    """Policies of one's own, which are evaluated as they are in every replicate: rows of the table by these names."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_stand_under_own(cls, found: Any) -> Any:
+        strange = [name for name in found if name not in cls.model_fields] if isinstance(found, dict) else []
+        if strange and isinstance(found[strange[0]], dict) and "folder" in found[strange[0]]:
+            raise ValueError(f"{strange[0]} is a policy of your own; write it one level deeper, as own: {{{strange[0]}: {{folder: ...}}}}")
+        return found
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> "References":
+        if taken := [name for name in self.own if name in (SFT, BEST_OF_N, *self.made)]:
+            raise ValueError(f"own.{taken[0]}: there is a policy of that name; give yours another")
+        return self
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """Those that the run trains."""
+        return tuple(name for name in type(self).model_fields if name != OWN)
+
+    @property
+    def names(self) -> list[str]:
+        """The policies of the table that are no arms, SFT first, those of one's own last."""
+        return [SFT, *self.made, BEST_OF_N, *self.own]
 
 
 class Evaluate(Section):

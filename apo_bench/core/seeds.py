@@ -17,12 +17,13 @@ def derive_seed(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def reward_seed(seed: int, name: str, what: str) -> int:
-    """The draws of a reward model's training, `head` and `order`, which those that train policies share within a replicate.
+def reward_seed(seed: int, name: str, what: str, member: int = 0) -> int:
+    """The draws of a reward model's training, `head` and `order`, which those that train policies share within a replicate, but for further
+    members of an ensemble.
 
     Arms are then compared with the least noise: what differs between their reward models is what they learn from. RM_all has its own.
     """
-    return derive_seed(seed, "reward", TEST_REWARD_MODEL if name == TEST_REWARD_MODEL else "arms", what)
+    return derive_seed(seed, "reward", TEST_REWARD_MODEL if name == TEST_REWARD_MODEL else "arms", what, *([member] if member else []))
 
 
 def use_threads(num_threads: int) -> None:

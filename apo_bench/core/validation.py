@@ -70,6 +70,9 @@ def _walk(model: Any, location: Sequence[str | int]) -> tuple[list[str], list[st
         if isinstance(part, int):
             annotation = get_args(annotation)[0]
             continue
+        if get_origin(annotation) is dict and hasattr(get_args(annotation)[1], "__pydantic_fields__"):  # sections by names of one's own
+            annotation = get_args(annotation)[1]
+            continue
         fields = getattr(annotation, "__pydantic_fields__", {})
         siblings = list(fields)
         if part not in fields:

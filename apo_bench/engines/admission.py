@@ -1,9 +1,11 @@
-"""Whether a model may enter a run: one check of all that later stages need of it, before anything is trained.
+"""Whether a model may enter a run: one check of all that later stages need of it, before anything is trained or sampled.
 
 Our numbers are compared with those of the model's own `forward` and `generate`, on a prompt and responses as long as those of the run. What
 fails is left to the plain way from then on (`apo_bench.models.ways.record`); where there is none, the model is refused.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -41,14 +43,15 @@ NEAR_TIE = 10.0
 """Rounding errors that two likeliest tokens may lie apart and still be taken in either order."""
 
 
-def admit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, params: Params, where: str) -> list[str]:
-    """Checks a model that enters a run; the ways that fail are recorded in its configuration.
+def admit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, params: Params, where: str, is_start: bool = True) -> list[str]:
+    """Checks a language model that enters a run; the ways that fail are recorded in its configuration.
 
     Args:
         model: in float32; it stays where and as it is.
         tokenizer: its tokenizer, checked for itself.
         params: the lengths of the run.
         where: what messages call the model.
+        is_start: whether reward models will be made of it, as of the base model; a policy of one's own is only sampled from and read.
 
     Returns:
         The ways that fail, by name.
@@ -57,13 +60,11 @@ def admit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, params: Pa
         ModelError: the model cannot give the numbers of the run; the line names the architecture and the reason.
     """
     name = f"{where}: {type(model).__name__}"
-    own_attention = model.config._attn_implementation
-    try:
+    with _as_in_the_run(model, params, name, "a causal language model"):
         check_room(model, tokenizer, name)
         check_positions(model.config, params, name)
         if not hasattr(model, "base_model") or model.get_output_embeddings() is None:
             raise ModelError(f"{name} has no body with a language-model head on it; take another architecture")
-        model.set_attn_implementation(attention(params.compute))  # that of the run
         ids = _tokens(tokenizer, params)
         _check_causality(model, ids, name)
         failed = try_ways(model, ids)
@@ -74,17 +75,40 @@ def admit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, params: Pa
         vars(model)[KNOWN] = CACHE not in failed
         _check_logps(model, ids, name)
         _check_greedy(model, tokenizer.eos_token_id, prompts, name)
-        _check_rewards(model, ids, name)
+        if is_start:
+            _check_rewards(model, ids, name)
+    return failed
+
+
+def admit_reward_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, params: Params, where: str) -> list[str]:
+    """As `admit`, of a reward model, which scores prompts and samples of the run."""
+    name = f"{where}: {type(model).__name__}"
+    with _as_in_the_run(model, params, name, "a reward model"):
+        check_room(model, tokenizer, name)
+        check_positions(model.config, params, name)
+        ids = _tokens(tokenizer, params)
+        failed = try_ways(model, ids)
+        record(model, failed)
+        _check_own_rewards(model, ids, name)
+    return failed
+
+
+@contextmanager
+def _as_in_the_run(model: PreTrainedModel, params: Params, name: str, what: str) -> Iterator[None]:
+    """The model with the attention of the run; whatever it raises in the block becomes one line."""
+    own_attention = model.config._attn_implementation
+    try:
+        model.set_attn_implementation(attention(params.compute))
+        yield
     except (ApoBenchError, MemoryError):
         raise
     except Exception as error:  # an architecture that does not take what others take: any part of it may raise anything
         if is_out_of_memory(error):
             raise
         message = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ModelError(f"{name} cannot be run as a causal language model ({message}); take another architecture") from error
+        raise ModelError(f"{name} cannot be run as {what} ({message}); take another architecture") from error
     finally:
         model.set_attn_implementation(own_attention)
-    return failed
 
 
 def check_room(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str) -> None:
@@ -206,13 +230,20 @@ def _check_rewards(model: PreTrainedModel, ids: list[list[int]], name: str) -> N
         if head.bias is not None:
             classifier.score.bias.fill_(0.5)
     record(classifier, list(getattr(model.config, RECORD, ())))
-    sequences = [TokenSequence(ids[0] + response, len(ids[0])) for response in ids[1:]]
-    with evaluating(model), evaluating(classifier):
+    with evaluating(model):  # whose body it is
+        _check_own_rewards(classifier, ids, name)
+
+
+def _check_own_rewards(classifier: PreTrainedModel, ids: list[list[int]], name: str) -> None:
+    """Our rewards against those of the classifier's own forward, by its first head."""
+    sequences = [TokenSequence(ids[0] + response, len(ids[0]), subset=0) for response in ids[1:]]
+    with evaluating(classifier):
         found_N = rewards(classifier, pad(sequences, 0, pairs_a_token(classifier)))
         expected: list[Tensor] = [
-            classifier(input_ids=torch.tensor([sequence.ids], device=model.device), use_cache=False).logits[0, 0] for sequence in sequences
+            classifier(input_ids=torch.tensor([sequence.ids], device=classifier.device), use_cache=False).logits[0, 0]
+            for sequence in sequences
         ]
-    if not same(found_N, torch.stack(expected), model.dtype):
+    if not same(found_N, torch.stack(expected), classifier.dtype):
         raise ModelError(f"{name}: rewards are not those of {type(classifier).__name__}'s own forward; take another architecture")
 
 

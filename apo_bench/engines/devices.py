@@ -13,7 +13,7 @@ from apo_bench.core.results import RECORDED
 VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
 """Environment variable: the GPUs that a process may use, by number or by name."""
 SAMPLING_STAGES = ("sample", "evaluate", "best_of_n")
-MODEL_STAGES = (*RECORDED, "game")
+MODEL_STAGES = (*RECORDED, "game", "own_policy", "own_reward", "score_responses")
 """Scripts that run models in a process of their own."""
 JUDGE_STAGES = ("judge", "judge_human")
 

@@ -67,7 +67,7 @@ def environment(name: str, files: Mapping[str, Path], params: Params) -> dict[st
         **{library: _version(library) for library in names},
         "device": torch.cuda.get_device_name() if params.compute.device == "cuda" else _processor(),
         "dtype": str(reduced_dtype(params.compute)).removeprefix("torch."),
-        "tokenizer": _checksum(model),
+        "tokenizer": tokenizer_checksum(model),
     }
 
 
@@ -100,7 +100,8 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _checksum(model: Path) -> str:
+def tokenizer_checksum(model: Path) -> str:
+    """Of the files in a model's folder that say what its tokens are."""
     digest = hashlib.md5(usedforsecurity=False)
     for file in (model / name for name in TOKENIZER_FILES):
         digest.update(file.read_bytes() if file.is_file() else b"")

@@ -30,14 +30,17 @@ def evaluate_policy(
     compute: Compute,
     max_length: int,
     has_gold: bool,
+    own_tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> Rows:
     """One row a test prompt with the policy's response to it.
 
-    `max_length` is that of the policies; RM_all scores the lengths that it was trained on.
+    `max_length` is that of the policies; RM_all scores the lengths that it was trained on. `tokenizer` is SFT's and RM_all's, who read what
+    a policy wrote as text; `own_tokenizer` the policy's, if that is another.
 
     Returns:
         Rows with `id`, `subset`, `dialogue`, `response`, `finished`, and numbers: `reward_all` (RM_all), `length` (tokens), `kl` (see
-        `response_kl`; nats a response); if gold is known also `gold`, `refused` and `complied` (0 or 1, by gold).
+        `response_kl`; nats a response; None where the policy's tokens are not SFT's); if gold is known also `gold`, `refused` and
+        `complied` (0 or 1, by gold).
     """
     responses, finished = [group.responses for group in samples], [group.finished for group in samples]
     groups = encode_records(tokenizer, prompts, responses, max_length, compute.max_prompt_length, finished)
@@ -46,8 +49,14 @@ def evaluate_policy(
     if scored_length != max_length:
         groups = encode_records(tokenizer, prompts, responses, scored_length, compute.max_prompt_length, finished)
     rewards = all_rewards(reward_all, [group[0] for group in groups], tokenizer.pad_token_id, "RM_all").tolist()
-    is_moved = policy is not sft
-    divergences = response_kl(policy, sft, sequences, tokenizer.pad_token_id).tolist() if is_moved else [0.0] * len(sequences)
+    divergences: list[float | None] = [0.0] * len(sequences)
+    if own_tokenizer is not None:
+        own = encode_records(own_tokenizer, prompts, responses, max_length, compute.max_prompt_length, finished)
+        has_same_tokens = tokenizer.get_vocab() == own_tokenizer.get_vocab() and own == [[sequence] for sequence in sequences]
+        if not has_same_tokens or vocabulary_size(policy) != vocabulary_size(sft):
+            divergences = [None] * len(sequences)
+    if policy is not sft and None not in divergences:
+        divergences = response_kl(policy, sft, sequences, tokenizer.pad_token_id).tolist()
     rows = []
     for prompt, group, sequence, reward, divergence in zip(prompts, samples, sequences, rewards, divergences, strict=True):
         response = group.responses[0]

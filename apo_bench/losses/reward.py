@@ -10,12 +10,14 @@ PairLoss = Callable[[Tensor, Tensor], Tensor]
 """Maps rewards [P] of the preferred and of the other responses to the mean loss over the pairs."""
 
 
-def bradley_terry_loss(chosen_P: Tensor, rejected_P: Tensor) -> Tensor:
+def bradley_terry_loss(chosen_P: Tensor, rejected_P: Tensor, weights_P: Tensor | None = None) -> Tensor:
     """Mean over pairs of -log sigmoid(r(chosen) - r(rejected)).
 
     Args:
         chosen_P: [P] float, rewards of the preferred responses.
         rejected_P: [P] float, rewards of the others.
+        weights_P: [P] float, what each pair counts, at least 0; 1 if not given. The sum is divided by the number of pairs, so that a
+            batch of pairs that weigh more counts for more.
 
     Returns:
         Scalar, in nats; log 2 if the rewards are equal.
@@ -23,7 +25,8 @@ def bradley_terry_loss(chosen_P: Tensor, rejected_P: Tensor) -> Tensor:
     Source: Bradley & Terry 1952; Cheng et al. 2024 (APO), Eq. 2.
     Departures: none.
     """
-    return -F.logsigmoid(chosen_P - rejected_P).mean()
+    logs_P = F.logsigmoid(chosen_P - rejected_P)
+    return -(logs_P if weights_P is None else weights_P * logs_P).mean()
 
 
 def difference_loss(chosen_P: Tensor, rejected_P: Tensor) -> Tensor:
@@ -42,10 +45,6 @@ def difference_loss(chosen_P: Tensor, rejected_P: Tensor) -> Tensor:
     return (rejected_P - chosen_P).mean()
 
 
-GAME_LOSSES: dict[str, PairLoss] = {"bradley_terry": bradley_terry_loss, "difference": difference_loss}
-"""What `adversarial_loss` of a reward model can be."""
-
-
 def adversarial_reward_loss(
     chosen_P: Tensor,
     rejected_P: Tensor,
@@ -54,6 +53,7 @@ def adversarial_reward_loss(
     human_weight: float,
     adversarial_weight: float,
     game_loss: PairLoss = bradley_terry_loss,
+    human_loss: PairLoss = bradley_terry_loss,
 ) -> Tensor:
     """L_APO-RM = lambda L_BT(human pairs) + (alpha / n) L(golden over policy samples), n = K samples a prompt.
 
@@ -67,6 +67,7 @@ def adversarial_reward_loss(
         human_weight: lambda, at least 0.
         adversarial_weight: alpha, at least 0.
         game_loss: L, of pairs; `bradley_terry_loss` is APO's, `difference_loss` that of its WGAN ablation.
+        human_loss: in the place of L_BT.
 
     Returns:
         Scalar, in nats.
@@ -78,7 +79,7 @@ def adversarial_reward_loss(
     """
     terms = []
     if len(chosen_P):
-        terms.append(human_weight * bradley_terry_loss(chosen_P, rejected_P))
+        terms.append(human_weight * human_loss(chosen_P, rejected_P))
     if len(golden_G):
         game = game_loss(golden_G[:, None].expand_as(samples_GK).flatten(), samples_GK.flatten())
         terms.append(adversarial_weight / samples_GK.shape[1] * game)

@@ -4,19 +4,16 @@ The template never sees the messages themselves. It is asked what it writes arou
 are put in afterwards: whatever stands in a record, it opens no turn, ends none, and switches nothing in the template.
 """
 
-import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any, cast
 
-from jinja2 import TemplateError
-from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.core.errors import ModelError
+from apo_bench.models.markup import Markup
 
 DATE_KEY, DEFAULT_DATE = "chat_template_date", "2024-07-26"
 """Where tokenizer_config.json keeps the day that the template takes for today, and that day if it says none: the one that the templates of
@@ -30,15 +27,17 @@ PADDING = "\n \n"
 TRIMS: dict[str, Callable[[str], str]] = {PADDING: lambda text: text, " \n": lambda text: text.lstrip("\n"), "": str.lstrip}
 """What is left of `PADDING` before a text -> what the template does to its beginning."""
 END_TRIMS: dict[str, Callable[[str], str]] = {PADDING: lambda text: text, "\n ": lambda text: text.rstrip("\n"), "": str.rstrip}
-RENAMED = "\U000f0000{}\U000f0001"
-"""A control token's name for the tokenizer that takes its real one for text."""
+ANCHOR = "a"
+"""A letter, which no token has together with white space behind it."""
 KNOWN = "_apo_bench_chat"
 """Attribute of a tokenizer: its `Chat`, and what of the tokenizer that was made for."""
-SEPARATOR = "\U000f0002"
-"""Keeps two characters from becoming one token; leaves no token itself."""
-BRACKETED = re.compile(r"(<.+>|\[.+\]|<?\|.+\|>?)")
-"""The look of added tokens that are control tokens without being marked as special, such as <think>."""
-CHECKED_TEXT = 'Are you "there", it\'s <b>me</b> & you?\n\n- {{ one }}\n- {% two %} \\n 3'
+CHECKED_TEXT = 'are you  "there", it\'s <b>Me</b> & “you’re”?\n\n\n- {{ one }}\n- {% two %} \\n\r\n\t…\u00a0é é ﬁ 你好 🙂'
+CHECKED_ENDS = ("", " ", "\n", "\t", "\u00a0")
+"""What stands at both ends of it."""
+CHECKED_TURNS = (1, 2, 8)
+"""Human turns of dialogues that are tried."""
+CHECKED_LENGTH = 2**16
+"""Characters of a message that none should be too long for."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,7 @@ class Chat:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._tokenizer = tokenizer
+        self._markup = Markup(tokenizer)
         self._frames: dict[tuple[str, ...], Frame] = {}
         self._reads_clock = False
         self.date = datetime.fromisoformat(tokenizer.init_kwargs.get(DATE_KEY, DEFAULT_DATE))
@@ -97,13 +97,22 @@ class Chat:
         starts = [start for start in range(len(own) - len(plain) + 1) if own[start : start + len(plain)] == plain]
         return list(own[: starts[0]]) if starts else []
 
+    @property
+    def begins_twice(self) -> bool:
+        """Whether the template writes the beginning token somewhere before the first message, and the tokenizer before all."""
+        beginning, bos = self.beginning, self._tokenizer.bos_token_id
+        [ids] = self._plain([self.frame([{"role": "user"}]).pieces[0]])
+        if ids[: len(beginning)] == beginning:
+            return bos is not None and ids[:2] == [bos] * 2
+        return bos != self._tokenizer.eos_token_id and bos in beginning and bos in ids
+
     def prompts(self, conversations: Sequence[Sequence[dict[str, str]]]) -> list[list[int]]:
         """Token ids of the dialogues, up to where the answer begins."""
         frames = [self.frame(messages) for messages in conversations]
         texts = [[message["content"] for message in messages] for messages in conversations]
         encoded = self._plain([frame.filled(contents) for frame, contents in zip(frames, texts, strict=True)])
         for index, (ids, frame) in enumerate(zip(encoded, frames, strict=True)):
-            if self._num_controls(ids) != self._num_controls_of(frame):
+            if self._markup.num_controls(ids) != self._num_controls_of(frame):
                 encoded[index] = ids = self._with_texts_as_text(frame, texts[index])
             if ids[: len(self.beginning)] != self.beginning:
                 encoded[index] = self.beginning + ids
@@ -133,20 +142,23 @@ class Chat:
         return self._frames[roles]
 
     def check(self) -> None:
-        """Compares with what the template makes of real messages, in dialogues of one turn and of two.
+        """Compares with what the template makes of real messages, in finished dialogues of some turns.
 
         Raises:
             ModelError: the template changes the text of a message.
         """
-        for roles in (("user",), ("user", "assistant", "user")):
-            frame = self.frame([{"role": role} for role in roles])
-            texts = [f"{number} {CHECKED_TEXT}" for number in range(len(roles))]
-            expected = frame.filled(texts).removesuffix(frame.thought)
-            found = self._render([{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)], True)
-            if found != expected:
-                raise ModelError(
-                    f"{self._place}: the chat template changes the text of messages: {expected[-60:]!r} becomes {found[-60:]!r}"
-                )
+        long = CHECKED_TEXT * (CHECKED_LENGTH // len(CHECKED_TEXT))
+        written = [*(f"{end}{CHECKED_TEXT}{{}}{end}" for end in CHECKED_ENDS), long + "{}", ""]
+        for num_turns in CHECKED_TURNS:
+            roles = ("user", *("assistant", "user") * (num_turns - 1), "assistant")
+            frame = self.frame([{"role": role} for role in roles[:-1]])
+            for form in written:
+                *texts, answer = (form.replace("{}", str(number)) for number in range(len(roles)))
+                expected = frame.filled(texts) + frame.before + frame.trims[-1](answer) + frame.after + str(self._tokenizer.eos_token)
+                messages = [{"role": role, "content": content} for role, content in zip(roles, [*texts, answer], strict=True)]
+                found = self._render(messages, False)
+                if not found.startswith(expected):
+                    raise ModelError(f"{self._place}: the chat template changes the text of messages: {_difference(expected, found)}")
 
     def _choose_variables(self) -> None:
         refusals = []
@@ -173,10 +185,11 @@ class Chat:
                     messages, tokenize=False, add_generation_prompt=is_prompt, strftime_now=strftime_now, **self._variables
                 )
             )
-        except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except Exception as error:  # a template is a program, and may raise anything
             roles = ", ".join(message["role"] for message in messages)
             raise ModelError(
-                f"{self._place}: the chat template takes no dialogue of the turns {roles} ({' '.join(str(error).split())})"
+                f"{self._place}: the chat template takes no dialogue of the turns {roles} "
+                f"({' '.join(str(error).split()) or type(error).__name__})"
             ) from error
 
     def _new_frame(self, roles: tuple[str, ...]) -> Frame:
@@ -236,83 +249,51 @@ class Chat:
         encoded = self._plain([tail + text for tail, text in zip(tails, texts, strict=True)])
         alone = [index for index, (ids, tail) in enumerate(zip(encoded, tails, strict=True)) if ids[: len(own[tail])] != own[tail]]
         rests = [ids[len(own[tail]) :] for ids, tail in zip(encoded, tails, strict=True)]
-        for index, ids in zip(alone, self._plain([texts[index] for index in alone]), strict=True):
+        for index, ids in zip(alone, self._alone([texts[index] for index in alone], self._plain), strict=True):
             rests[index] = ids
         for index, ids in enumerate(rests):
-            if self._num_controls(ids):
+            if self._markup.num_controls(ids):
                 rests[index] = self._as_text(tails[index], texts[index])
         return rests
 
+    def _alone(self, texts: Sequence[str], encode: Callable[[list[str]], list[list[int]]]) -> list[list[int]]:
+        """Token ids of texts whose beginnings would be one token with what stands before; behind a letter where they begin with white
+        space, as some tokenizers put a space before whatever is first."""
+        letters = [ANCHOR if text[:1].isspace() else "" for text in texts]
+        own = dict.fromkeys(letters, 0) | {ANCHOR: len(encode([ANCHOR])[0])}
+        encoded = encode([letter + text for letter, text in zip(letters, texts, strict=True)])
+        return [ids[own[letter] :] for letter, ids in zip(letters, encoded, strict=True)]
+
     # Control tokens in texts
-
-    @cached_property
-    def _controls(self) -> dict[int, AddedToken]:
-        """Added tokens that are not text: special ones, and those that have the look of one."""
-        added = self._tokenizer.added_tokens_decoder
-        return {id: token for id, token in added.items() if token.special or BRACKETED.fullmatch(token.content)}
-
-    def _num_controls(self, ids: Sequence[int]) -> int:
-        controls = self._controls
-        return sum(id in controls for id in ids)
 
     def _num_controls_of(self, frame: Frame) -> int:
         """Control tokens that the template writes itself."""
         if frame not in self._num_written:
             [ids] = self._plain([frame.filled(["a"] * (len(frame.pieces) - 1))])
-            self._num_written[frame] = self._num_controls(ids)
+            self._num_written[frame] = self._markup.num_controls(ids)
         return self._num_written[frame]
 
-    @cached_property
-    def _text_encoder(self) -> tuple[Tokenizer, dict[int, int]]:
-        """The tokenizer with other names for control tokens, so that their own are text; and its ids -> those of the tokenizer."""
-        content = json.loads(self._tokenizer.backend_tokenizer.to_str())
-        content |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
-        encoder = Tokenizer.from_str(json.dumps(content))
-        ids = {}
-        for id, token in sorted(self._tokenizer.added_tokens_decoder.items()):
-            name, kept = token.content, {key: getattr(token, key) for key in ("lstrip", "rstrip", "single_word", "normalized", "special")}
-            if id in self._controls:
-                name, kept = RENAMED.format(id), kept | {"normalized": False, "special": True}
-            encoder.add_tokens([AddedToken(name, **kept)])
-            ids[cast(int, encoder.token_to_id(name))] = id
-        encoder.add_tokens([AddedToken(SEPARATOR, normalized=False, special=True)])
-        return encoder, ids
-
-    def _renamed(self, markup: str) -> str:
-        """The template's own text with the other names of its control tokens."""
-        for id, token in sorted(self._controls.items(), key=lambda item: -len(item[1].content)):
-            markup = markup.replace(token.content, RENAMED.format(id))
-        return markup
-
     def _with_texts_as_text(self, frame: Frame, texts: Sequence[str]) -> list[int]:
-        pieces = tuple(self._renamed(piece) for piece in frame.pieces)
+        pieces = tuple(self._markup.renamed(piece) for piece in frame.pieces)
         renamed = Frame(pieces, frame.trims, frame.before, frame.after, frame.thought)
-        ids = self._encoded_as_text(renamed.filled(texts))
-        if self._num_controls(ids) != self._num_controls_of(frame):
-            ids = self._encoded_as_text(renamed.filled([self._separated(text) for text in texts]))
+        for written in zip(*map(self._markup.forms, texts), strict=True):
+            ids = self._markup.encoded(renamed.filled(written))
+            if self._markup.num_controls(ids) == self._num_controls_of(frame):
+                break
         return ids
 
     def _as_text(self, tail: str, text: str) -> list[int]:
         """Token ids of a text behind a tail, none of them a control token."""
-        renamed = self._renamed(tail)
-        for written in (text, self._separated(text)):
-            before, ids = self._encoded_as_text(renamed), self._encoded_as_text(renamed + written)
-            ids = ids[len(before) :] if ids[: len(before)] == before else self._encoded_as_text(written)
-            if not self._num_controls(ids):
+        renamed = self._markup.renamed(tail)
+        for written in self._markup.forms(text):
+            before, ids = self._markup.encoded(renamed), self._markup.encoded(renamed + written)
+            if ids[: len(before)] == before:
+                ids = ids[len(before) :]
+            else:
+                [ids] = self._alone([written], lambda texts: [*map(self._markup.encoded, texts)])
+            if not self._markup.num_controls(ids):
                 break
         return ids
-
-    def _separated(self, text: str) -> str:
-        """The text with a separator in each name of a control token, for tokenizers whose own vocabulary has these names as well."""
-        for token in self._controls.values():
-            if len(token.content) > 1:
-                text = text.replace(token.content, token.content[0] + SEPARATOR + token.content[1:])
-        return text
-
-    def _encoded_as_text(self, text: str) -> list[int]:
-        encoder, ids = self._text_encoder
-        separator = encoder.token_to_id(SEPARATOR)
-        return [ids.get(id, id) for id in encoder.encode(text, add_special_tokens=False).ids if id != separator]
 
 
 @dataclass(frozen=True)
@@ -358,8 +339,19 @@ def describe(tokenizer: PreTrainedTokenizerFast) -> str:
         said.append("answers are without thoughts" + (f", behind {frame.thought.strip()!r}" if frame.thought.strip() else ""))
     if chat.reads_clock:
         said.append(f"it writes a date, {chat.date:%Y-%m-%d} whatever the day (base_model.chat_date)")
-    said.append("prompt and answer are what it makes of the finished dialogue, tried with one turn and with two; messages are text")
+    said.append(
+        "prompt and answer are what it makes of the finished dialogue, tried with "
+        + ", ".join(map(str, CHECKED_TURNS))
+        + " turns; messages are text"
+    )
     return "; ".join(said)
+
+
+def _difference(expected: str, found: str) -> str:
+    """Where two texts part, in words."""
+    at = next((at for at, (one, other) in enumerate(zip(expected, found, strict=False)) if one != other), min(len(expected), len(found)))
+    start = max(0, at - 30)
+    return f"{expected[start : at + 30]!r} becomes {found[start : at + 30]!r}"
 
 
 def _split(text: str, places: Sequence[str]) -> tuple[str, ...] | None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
 from apo_bench.core.errors import ModelError
+from apo_bench.models.ways import minds_length
 
 PACKED = "packed"
 """The name that `transformers` knows this attention by."""
@@ -79,7 +80,7 @@ def can_be_packed(model: PreTrainedModel) -> bool:
         return False
     head = getattr(config, "head_dim", None) or config.hidden_size // heads
     caps = ("sliding_window", "attn_logit_softcapping", "attention_chunk_size", "alibi")
-    plain = not any(getattr(config, name, None) for name in caps) and not model._is_stateful
+    plain = not any(getattr(config, name, None) for name in caps) and not model._is_stateful and not minds_length(config)
     return bool(model._supports_attention_backend and model._supports_flash_attn and plain and head % 8 == 0 and head <= LARGEST_HEAD)
 
 

@@ -1,16 +1,20 @@
 """Instruction-tuned models from elsewhere: made ready for the pipeline, as a plain model with a tokenizer that is safe to train with."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import MissingInputError, ModelError
-from apo_bench.core.sections import PretrainedModel
+from apo_bench.core.sections import ModelFolder
 from apo_bench.models.chat_template import DATE_KEY, DEFAULT_DATE
 from apo_bench.models.loading import WHOLE, check_finite, check_generation, check_whole, loading
+from apo_bench.models.reward_model import LENGTH, load_reward_model, longest_scored
 from apo_bench.models.tokenizer import check_tokenizer
+from apo_bench.models.ways import positions_of
 
 HH_CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -21,7 +25,7 @@ HH_CHAT_TEMPLATE = (
 """The dialogue as HH writes it (PAPER: prompt form), for base models, which have no template of their own."""
 
 
-def load_pretrained(settings: PretrainedModel) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+def load_pretrained(settings: ModelFolder) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """The model of `settings.folder` in float32, and its tokenizer with a chat template and a pad token of its own.
 
     Raises:
@@ -40,7 +44,51 @@ def load_pretrained(settings: PretrainedModel) -> tuple[PreTrainedModel, PreTrai
     return model, tokenizer
 
 
-def load_pretrained_tokenizer(settings: PretrainedModel) -> PreTrainedTokenizerFast:
+def load_own_policy(settings: ModelFolder, key: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """As `load_pretrained`, a policy from elsewhere; `key` is its place in params.yaml.
+
+    Raises:
+        MissingInputError: there is no model in the folder, or adapters of one alone.
+        ModelError: it is no policy, or cannot be loaded or made safe.
+    """
+    _check_own(Path(settings.folder), key, "a causal language model", is_expected=lambda name: "Classification" not in name)
+    return load_pretrained(settings)
+
+
+def load_own_reward_model(
+    settings: ModelFolder, key: str, compute: Compute, max_length: int
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """As `load_own_policy`, a reward model: a sequence classifier with one label, or one for each of `SUBSETS`, in float32.
+
+    Args:
+        settings: where it lies.
+        key: its place in params.yaml.
+        compute: the device.
+        max_length: tokens of the longest sequence that it is to score, if it has the positions and its configuration says nothing.
+    """
+    _check_own(Path(settings.folder), key, "a sequence classifier with one label", is_expected=lambda name: "Classification" in name)
+    tokenizer = load_pretrained_tokenizer(settings)
+    model = load_reward_model(Path(settings.folder), compute, for_training=True)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    setattr(model.config, LENGTH, longest_scored(model, min(max_length, positions_of(model.config) or max_length)))
+    return model, tokenizer
+
+
+def _check_own(folder: Path, key: str, expected: str, is_expected: Callable[[str], bool]) -> None:
+    """Whether a folder of one's own holds a model of the kind that is asked for, as far as its configuration tells."""
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise MissingInputError(
+                f"{key}.folder: {folder} holds adapters alone, expected {expected}; merge them (peft's merge_and_unload) and save the model"
+            )
+        raise MissingInputError(f"{key}.folder: no config.json in {folder}, expected {expected} as save_pretrained leaves it")
+    with loading(folder, "the configuration"):
+        names = AutoConfig.from_pretrained(folder).architectures or []
+    if names and not any(map(is_expected, names)):
+        raise ModelError(f"{key}.folder: {folder} holds {names[0]}, expected {expected}; name the folder of the other kind")
+
+
+def load_pretrained_tokenizer(settings: ModelFolder) -> PreTrainedTokenizerFast:
     """The tokenizer of `settings.folder`, made safe; errors as those of `load_pretrained`."""
     folder = Path(settings.folder)
     if not (folder / "config.json").is_file():

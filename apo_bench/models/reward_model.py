@@ -18,6 +18,7 @@ from apo_bench.core.errors import ModelError
 from apo_bench.core.ranks import add_up
 from apo_bench.core.schemas import SUBSETS
 from apo_bench.data.batching import TokenBatch
+from apo_bench.models.ensemble import MEMBERS, as_one, folders_of_members, members_of
 from apo_bench.models.language_model import check_model_there, final_states, inference, ready, send
 from apo_bench.models.loading import WHOLE, check_finite, check_whole, loading
 from apo_bench.models.precision import attention, reduced_dtype
@@ -53,6 +54,8 @@ def new_reward_model(base: Path, seed: int, compute: Compute, zero_head: bool, h
 def load_reward_model(path: Path, compute: Compute, for_training: bool = False) -> PreTrainedModel:
     """A trained reward model: in float32 to train it on, else to score; its head is float32, as rewards are compared with one another.
 
+    Of an ensemble it is the first member, with the others.
+
     Raises:
         MissingInputError: there is none.
         ModelError: it is not whole, the device is not there, or its labels are neither one nor the subsets, as those of a language model
@@ -60,6 +63,7 @@ def load_reward_model(path: Path, compute: Compute, for_training: bool = False) 
     """
     model = _load(path, torch.float32 if for_training else reduced_dtype(compute), compute, is_fresh=False)
     model.score.float()
+    vars(model)[MEMBERS] = [load_reward_model(folder, compute) for folder in folders_of_members(model, path)]
     return model
 
 
@@ -90,7 +94,12 @@ def rewards(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
 
 @torch.no_grad()
 def all_rewards(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_token_id: int, title: str) -> Tensor:
-    """`rewards` of any number of sequences, in their order, computed by all ranks: [N]; errors as those of `rewards`."""
+    """`rewards` of any number of sequences, in their order, computed by all ranks, those of an ensemble's members made one: [N]; errors as
+    those of `rewards`."""
+    return as_one(model, [_all_rewards(member, sequences, pad_token_id, title) for member in members_of(model)])
+
+
+def _all_rewards(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_token_id: int, title: str) -> Tensor:
     model.eval()
     rewards_N = torch.zeros(len(sequences))
     for indices, batch in inference(model, sequences, pad_token_id, title):

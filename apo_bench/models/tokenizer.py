@@ -19,7 +19,6 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
-CHECKED_DIALOGUE = "\n\nHuman: Are you there?\n\nAssistant:"
 Messages = list[dict[str, str]]
 
 
@@ -81,8 +80,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
         raise ModelError(f"{path}: the tokenizer has no chat template or no end token; use a chat model's, or chat_template: hh")
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         raise ModelError(f"{path}: the tokenizer's pad token must exist and differ from its end token {tokenizer.eos_token!r}")
-    [prompt] = encode_prompts(tokenizer, [CHECKED_DIALOGUE], max_prompt_length=1_000_000)
-    if tokenizer.bos_token_id is not None and prompt[:2] == [tokenizer.bos_token_id] * 2:
+    if chat_of(tokenizer).begins_twice:
         raise ModelError(f"{path}: prompts begin with {tokenizer.bos_token!r} twice; take it out of the chat template, once is enough")
     chat_of(tokenizer).check()
 

@@ -141,6 +141,12 @@ def positions_of(config: PreTrainedConfig) -> int | None:
     return found if isinstance(found, int) and found > 0 else None
 
 
+def minds_length(config: PreTrainedConfig) -> bool:
+    """Whether the model takes sequences that are longer than its `length_limit`."""
+    limit, positions = length_limit(config), positions_of(config)
+    return limit is not None and (positions is None or positions > limit)
+
+
 @contextmanager
 def evaluating(model: PreTrainedModel) -> Iterator[None]:
     """The model without dropout and without gradients; afterwards it is in the mode that it was in."""
@@ -198,7 +204,7 @@ def _tried(model: PreTrainedModel, ids: list[list[int]]) -> Ways:
             return same(logits_of(model, alone[0][0]), whole, model.dtype)
 
         def by_sharing() -> bool:
-            if _minds_distance(model.config):
+            if _minds_distance(model.config) or minds_length(model.config):
                 return False
             states_TH = _states(model, **shared_row(ids, model.dtype, model.device))[0]
             start = prompt = len(ids[0])

@@ -13,15 +13,15 @@ from apo_bench.core.config import Params
 from apo_bench.core.data_sections import GoldenAPI
 from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.judge_sections import GoldJudge, ServerJudge, VllmJudge
-from apo_bench.core.layout import BASE
-from apo_bench.core.sections import PretrainedModel
+from apo_bench.core.layout import OWN
+from apo_bench.core.sections import ModelFolder, PretrainedModel
 from apo_bench.data.hh import conversation
-from apo_bench.engines.admission import admit
+from apo_bench.engines.admission import admit, admit_reward_model
 from apo_bench.engines.devices import sampling_engine
 from apo_bench.engines.vllm import check_installed
 from apo_bench.models.language_model import new_llama
 from apo_bench.models.precision import check_device, is_bfloat16_fast, trains_reduced
-from apo_bench.models.pretrained import load_pretrained
+from apo_bench.models.pretrained import load_own_policy, load_own_reward_model, load_pretrained
 from apo_bench.models.tokenizer import encode, encode_prompts
 from apo_bench.plan import Records
 
@@ -90,6 +90,31 @@ def check_inputs(params: Params) -> Iterator[Check]:
         yield Check(f"input {name}", there, folder if there else f"{folder}: not there; `apo-bench fetch` gets it")
 
 
+def check_own(params: Params) -> Iterator[Check]:
+    """What `own_policy` and `own_reward` will ask of models of one's own; one that fails keeps none from being looked at."""
+    for name, settings in params.references.own.items():
+        yield from tried(f"policy {name}", _check_own_policy(params, name, settings))
+    for name, settings in params.own_reward_models.items():
+        yield from tried(f"reward model {name}", _check_own_reward_model(params, name, settings))
+
+
+def _check_own_policy(params: Params, name: str, settings: ModelFolder) -> Iterator[Check]:
+    model, tokenizer = load_own_policy(settings, f"references.{OWN}.{name}")
+    failed = admit(model, tokenizer, params, settings.folder, is_start=False)
+    yield Check(f"policy {name}", True, f"{type(model).__name__}: log-probabilities and greedy samples are its own{_not_taken(failed)}")
+
+
+def _check_own_reward_model(params: Params, name: str, settings: ModelFolder) -> Iterator[Check]:
+    longest = params.base_reward.max_length
+    model, tokenizer = load_own_reward_model(settings, f"reward.{OWN}.{name}", params.compute, longest)
+    failed = admit_reward_model(model, tokenizer, params, settings.folder)
+    yield Check(f"reward model {name}", True, f"{type(model).__name__}: rewards are its own{_not_taken(failed)}")
+
+
+def _not_taken(failed: list[str]) -> str:
+    return f"; not taken, as they change something: {', '.join(failed)}" if failed else ""
+
+
 def check_judge(params: Params) -> Iterator[Check]:
     """Whether the budget of the judge is enough, with every question asked once; a longer answer or an unreadable one takes more."""
     judge, run = params.judge, params.run
@@ -150,7 +175,7 @@ def check_lengths(params: Params, records: Records, tokenizer: PreTrainedTokeniz
     long = sum(len(ids) > limit for ids in whole) / len(whole)
     yield Check("prompt lengths", True, f"{long:.1%} of prompts longer than {limit} tokens lose their oldest turns")
     responses = [[row["chosen"], row["rejected"]] for row in rows]
-    max_length = params.fixed_reward(BASE).max_length
+    max_length = params.base_reward.max_length
     groups = encode(tokenizer, [row["dialogue"] for row in rows], responses, max_length, limit)
     flat = [item for group in groups for item in group]
     cut = sum(item.prompt_length == 0 for item in flat) / len(flat)
@@ -175,11 +200,7 @@ def check_model(params: Params, tokenizer: PreTrainedTokenizerFast) -> Iterator[
         model = new_llama(params.base_model, tokenizer, seed=0)
     failed = admit(model, tokenizer, params, params.base_model.folder)
     found = "log-probabilities, rewards and greedy samples are its own, at the lengths of the run"
-    yield Check(
-        "model",
-        True,
-        f"{type(model).__name__}: {found}" + (f"; not taken, as they change something: {', '.join(failed)}" if failed else ""),
-    )
+    yield Check("model", True, f"{type(model).__name__}: {found}{_not_taken(failed)}")
 
 
 def tried(name: str, checks: Iterator[Check]) -> Iterator[Check]:

@@ -15,7 +15,6 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.core.config import Params
-from apo_bench.core.layout import BASE
 from apo_bench.core.sections import PretrainedModel
 from apo_bench.core.seeds import use_threads
 from apo_bench.data.batching import TokenBatch, longest_row, pad, training_batches
@@ -101,7 +100,7 @@ def calibrate(params: Params, records: Records, tokenizer: PreTrainedTokenizerFa
             model = new_llama(params.base_model, tokenizer, seed=0)
         save_model(model, tokenizer, Path(folder) / LANGUAGE_MODEL)
         del model
-        head_per_subset = params.fixed_reward(BASE).head_per_subset
+        head_per_subset = params.base_reward.head_per_subset
         on_cpu = params.compute.model_copy(update={"device": "cpu"})  # the device's memory is for what is measured
         reward_model = new_reward_model(Path(folder) / LANGUAGE_MODEL, 0, on_cpu, params.is_pretrained, head_per_subset)
         save_model(reward_model, tokenizer, Path(folder) / REWARD_MODEL)
@@ -115,7 +114,7 @@ def calibrate(params: Params, records: Records, tokenizer: PreTrainedTokenizerFa
 def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerFast, models: Path) -> dict[str, float]:
     """One process's seconds a token."""
     use_threads(params.compute.num_threads)
-    compute, settings = params.compute, params.fixed_reward(BASE)
+    compute, settings = params.compute, params.base_reward
     responses = [[row["chosen"], row["rejected"]] for row in rows]
     groups = encode_records(tokenizer, rows, responses, settings.max_length, compute.max_prompt_length)
     started = time.perf_counter()

@@ -23,6 +23,7 @@ from apo_bench.plan.checks import (
     check_lengths,
     check_model,
     check_near_duplicates,
+    check_own,
     check_packages,
     check_resources,
     check_splits,
@@ -89,7 +90,7 @@ def make_plan(params: Params) -> Plan:
         sizes: Sizes = measure(params, records, tokenizer, rates.sampled)
     else:
         rates, sizes = assumed_rates(num_parameters, params, num_together), assume(params)
-    checks += check_judge(params)
+    checks += [*check_own(params), *check_judge(params)]
     checks += check_resources(params, num_parameters, rates.memory, order, num_together)
     works = {stage: work_of(stage, params, sizes) for stage in order}
     seconds = {stage: rates.seconds(work) for stage, work in works.items()}

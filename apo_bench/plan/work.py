@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.core.config import Params
-from apo_bench.core.layout import BASE, TEST_REWARD_MODEL
+from apo_bench.core.layout import TEST_REWARD_MODEL
 from apo_bench.models.tokenizer import encode
 from apo_bench.plan import Records
 
@@ -98,7 +98,7 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
     if kind in ("sample", "sample_golden"):
         name = "prompts_lm" if kind == "sample" else "golden_rm"
         return Work(sample=sizes.count[name] * num_samples * sizes.sampled)
-    if kind == "score_base":
+    if kind in ("score_fixed", "score_own", "score_after_golden"):
         return Work(read_reward=golden_groups["lm"])
     if kind == "score":  # by RM_base too, if gold says how the samples should be ordered
         return Work(read_reward=golden_groups["lm"] * (2 if params.has_gold else 1))
@@ -115,11 +115,16 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
         return Work(sample=written, read_reward=read, read_policy=2 * read)
     if kind == "reward":
         trained = pairs["pairs_rm"] + (pairs["pairs_lm"] if part == TEST_REWARD_MODEL else 0)
-        return Work(train_reward=trained * params.fixed_reward(part).epochs, read_reward=pairs["pairs_test"])
+        player = params.reward_model(part)
+        num_members = player.ensemble.num_members if player.ensemble else 1
+        return Work(train_reward=num_members * trained * player.settings.epochs, read_reward=num_members * pairs["pairs_test"])
     if kind == "adversarial_reward":
-        settings = params.retrained_reward(part if group.endswith("_first") else item.split("-")[1])
-        trained = (pairs["pairs_rm"] if settings.human_weight else 0) + golden_groups["rm"]  # without a game other pairs are as much
-        return Work(train_reward=trained * settings.epochs, read_reward=pairs["pairs_test"])
+        player = params.reward_model(part if group.endswith("_first") else item.split("-")[1])
+        trained = (pairs["pairs_rm"] if player.human_weight else 0) + golden_groups["rm"]  # without a game other pairs are as much
+        is_read = "log_ratios" in player.trains_on and not group.endswith("_first")  # there the policy is SFT's
+        return Work(
+            train_reward=trained * player.settings.epochs, read_reward=pairs["pairs_test"], read_policy=2 * pairs["pairs_rm"] * is_read
+        )
     if kind == "reference":
         if part == "human":
             return Work(train_policy=pairs["pairs_rm"] * params.references.human.epochs, read_policy=pairs["pairs_rm"])
@@ -140,7 +145,7 @@ def _ledger_tokens(params: Params, sizes: Sizes) -> float:
 def _max_length(params: Params, name: str) -> int:
     if name == "pretraining" and params.base_model.source == "scratch":
         return params.base_model.max_length
-    return params.fixed_reward(BASE).max_length if name.startswith("pairs") else params.sft.max_length
+    return params.base_reward.max_length if name.startswith("pairs") else params.sft.max_length
 
 
 def _mean(values: list[int]) -> float:

@@ -2,7 +2,8 @@
 
 from apo_bench.budget import Budgets, Numbers
 from apo_bench.comparison.numbers import NONE, count, decimal, significant
-from apo_bench.comparison.results import BEST_OF_N, Comparison, Policy
+from apo_bench.comparison.results import Comparison, Policy
+from apo_bench.core.layout import BEST_OF_N
 from apo_bench.report.glossary import policy_title, table_policies
 from apo_bench.report.section import Part, Section
 from apo_bench.report.table import Cell, Column, Row, Table, names
@@ -88,8 +89,8 @@ def _largest(comparison: Comparison, budgets: Budgets) -> float:
 
 
 def made_policies(comparison: Comparison) -> list[Policy]:
-    """The rows of the table that are models: all but the best of n."""
-    return [policy for policy in table_policies(comparison) if policy.name != BEST_OF_N]
+    """The rows of the table that the run trained: all but the best of n and policies of one's own."""
+    return [policy for policy in table_policies(comparison) if policy.name != BEST_OF_N and not policy.is_own]
 
 
 def count_cells(budgets: Budgets, counted: Numbers, size: float) -> list[Cell]:

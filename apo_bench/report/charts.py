@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import zip_longest
+from itertools import chain, cycle
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from apo_bench.comparison.numbers import UNITS, decimal, number
-from apo_bench.comparison.results import SFT, Comparison, Metric, Policy, measurable
-from apo_bench.core.layout import START_ROUND
+from apo_bench.comparison.results import Comparison, Metric, Policy, measurable
+from apo_bench.core.layout import SFT, START_ROUND
 from apo_bench.evaluation.statistics import Estimate, over_replicates
 from apo_bench.report.glossary import REWARD_MODEL_METRICS, policy_title
 from apo_bench.report.pictures import INK, PANEL_INCHES, SMALL_INCHES, WIDE_INCHES, Chart, Key, Panel
@@ -23,6 +23,8 @@ LINES = (("6 3", "o", False), ("", "o", True), ("2 2", "s", True), ("8 2 2 2", "
 REFERENCE_COLOUR = "#6b7280"
 REFERENCE_MARKERS = {"*": "★", "P": "✚", "X": "✖", "D": "◆"}
 """Of references: matplotlib's names, and what they look like in the text."""
+OWN_MARKERS = {">": "►", "<": "◄", "s": "■"}
+"""The same of those of one's own; then from the first again."""
 BAND_ALPHA, FAINT_ALPHA = 0.13, 0.04
 """Of the bands of a method's arms, and of those of all arms together."""
 LAST_SIZE = 7.5
@@ -171,8 +173,13 @@ def _cost_chart(comparison: Comparison, score: Metric) -> Chart:
 
 def references_told(comparison: Comparison) -> str:
     """The markers of references, and what they stand for."""
-    marked = zip(REFERENCE_MARKERS.values(), comparison.references, strict=True)
-    return ", ".join(f"{sign} {policy_title(policy)}" for sign, policy in marked)
+    return ", ".join(f"{sign} {policy_title(policy)}" for _, sign, policy in marked_references(comparison))
+
+
+def marked_references(comparison: Comparison) -> list[tuple[str, str, Policy]]:
+    """Each reference with its marker, as matplotlib names it and as it looks in the text."""
+    markers = chain(REFERENCE_MARKERS.items(), cycle(OWN_MARKERS.items()))
+    return [(*marker, policy) for policy, marker in zip(comparison.references, markers)]  # noqa: B905  (markers have no end)
 
 
 def arm_style(comparison: Comparison, arm: Policy) -> dict[str, Any]:
@@ -267,7 +274,8 @@ def _paths(comparison: Comparison, across: Metric, up: Metric) -> list[Panel]:
 
 def _trade_panel(comparison: Comparison, across: Metric, up: Metric) -> Panel:
     def draw(axes: Axes) -> None:
-        for policy, marker in zip_longest([*comparison.references, *comparison.arms], REFERENCE_MARKERS):
+        references = [(policy, marker) for marker, _, policy in marked_references(comparison)]
+        for policy, marker in [*references, *((arm, None) for arm in comparison.arms)]:
             x, y = (policy.rounds[policy.last_round][metric.name] for metric in (across, up))
             grey: dict[str, Any] = {"color": REFERENCE_COLOUR, "marker": marker, "markersize": 8}
             style = {**(arm_style(comparison, policy) if policy.is_arm else grey), "linestyle": "none"}
@@ -287,9 +295,10 @@ def _moved_panel(comparison: Comparison, score: Metric) -> Panel:
         for arm in comparison.arms:
             xs, ys = (trajectory(arm, metric) for metric in (kl, score))
             axes.plot([p.value for p in xs], [p.value for p in ys], **arm_style(comparison, arm))
-        for policy, marker in zip(comparison.references, REFERENCE_MARKERS, strict=True):
-            x, y = (policy.rounds[policy.last_round][metric.name].value for metric in (kl, score))
-            axes.plot(x, y, marker, color=REFERENCE_COLOUR, markersize=8, zorder=5)
+        for marker, _, policy in marked_references(comparison):
+            found = policy.rounds[policy.last_round]
+            if kl.name in found:  # not of a policy of one's own with other tokens
+                axes.plot(found[kl.name].value, found[score.name].value, marker, color=REFERENCE_COLOUR, markersize=8, zorder=5)
 
     description = f"{score.title} against the divergence from SFT, a path an arm through the rounds."
     labels = axis_label(kl), axis_label(score)

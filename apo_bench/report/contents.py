@@ -3,13 +3,13 @@
 import numpy as np
 
 from apo_bench.comparison.numbers import decimal
-from apo_bench.comparison.results import FIXED, SFT, Comparison, Policy, measurable
-from apo_bench.core.layout import START_ROUND
+from apo_bench.comparison.results import FIXED, Comparison, Policy, measurable
+from apo_bench.core.layout import SFT, START_ROUND
 from apo_bench.core.sections import Compare
 from apo_bench.core.seeds import derive_seed
 from apo_bench.report.budget import budget_section
 from apo_bench.report.charts import charts
-from apo_bench.report.claims import claims_section
+from apo_bench.report.claims import claims_section, own_section
 from apo_bench.report.game import game_section
 from apo_bench.report.glossary import drawn_anew, policy_title, prompts_of, table_policies, terms
 from apo_bench.report.judge import judge_section
@@ -35,6 +35,7 @@ def contents(comparison: Comparison, settings: Compare) -> list[Section]:
         *differences_sections(comparison),
         Section("charts", "Charts", [*drawn]),
         claims_section(comparison.verdicts),
+        own_section(comparison.verdicts),
         *mechanism_sections(comparison),
         judge_section(comparison),
         game_section(comparison),
@@ -99,7 +100,7 @@ def _samples_section(comparison: Comparison, settings: Compare) -> Section:
         queues.append(np.random.default_rng(derive_seed(settings.seed, "shown", subset)).permutation(members).tolist())
     longest = max(map(len, queues))
     numbers = [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)][: settings.num_shown_prompts]
-    policies = [policy for policy in table_policies(comparison) if policy.is_arm or policy.name in SHOWN_REFERENCES]
+    policies = [policy for policy in table_policies(comparison) if policy.is_arm or policy.is_own or policy.name in SHOWN_REFERENCES]
     keys = measurable(SHOWN_SCORES, comparison.has_gold)
     shown = [
         Shown(

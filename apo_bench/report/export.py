@@ -34,6 +34,7 @@ CHARACTERS = {
     **{"±": r"$\pm$", "√": r"$\surd$", "≥": r"$\geq$", "Δ": r"$\Delta$", "θ": r"$\theta$", "φ": r"$\varphi$", "κ": r"$\kappa$"},
     **{"↑": r"$\uparrow$", "↓": r"$\downarrow$", "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$", "○": r"$\circ$"},
     **{"◆": r"$\blacklozenge$", "★": r"$\bigstar$", "✚": r"$+$", "✖": r"$\times$"},
+    **{"►": r"$\blacktriangleright$", "◄": r"$\blacktriangleleft$", "■": r"$\blacksquare$"},
 }
 """What LaTeX does not take as it is; other letters it knows by its encodings."""
 

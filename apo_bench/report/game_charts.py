@@ -15,7 +15,6 @@ from apo_bench.game.frontier import pareto
 from apo_bench.game.players import FIXED, GOLDEN
 from apo_bench.report.charts import (
     REFERENCE_COLOUR,
-    REFERENCE_MARKERS,
     arm_style,
     axis_label,
     by_method,
@@ -24,6 +23,7 @@ from apo_bench.report.charts import (
     draw_cross,
     draw_path,
     draw_start,
+    marked_references,
     method_names,
     references_told,
     shared_limits,
@@ -190,7 +190,7 @@ def frontier_chart(comparison: Comparison) -> Chart:
 
     def draw(axes: Axes, arms: list[Policy]) -> None:
         axes.step(*best.T, where="post", color=REFERENCE_COLOUR, linewidth=1, zorder=1)
-        for policy, marker in zip(comparison.references, REFERENCE_MARKERS, strict=True):
+        for marker, _, policy in marked_references(comparison):
             [(x, y)] = points[policy.name]
             axes.plot(x.value, y.value, marker, color=REFERENCE_COLOUR, markersize=8, zorder=5)
         for arm in arms:

@@ -1,8 +1,8 @@
 """What policies are called, and what the words of the report mean."""
 
-from apo_bench.comparison.results import SFT, Comparison, Difference, Policy
+from apo_bench.comparison.results import Comparison, Difference, Policy
 from apo_bench.core.data_sections import EmbeddedData
-from apo_bench.core.layout import BEST_OF_N
+from apo_bench.core.layout import BEST_OF_N, SFT
 from apo_bench.report.table import Column
 
 GOLD_UNKNOWN = (
@@ -64,6 +64,11 @@ GOLDEN_RESPONSES = {
 """By the source of the data or, where the data leaves it open, that of the golden responses."""
 
 
+OWN_POLICY = (
+    "A policy from elsewhere (references.own in params.yaml), the same in every replicate, sampled with its own tokenizer and template. "
+    "Its length is counted in SFT’s tokens, and it has a divergence from SFT only if its tokens are SFT’s."
+)
+OWN_REWARD_MODEL = "A reward model from elsewhere (reward.own in params.yaml), the same in every replicate and round."
 REWARD_MODELS = {
     "base": "Reward model trained once a replicate on human pairs and then fixed (RM_base); every other one is compared with it.",
     "no_adversarial": "AB: a control, trained once a replicate as long as adversarial, on human pairs alone: others stand where the game’s "
@@ -103,6 +108,8 @@ def terms(comparison: Comparison) -> dict[str, str]:
         "DPO on human pairs": "A reference: DPO on the human preference pairs, with no reward model between.",
         "SFT, best of n by RM_base": "A reference that trains nothing: of as many samples of SFT as arms draw to learn from, the one that "
         "RM_base scores highest.",
+        **{policy.name: OWN_POLICY for policy in comparison.references if policy.is_own},
+        **dict.fromkeys(comparison.run.own_reward_models, OWN_REWARD_MODEL),
         "Golden response": GOLDEN_RESPONSES[data.source if isinstance(data, EmbeddedData) else data.golden.source],
         **{name: REWARD_MODELS[name] for name in arms if name in REWARD_MODELS},
         "Interval": "Of a mean over several replicates, and of a difference, Student’s over these: what other "

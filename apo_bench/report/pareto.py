@@ -9,7 +9,7 @@ from apo_bench.budget import Budgets
 from apo_bench.comparison.results import Comparison, Metric, Policy
 from apo_bench.game.frontier import pareto
 from apo_bench.report.budget import flop_unit, made_policies
-from apo_bench.report.charts import REFERENCE_COLOUR, REFERENCE_MARKERS, arm_style, axis_label, chart
+from apo_bench.report.charts import REFERENCE_COLOUR, arm_style, axis_label, chart, marked_references
 from apo_bench.report.glossary import policy_title
 from apo_bench.report.pictures import INK, WIDE_INCHES, Chart, Panel
 
@@ -34,7 +34,7 @@ def pareto_chart(comparison: Comparison) -> Chart:
     def draw(axes: Axes) -> None:
         for arm in comparison.arms:
             axes.plot([p.cost / size for p in points[arm.name]], [p.score for p in points[arm.name]], **arm_style(comparison, arm))
-        for policy, marker in zip(comparison.references, REFERENCE_MARKERS, strict=True):
+        for marker, _, policy in marked_references(comparison):
             for point in points.get(policy.name, []):
                 axes.plot(point.cost / size, point.score, marker, color=REFERENCE_COLOUR, markersize=8)
         style: dict[str, Any] = {"color": INK, "linewidth": 0.8, "linestyle": ":", "drawstyle": "steps-post", "zorder": 1}

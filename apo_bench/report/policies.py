@@ -42,14 +42,16 @@ def short_table(comparison: Comparison) -> Table:
 
 
 def _policies(comparison: Comparison, caption: str, is_short: bool = False) -> Table:
-    def cell(metric: Metric, found: Estimate) -> Cell:
+    def cell(metric: Metric, found: Estimate | None) -> Cell:
         whole = Column.of(metric).cell(found)
+        if found is None:  # the divergence of a policy of one's own with other tokens
+            return whole
         return Cell(f"{whole.text}\N{NO-BREAK SPACE}±{number((found.high - found.low) / 2, metric.unit)}") if is_short else whole
 
     rows = []
     for policy in table_policies(comparison):
         found = policy.rounds[policy.last_round]
-        cells = [cell(metric, found[metric.name]) for metric in comparison.metrics]
+        cells = [cell(metric, found.get(metric.name)) for metric in comparison.metrics]
         rows.append(Row([Cell(policy_title(policy)), *cells], "arms" if policy.is_arm else ""))
     return Table("policies", caption, [Column("Policy", kind="name"), *map(Column.of, comparison.metrics)], rows)
 

@@ -12,24 +12,24 @@ from ruamel.yaml.comments import CommentedMap
 from apo_bench.core.errors import ConfigError
 
 
-def with_method_section(path: Path, name: str, values: dict[str, Any]) -> str:
-    """The text of `path` with the section `methods.NAME` at the end of `methods`, in the form that DVC leaves as it is.
+def with_section(path: Path, top: str, name: str, values: dict[str, Any]) -> str:
+    """The text of `path` with the section NAME at the end of its section `top`, in the form that DVC leaves as it is.
 
     Raises:
-        ConfigError: the section is there already, or `methods` is not written as a block.
+        ConfigError: the section is there already, or `top` is not written as a block.
     """
     text = path.read_text(encoding="utf-8")
     document = YAML().load(text)
-    methods = document["methods"]
-    if name in methods:
-        raise ConfigError(f"{path}: methods.{name} exists; choose another name, or delete the section")
-    if methods.fa.flow_style():
-        raise ConfigError(f"{path}: methods is written in braces; give each method a line of its own")
+    sections = document[top]
+    if name in sections:
+        raise ConfigError(f"{path}: {top}.{name} exists; choose another name, or delete the section")
+    if sections.fa.flow_style():
+        raise ConfigError(f"{path}: {top} is written in braces; give each section of it a line of its own")
     lines = text.splitlines(keepends=True)
-    line = _end_of(document, "methods", lines)
+    line = _end_of(document, top, lines)
     if not lines[line - 1].endswith("\n"):
         lines[line - 1] += "\n"
-    return "".join([*lines[:line], *_block(name, values, methods.lc.col), *lines[line:]])
+    return "".join([*lines[:line], *_block(name, values, sections.lc.col), *lines[line:]])
 
 
 def _end_of(document: CommentedMap, section: str, lines: list[str]) -> int:

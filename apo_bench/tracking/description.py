@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from apo_bench.core import layout
+from apo_bench.core.config import PLAYER, reward_model_class
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import read_json
 from apo_bench.core.layout import (
@@ -17,7 +18,6 @@ from apo_bench.core.layout import (
     BASE_AFTER_GOLDEN,
     FIRST_ROUND,
     GOLDEN,
-    NO_ADVERSARIAL,
     SFT,
     START_ROUND,
     TEST_REWARD_MODEL,
@@ -84,6 +84,8 @@ class _Describer:
         self.rounds = list(next(iter(self.arms.values()))["rounds"])
         self.seeds = list(dict.fromkeys(arm.seed for arm in self.arms))
         self.kinds: dict[str, list[str]] = self.summary["run"]
+        others, found = {*self.kinds["fixed_reward_models"], TEST_REWARD_MODEL}, self.summary["reward_models"]
+        self.own_rewards = [name for name in found if name not in others and FIRST_ROUND not in found[name]]  # an arm's have rounds
         self.judged = self.summary.get("judge", {"arms": {}, "human": {}})
         self.game = self.summary.get("game", {"arms": {}, "frontier": {}})
         self.seconds = read_json(report / layout.SECONDS) if "budget" in self.summary else {}
@@ -91,7 +93,8 @@ class _Describer:
 
     def all_runs(self) -> Tracked:
         fixed = [(name, seed) for name in reversed((*self.kinds["fixed_reward_models"], TEST_REWARD_MODEL)) for seed in self.seeds]
-        rewards = [*self._retrained_rewards(), *(self._fixed_reward(*which) for which in fixed)]
+        own = [self._own_reward(name) for name in self.own_rewards]
+        rewards = [*self._retrained_rewards(), *own, *(self._fixed_reward(*which) for which in fixed)]
         sft = [self._sft(seed) for seed in self.seeds]
         others = [
             self._reference(name, policy["seed"])
@@ -107,7 +110,8 @@ class _Describer:
         trained = [name for name, policy in self.groups.items() if policy["reward_model"] not in self.kinds["gold_reward_models"]]
         group = max(trained, key=lambda name: self.groups[name]["rounds"][last][best_by]["value"])
         best = next(arm.name for arm in self.arms if arm.group == group)
-        best_reward = max((run for run in rewards if run.tags["reward_model"] != TEST_REWARD_MODEL), key=_human_accuracy)
+        tests = {TEST_REWARD_MODEL, *self.own_rewards} - {*self.kinds["own_reward_models"]}
+        best_reward = max((run for run in rewards if run.tags["reward_model"] not in tests), key=_human_accuracy)
         return Tracked(self.summary["profile"], runs, (best, f"{best}-{last}"), (best_reward.name, best_reward.models[0].name), best_by)
 
     def _run(self, name: str, tags: dict[str, Any], paths: Sequence[Path], params: dict[str, str] | None = None, **parts: Any) -> Run:
@@ -148,11 +152,15 @@ class _Describer:
         reference, step = Reference(kind, seed), round_number(self.rounds[-1])
         model, training, evaluation = reference.policy(self.models), reference.training(self.results), reference.evaluation(self.results)
         estimates = self.references[name]["rounds"][START_ROUND]
-        note = reference_note(kind, estimates)
+        note = reference_note(kind, estimates, reference.is_own)
         tags = {"kind": "reference", "method": kind, "seed": seed, COLOR: REFERENCE_COLORS.get(kind, OTHER_COLOR), NOTE: note}
         data = [self._file("prompts_test", "evaluation")]
         if not model:
             return self._run(name, tags, [evaluation], measures=evaluation_measures(estimates, step), data=data)
+        if reference.is_own:
+            measures = evaluation_measures(estimates, step, name)
+            models = [self._model(name, "policy", model, step, note)]
+            return self._run(name, tags, [model, evaluation], measures=measures, models=models, data=data)
         measures = training_measures(training) + evaluation_measures(estimates, step, name) + self._budget(name, START_ROUND, step)
         models, paths = [self._model(name, "policy", model, step, note)], [model, training, evaluation]
         data = [self._file("golden_rm") if kind == GOLDEN else self._file("pairs_rm", seed=seed), *data]
@@ -161,6 +169,10 @@ class _Describer:
     def _fixed_reward(self, name: str, seed: int) -> Run:
         model, results = (layout.reward_model(root, name, seed) for root in (self.models, self.results))
         return self._reward(f"reward-{name}-s{seed}", {"reward_model": name, "seed": seed}, model, results, 0)
+
+    def _own_reward(self, name: str) -> Run:
+        model, results = (layout.own_reward_model(root, name) for root in (self.models, self.results))
+        return self._reward(f"reward-{name}", {"reward_model": name}, model, results, 0)
 
     def _retrained_rewards(self) -> Iterator[Run]:
         """Those of later rounds, then those of the first round, which arms share."""
@@ -178,7 +190,7 @@ class _Describer:
 
     def _reward(self, name: str, tags: dict[str, Any], model: Path, results: Path, step: int) -> Run:
         note = reward_note(tags["reward_model"], read_metrics(results))
-        data = [*self._reward_files(tags["reward_model"], tags["seed"], model), self._file("pairs_test", "evaluation")]
+        data = [*self._reward_files(tags["reward_model"], tags.get("seed"), model), self._file("pairs_test", "evaluation")]
         return self._run(
             name,
             {"kind": "reward_model", **tags, NOTE: note},
@@ -189,14 +201,17 @@ class _Describer:
             data=data,
         )
 
-    def _reward_files(self, kind: str, seed: int, model: Path) -> list[DataFile]:
-        """What a reward model was trained on: an ablation without one of the game's terms has not read what that is about."""
-        further = {TEST_REWARD_MODEL: ["pairs_lm"], NO_ADVERSARIAL: ["pairs_further"], BASE: [], BASE_AFTER_GOLDEN: []}
-        if kind in further:
-            return [self._file(name, seed=seed) for name in ("pairs_rm", *further[kind])]
-        weights = flat_params(self.lock.stages_of([model]))
-        human = [self._file("pairs_rm", seed=seed)] if float(weights["reward.human_weight"]) else []
-        return [*human, self._file("golden_rm")]
+    def _reward_files(self, kind: str, seed: int | None, model: Path) -> list[DataFile]:
+        """What a reward model was trained on: an ablation without one of the game's terms has not read what that is about, one of one's own
+        nothing of the run."""
+        if kind in self.own_rewards:
+            return []
+        if kind in (BASE, BASE_AFTER_GOLDEN, TEST_REWARD_MODEL):
+            return [self._file(name, seed=seed) for name in ("pairs_rm", *(["pairs_lm"] if kind == TEST_REWARD_MODEL else []))]
+        sections = flat_params(self.lock.stages_of([model]))
+        sources = reward_model_class(sections.get(f"reward.{PLAYER}", kind), f"reward.{kind}").trains_on
+        labelled = [name for source, name in (("human", "pairs_rm"), ("further", "pairs_further")) if source in sources]
+        return [*(self._file(name, seed=seed) for name in labelled), *([self._file("golden_rm")] if "golden" in sources else [])]
 
     def _mean(self, name: str, policy: dict[str, Any], replicates: list[Run]) -> Run:
         """The mean over the replicates of an arm: what arms are compared by."""
@@ -282,6 +297,7 @@ class _Describer:
             tables[group] = claim_rows(claims)
             for name, claim in claims.items():
                 tags[f"{group.replace('claims', 'claim')}.{name}"] = claim["verdict"]
+        tables |= {f"own_policies_by_{outcome.replace(' ', '_')}": claim_rows(claims) for outcome, claims in found.get("own", {}).items()}
         names = [name for name in (layout.PAGE, layout.TABLE, layout.SUMMARY) if (self.report / name).is_file()]
         files = {(self.report / name).as_posix(): _md5(self.report / name) for name in names}
         paths = [self.data, *(arm.evaluation(self.results, round_id) for arm in self.arms for round_id in self.rounds)]
@@ -294,7 +310,7 @@ class _Describer:
         """Model and results of the reward model that an arm's policy is trained by in a round; none if that is gold."""
         if arm.reward_model in self.kinds["gold_reward_models"]:
             return []
-        return [arm.reward(root, round_id) for root in (self.models, self.results)]
+        return [arm.reward(root, round_id, self.kinds["own_reward_models"]) for root in (self.models, self.results)]
 
     def _model(self, name: str, kind: str, path: Path, step: int, note: str) -> Model:
         return Model(name, kind, path.as_posix(), self.lock.md5(path), step, note)

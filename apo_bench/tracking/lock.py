@@ -10,7 +10,7 @@ import yaml
 
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import read_json
-from apo_bench.core.layout import SAMPLES, TIMES, is_in
+from apo_bench.core.layout import OWN, SAMPLES, TIMES, is_in
 
 LOCK = Path("dvc.lock")
 """Beside params.yaml, in the folder of the profile."""
@@ -103,6 +103,7 @@ def flat_params(entries: dict[str, Any]) -> dict[str, str]:
         for section in entry.get("params", {}).values():
             for key, value in section.items():
                 top, *rest = key.split(".")
+                rest = rest[1:] if rest[:1] == [OWN] else rest
                 _flatten(".".join([SECTIONS[top], *rest[1:]]) if top in SECTIONS and rest else key, value, flat)
     return flat
 

@@ -85,9 +85,9 @@ def link_model(source: Path, folder: Path) -> None:
     """Makes the artifacts of a logged model hold the files that `source` has, if it is there, and does nothing if they do."""
     if not source.is_dir():  # weights are large, and nothing but loading them needs them
         return
-    for file in source.iterdir():
-        _link(file, folder / WEIGHTS / file.name)
-        if file.suffix != ".safetensors":
+    for file in (path for path in source.rglob("*") if path.is_file()):  # an ensemble's folder holds those of its members
+        _link(file, folder / WEIGHTS / file.relative_to(source))
+        if file.suffix != ".safetensors" and file.parent == source:
             _link(file, folder / TOKENIZER / file.name)
 
 

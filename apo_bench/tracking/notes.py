@@ -27,7 +27,7 @@ Each run has a table `numbers.json` of all its numbers with their intervals, of 
 GOLD_UNKNOWN_NOTE = "- The true reward is unknown on this data: `evaluation/reward_all` (RM_all) is only a proxy of human preference.\n"
 COMPARISON_NOTE = (
     "The page `index.html`, the differences between arms with another reward model and with the fixed one, and the verdicts on the paper's "
-    "claims: `claims.json` by the primary outcome, by others `claims_by_...json`."
+    "claims: `claims.json` by the primary outcome, by others `claims_by_...json`; `own_policies_by_...json` on policies of one's own."
 )
 SHOWN = {
     "gold": ("gold", "{:.2f}"),
@@ -75,9 +75,10 @@ def arm_note(method: str, reward_model: str, seeds: str, estimates: dict[str, An
     )
 
 
-def reference_note(kind: str, estimates: dict[str, Any]) -> str:
+def reference_note(kind: str, estimates: dict[str, Any], is_own: bool = False) -> str:
     """What a reference is, and where it stands."""
-    return f"{STARTS.get(kind, 'A policy that arms are compared with.')}\n\n" + _measured("Test prompts", estimates)
+    other = "A policy from elsewhere, the same in every replicate." if is_own else "A policy that arms are compared with."
+    return f"{STARTS.get(kind, other)}\n\n" + _measured("Test prompts", estimates)
 
 
 def reward_note(name: str, metrics: dict[str, Any]) -> str:
@@ -94,7 +95,7 @@ def model_note(model: Model, model_id: str) -> str:
 
 def reward_kind(name: str) -> str:
     """A reward model in words."""
-    return KINDS.get(name, f"as params.yaml has it under reward.{name}")
+    return KINDS.get(name, "as params.yaml has it under reward")
 
 
 def _measured(when: str, estimates: dict[str, Any]) -> str:

@@ -39,6 +39,9 @@ SHOWN = (
 """Keys of the numbers that are metrics, those that matter most first; with the curves of a training they are fewer than 40 a run. MLflow
 makes a chart and a column of each."""
 
+OWN_SCORE = "evaluation/own_reward_"
+"""How the keys of scores by reward models of one's own begin; they are metrics as well."""
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -110,7 +113,7 @@ class Run:
     @property
     def metrics(self) -> list[Measure]:
         """What MLflow keeps as metrics: few, under keys that all runs share, whatever their rounds and opponents are called."""
-        return [*(measure for measure in self.measures if measure.key in SHOWN), *self.curves]
+        return [*(measure for measure in self.measures if measure.key in SHOWN or measure.key.startswith(OWN_SCORE)), *self.curves]
 
     @property
     def numbers(self) -> list[dict[str, Any]]:

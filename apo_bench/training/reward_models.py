@@ -1,4 +1,4 @@
-"""The reward model's step: Bradley-Terry on human pairs, alone (RM_base, RM_all) or with the game's term (PAPER: L_APO-RM).
+"""The reward model's step of the game: trains a reward model on what its player makes of the round (apo_bench/reward_models).
 
 Shape suffixes: P pairs, G prompts with a golden response, K samples a prompt.
 """
@@ -6,7 +6,8 @@ Shape suffixes: P pairs, G prompts with a golden response, K samples a prompt.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,13 +16,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import DataError
 from apo_bench.core.ranks import num_ranks, share
-from apo_bench.core.sections import RetrainedReward, Training
 from apo_bench.data.batching import longest_row, pad
 from apo_bench.engines.training import Engine
-from apo_bench.losses.reward import GAME_LOSSES, PairLoss, adversarial_reward_loss, bradley_terry_loss
-from apo_bench.models.language_model import pairs_a_token
-from apo_bench.models.reward_model import LENGTH, rewards
-from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode_records
+from apo_bench.losses.reward import adversarial_reward_loss
+from apo_bench.models.language_model import all_response_logps, load_language_model, pairs_a_token, send
+from apo_bench.models.precision import mixed_precision
+from apo_bench.models.reward_model import LENGTH, all_rewards, rewards
+from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode_records, load_tokenizer
+from apo_bench.reward_models.player import Material, RewardModelPlayer
 from apo_bench.training.loop import train
 
 Rows = list[dict[str, Any]]
@@ -29,59 +31,73 @@ NONE_P = torch.empty(0)
 """Rewards of no pairs."""
 
 
-def train_reward(
+def train_reward_model(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    pairs: Rows,
-    settings: Training,
-    compute: Compute,
-    engine: Engine,
-    seed: int,
-    title: str,
-) -> list[dict[str, Any]]:
-    """Trains a reward model in place on human pairs; returns the curves."""
-    setattr(model.config, LENGTH, settings.max_length)
-    encoded = encode_pairs(tokenizer, pairs, settings.max_length, compute.max_prompt_length)
-
-    def loss(batch: list[int], _step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        mine = share(batch)
-        chosen_P, rejected_P = _group_rewards(model, [encoded[index] for index in mine.indices], tokenizer.pad_token_id).unbind(1)
-        return mine.fraction * bradley_terry_loss(chosen_P, rejected_P), _pair_metrics(chosen_P, rejected_P, mine.fraction)
-
-    def num_tokens(batch: list[int], _step: int) -> int:
-        return count_tokens(encoded[index] for index in batch)
-
-    return train(model, loss, _row_lengths(model, encoded), settings, compute, engine, seed, title, num_tokens)
-
-
-def train_adversarial_reward(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    pairs: Rows,
-    golden: Rows,
-    samples: Rows,
-    settings: RetrainedReward,
+    player: RewardModelPlayer,
+    material: Material,
     compute: Compute,
     engine: Engine,
     seed: int,
     game_seed: int,
     title: str,
-) -> list[dict[str, Any]]:
-    """Trains a reward model in place on human pairs and on (golden, policy sample) pairs, as `schedule` spreads them; returns the curves.
+) -> tuple[list[dict[str, Any]], int]:
+    """Trains a reward model in place on what `player` makes of `material`.
+
+    Each epoch has as many steps as one pass over the human pairs of the RM half takes; where there are more pairs, steps have more of them.
 
     Args:
-        seed: of the order of the human pairs.
+        model: the reward model at its start.
+        tokenizer: its tokenizer.
+        player: what it trains on, and its losses.
+        material: what the round offers.
+        compute: how the model is run.
+        engine: where it is trained.
+        seed: of the order of the pairs.
         game_seed: of the order of the golden groups.
+        title: what the progress bar says.
+
+    Returns:
+        The curves, and the number of pairs.
 
     Raises:
-        DataError: golden responses and samples are not for the same prompts.
+        ConfigError: the player asks for more than it says.
+        DataError: there is nothing to train on, or golden responses and samples are not for the same prompts.
     """
+    settings = player.settings
     setattr(model.config, LENGTH, settings.max_length)
-    encoded = encode_pairs(tokenizer, pairs, settings.max_length, compute.max_prompt_length)
-    groups = encode_golden_groups(tokenizer, golden, samples, settings.max_length, compute.max_prompt_length)
-    turns = schedule(len(encoded), len(groups), settings, game_seed)
-    loss = _GameLoss(model, tokenizer.pad_token_id, encoded, groups, turns, GAME_LOSSES[settings.adversarial_loss])
-    return train(model, loss, _row_lengths(model, encoded), settings, compute, engine, seed, title, loss.num_tokens)
+    lessons = player.lessons(material.only(player.trains_on))
+    if not lessons.pairs and not lessons.groups:
+        raise DataError(f"{title}: the reward model has nothing to train on; give it more prompts")
+    encoded = encode_pairs(tokenizer, lessons.pairs, settings.max_length, compute.max_prompt_length)
+    groups = _encode_groups(tokenizer, lessons.groups, settings.max_length, compute.max_prompt_length)
+    num_steps = -(-material.num_human_pairs // settings.batch_size)
+    if len(encoded) > material.num_human_pairs:
+        settings = settings.model_copy(update={"batch_size": -(-len(encoded) // num_steps)})
+    turns = schedule(num_steps, len(groups), settings.epochs, player.human_weight, player.game_weight, game_seed)
+    loss = _PlayerLoss(model, tokenizer.pad_token_id, player, encoded, groups, turns, torch.tensor(lessons.weights))
+    lengths = _row_lengths(model, encoded) or [1] * material.num_human_pairs  # without pairs there are as many steps
+    return train(model, loss, lengths, settings, compute, engine, seed, title, loss.num_tokens), len(encoded)
+
+
+def mean_reward(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int, compute: Compute) -> float:
+    """Over both responses of all pairs."""
+    flat = [sequence for group in encode_pairs(tokenizer, pairs, max_length, compute.max_prompt_length) for sequence in group]
+    with mixed_precision(compute):  # as it has been trained
+        return float(all_rewards(model, flat, tokenizer.pad_token_id, "mean reward").double().mean())
+
+
+def log_ratios(policy: Path, sft: Path, pairs: Rows, max_length: int, compute: Compute) -> list[float]:
+    """log pi - log pi_SFT of both responses of each pair together, in nats; 0 if the two policies are one."""
+    if policy == sft:
+        return [0.0] * len(pairs)
+    logps_2P = []
+    for folder in (policy, sft):
+        tokenizer = load_tokenizer(folder)
+        flat = [sequence for group in encode_pairs(tokenizer, pairs, max_length, compute.max_prompt_length) for sequence in group]
+        model = load_language_model(folder, compute)
+        logps_2P.append(all_response_logps(model, flat, tokenizer.pad_token_id, "log-probabilities").double().view(-1, 2).sum(1))
+    return cast(list[float], (logps_2P[0] - logps_2P[1]).tolist())
 
 
 @dataclass(frozen=True)
@@ -89,14 +105,14 @@ class Turn:
     """What a step trains on."""
 
     human_weight: float
-    """Of its batch of human pairs; 0: they are left out."""
+    """Of its batch of pairs; 0: they are left out."""
     groups: list[int]
     """Golden groups whose turn it is."""
-    adversarial_weight: float
+    game_weight: float
     """Of the mean over these groups."""
 
 
-def schedule(num_pairs: int, num_groups: int, settings: RetrainedReward, seed: int) -> list[Turn]:
+def schedule(num_steps: int, num_groups: int, num_epochs: int, human_weight: float, game_weight: float, seed: int) -> list[Turn]:
     """Spreads the golden groups over the steps of the human pairs, so that both are seen once an epoch.
 
     Where the human pairs have no weight, the training is as long: the steps are those of the human pairs, each with at least one golden
@@ -104,45 +120,58 @@ def schedule(num_pairs: int, num_groups: int, settings: RetrainedReward, seed: i
     steps that of as many means over all groups.
 
     Args:
-        num_pairs: human pairs.
-        num_groups: golden groups.
-        settings: epochs, batch size and the weights.
+        num_steps: steps an epoch.
+        num_groups: golden groups; 0 if there is no game.
+        num_epochs: how often all is seen.
+        human_weight: of the loss on pairs.
+        game_weight: of the loss on golden groups.
         seed: of the order of the groups in each epoch.
 
     Returns:
         A turn for each step of all epochs.
     """
-    num_steps = -(-num_pairs // settings.batch_size)
-    num_turns = num_groups if settings.human_weight else max(num_groups, num_steps)
+    if not num_groups:
+        return [Turn(human_weight, [], 0.0)] * (num_steps * num_epochs)
+    num_turns = num_groups if human_weight else max(num_groups, num_steps)
     bounds = [step * num_turns // num_steps for step in range(num_steps + 1)]
     generator = torch.Generator().manual_seed(seed)
     turns = []
-    for _ in range(settings.epochs):
+    for _ in range(num_epochs):
         order = torch.randperm(num_turns, generator=generator).tolist()
         for first, last in pairwise(bounds):
-            weight = settings.adversarial_weight * ((last - first) * num_steps / num_turns)
-            turns.append(Turn(settings.human_weight, [number % num_groups for number in order[first:last]], weight))
+            weight = game_weight * ((last - first) * num_steps / num_turns)
+            turns.append(Turn(human_weight, [number % num_groups for number in order[first:last]], weight))
     return turns
 
 
 @dataclass(frozen=True)
-class _GameLoss:
-    """L_APO-RM of a step: a batch of human pairs and the golden groups of its turn."""
+class _PlayerLoss:
+    """The loss of a step: a batch of pairs and the golden groups of its turn."""
 
     model: PreTrainedModel
     pad_token_id: int
+    player: RewardModelPlayer
     pairs: list[list[TokenSequence]]
     groups: list[list[TokenSequence]]
     turns: list[Turn]
-    game_loss: PairLoss
+    weights_P: Tensor
+    """Of all pairs; empty if they weigh 1."""
 
     def __call__(self, batch: list[int], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """This rank's part of the loss, and of the metrics."""
         turn = self.turns[step]
-        chosen_P, rejected_P, human_part, metrics = self._human(batch if turn.human_weight else [])
+        chosen_P, rejected_P, weights_P, human_part, metrics = self._human(batch if turn.human_weight else [])
         rewards_G1K, game_part, game_metrics = self._golden(turn)
-        weights = turn.human_weight * human_part, turn.adversarial_weight * game_part
-        value = adversarial_reward_loss(chosen_P, rejected_P, rewards_G1K[:, 0], rewards_G1K[:, 1:], *weights, self.game_loss)
+        value = adversarial_reward_loss(
+            chosen_P,
+            rejected_P,
+            rewards_G1K[:, 0],
+            rewards_G1K[:, 1:],
+            turn.human_weight * human_part,
+            turn.game_weight * game_part,
+            self.player.game_loss,
+            lambda chosen_P, rejected_P: self.player.human_loss(chosen_P, rejected_P, weights_P),
+        )
         return value, metrics | game_metrics
 
     def num_tokens(self, batch: list[int], step: int) -> int:
@@ -151,13 +180,14 @@ class _GameLoss:
         human = [self.pairs[index] for index in batch] if turn.human_weight else []
         return count_tokens([*human, *(self.groups[index] for index in turn.groups)])
 
-    def _human(self, batch: list[int]) -> tuple[Tensor, Tensor, float, dict[str, Tensor]]:
-        """Rewards of this rank's share of human pairs, how much of the batch that is, and its part of the metrics."""
+    def _human(self, batch: list[int]) -> tuple[Tensor, Tensor, Tensor | None, float, dict[str, Tensor]]:
+        """Rewards and weights of this rank's share of pairs, how much of the batch that is, and its part of the metrics."""
         if not batch:
-            return NONE_P, NONE_P, 0.0, {}
+            return NONE_P, NONE_P, None, 0.0, {}
         mine = share(batch)
         chosen_P, rejected_P = self._rewards(self.pairs, mine.indices).unbind(1)
-        return chosen_P, rejected_P, mine.fraction, _pair_metrics(chosen_P, rejected_P, mine.fraction)
+        weights_P = send(self.weights_P[mine.indices], chosen_P.device) if len(self.weights_P) else None
+        return chosen_P, rejected_P, weights_P, mine.fraction, _pair_metrics(chosen_P, rejected_P, mine.fraction)
 
     def _golden(self, turn: Turn) -> tuple[Tensor, float, dict[str, Tensor]]:
         """The same of golden groups."""
@@ -176,28 +206,18 @@ class _GameLoss:
 
 def encode_pairs(tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int, max_prompt_length: int) -> list[list[TokenSequence]]:
     """Each pair as [chosen, rejected]."""
-    return encode_records(tokenizer, pairs, [[row["chosen"], row["rejected"]] for row in pairs], max_length, max_prompt_length)
+    if not pairs:
+        return []
+    finished = [row.get("finished", (True, True)) for row in pairs]
+    return encode_records(tokenizer, pairs, [[row["chosen"], row["rejected"]] for row in pairs], max_length, max_prompt_length, finished)
 
 
-def encode_golden_groups(
-    tokenizer: PreTrainedTokenizerFast, golden: Rows, samples: Rows, max_length: int, max_prompt_length: int
-) -> list[list[TokenSequence]]:
-    """D_APO by prompt: each group is the golden response, then the K samples.
-
-    Raises:
-        DataError: golden responses and samples are not for the same prompts.
-    """
-    by_id = {row["id"]: row for row in samples}
-    missing = [row["id"] for row in golden if row["id"] not in by_id]
-    if missing or len(golden) != len(samples):
-        raise DataError(
-            f"golden responses ({len(golden)}) and samples ({len(samples)}) are not for the same prompts; "
-            f"without samples: {', '.join(missing[:3]) or 'none'}; sample the prompts that have golden responses"
-        )
-    rows = [by_id[row["id"]] for row in golden]
-    responses = [[gold["response"], *row["responses"]] for gold, row in zip(golden, rows, strict=True)]
-    finished = [[True, *row["finished"]] for row in rows]
-    return encode_records(tokenizer, golden, responses, max_length, max_prompt_length, finished)
+def _encode_groups(tokenizer: PreTrainedTokenizerFast, groups: Rows, max_length: int, max_prompt_length: int) -> list[list[TokenSequence]]:
+    """Each group in its order."""
+    if not groups:
+        return []
+    responses, finished = ([row[key] for row in groups] for key in ("responses", "finished"))
+    return encode_records(tokenizer, groups, responses, max_length, max_prompt_length, finished)
 
 
 def _group_rewards(model: PreTrainedModel, groups: list[list[TokenSequence]], pad_token_id: int) -> Tensor:

@@ -16,7 +16,11 @@ def run(methods=("rjs", "rrhf", "dpo"), kinds=KINDS, num_rounds=3):
     fixed = [kind for kind in kinds if kind in ("base", "no_adversarial")]
     lists = {"methods": list(methods), "reward_models": list(kinds), "fixed_reward_models": fixed, "gold_reward_models": []}
     golden = [kind for kind in kinds if kind == "base_after_golden"]
-    lists |= {"golden_start_reward_models": golden, "sft_start_reward_models": [kind for kind in kinds if kind not in golden]}
+    lists |= {
+        "own_reward_models": [],
+        "golden_start_reward_models": golden,
+        "sft_start_reward_models": [kind for kind in kinds if kind not in golden],
+    }
     lists["retrained_reward_models"] = [kind for kind in kinds if kind not in (*fixed, *golden)]
     return Run.model_validate({**lists, "later_rounds": later, "seeds": [0]})
 

@@ -47,7 +47,7 @@ def test_params_of_the_repository_load(root):
         method = params.method(name)
         assert asdict(method.hyperparameters) == params.model_dump()["methods"][name]
     for name in params.run.retrained_reward_models:
-        assert params.retrained_reward(name).human_weight == params.reward[name]["human_weight"]
+        assert params.reward_model(name).human_weight == params.reward[name]["human_weight"]
 
 
 def test_params_cannot_be_changed(params):
@@ -73,8 +73,12 @@ def test_unknown_names_get_the_near_ones(load, changes, where, near):
 
 
 HINT = "input should be a valid number"
-LISTS = "run: reward_models must be those of fixed_reward_models, retrained_reward_models, gold_reward_models, golden_start_reward_models, "
+LISTS = (
+    "run: reward_models must be those of fixed_reward_models, retrained_reward_models, gold_reward_models, golden_start_reward_models, "
+    "own_reward_models, "
+)
 ROUNDS = "run: later_rounds has "
+KINDS = ["base", "no_adversarial", "adversarial", "oracle"]
 WRONG = {
     "text for a rate": ({"sft.learning_rate": "fast"}, f"sft.learning_rate: found 'fast'; {HINT}"),
     "text for a rate of a method": ({"methods.rjs.learning_rates": ["fast"] * 3}, f"methods.rjs.learning_rates.0: found 'fast'; {HINT}"),
@@ -114,7 +118,8 @@ WRONG = {
         "reward.wgan: no such section",
     ),
     "fixed that is retrained": (
-        {"run.fixed_reward_models": ["base", "adversarial"]}, "run: fixed_reward_models can have base and no_adversarial; found adv",
+        {"run.fixed_reward_models": ["base", "adversarial"], "run.retrained_reward_models": ["no_adversarial"]},
+        "run: adversarial is a reward model that is trained in each round; name it in retrained_reward_models",
     ),
     "start of an arm left out": (
         {"run.sft_start_reward_models": ["base"]},
@@ -122,15 +127,30 @@ WRONG = {
     ),
     "gold by another name": ({"run.gold_reward_models": ["gold"]}, "run: gold_reward_models can have oracle; found gold"),
     "retrained that is fixed": (
-        {"run.retrained_reward_models": ["no_adversarial"]}, "run: retrained_reward_models: no_adversarial is trained once, or not at all",
+        {"run.fixed_reward_models": ["base"], "run.retrained_reward_models": ["no_adversarial", "adversarial"]},
+        "run: no_adversarial is a reward model that is trained once a replicate; name it in fixed_reward_models",
+    ),
+    "gold among those that are trained": (
+        {"run.gold_reward_models": [], "run.retrained_reward_models": ["oracle", "adversarial"]}, "run: oracle is no reward model that is",
     ),
     "too few further pairs": (
         {"prepare.num_further_pairs": 1}, "prepare.num_further_pairs: 1, expected ",
     ),
+    "own policy beside golden": ({"references.mine": {"folder": "a"}}, "references: mine is a policy of your own; write it one level"),
+    "own policy of a name that is taken": ({"references.own": {"human": {"folder": "a"}}}, "references: own.human: there is a policy of"),
+    "own policy without a folder": ({"references.own": {"mine": {}}}, "references.own.mine.folder: missing key"),
+    "own reward model of a name that is taken": ({"reward.own": {"all": {"folder": "a"}}}, "reward.own.all: the name is taken"),
+    "own reward model without a folder": ({"reward.own": {"mine": {"path": "a"}}}, "reward.own.mine.path: unknown key"),
+    "own reward model that is not there": (
+        {"reward.own": {"mine": {"folder": "a"}}}
+        | {"run.own_reward_models": ["main"]}
+        | {f"run.{key}": [*KINDS, "main"] for key in ("reward_models", "sft_start_reward_models")},
+        "run.own_reward_models: no main in reward.own; did you mean mine? found: mine",
+    ),
     "seed to judge that is none": ({"judge.seeds": [0, 77]}, "judge.seeds: no seed 77 in the run; known: 0, 1, "),
     "seed of the game that is none": ({"game.seeds": [77]}, "game.seeds: no seed 77 in the run; known: 0, 1, "),
     "alpha 0 by another name": (
-        {"reward.adversarial.adversarial_weight": 0.0}, "reward.adversarial.adversarial_weight: 0, expected more: without the game it is ",
+        {"reward.adversarial.adversarial_weight": 0.0}, "reward.adversarial.adversarial_weight: found 0.0; input should be greater than 0",
     ),
     "chain of rounds broken": ({"run.later_rounds.1.previous": "r1"}, ROUNDS + "{id: r3, previous: r1} where {id: r3, previous: r2} must"),
     "a round twice": (
@@ -231,39 +251,49 @@ def test_reward_models_with_other_heads_are_not_compared(load, params):
     assert message.startswith("reward.adversarial.head_per_subset: True, expected False as in reward.base")
 
 
-def test_sections_of_reward_that_nothing_uses(load, params):
+def test_sections_of_reward_by_other_names(load, params):
+    """Several sections of one file, doses say, name it; a section of no file is misspelt."""
     adversarial = params.reward["adversarial"]
-    assert load({"reward.ablation": adversarial}).retrained_reward("ablation").human_weight == adversarial["human_weight"]
-    message = message_of(load, {"reward.adversarail": params.reward["base"]})
+    dose = load({"reward.dose": adversarial | {"player": "adversarial", "adversarial_weight": 3.0}}).reward_model("dose")
+    assert type(dose) is type(params.reward_model("adversarial")) and dose.game_weight == 3.0
+    message = message_of(load, {"reward.adversarail": adversarial})
     assert message.startswith(
-        "reward.adversarail: nothing uses this section; did you mean adversarial or no_adversarial? known: base, all, no_adv"
+        "reward.adversarail: no reward model 'adversarail' in reward_models/; did you mean adversarial or no_adversarial?"
     )
-    assert "reward.adversarail.human_weight: missing key" in message
+    assert message.endswith("a section of another name says which it is by its key `player`")
 
 
-@pytest.mark.parametrize(
-    ("kind", "key", "value", "expected"),
-    [
-        ("gail", "human_weight", 0.5, "0"),
-        ("no_adversarial", "adversarial_weight", 0.1, "0"),
-        ("wgan", "adversarial_loss", "bradley_terry", "difference"),
-        ("sequential", "start", "base_model", "previous"),
-        ("adversarial", "start", "previous", "base_model"),
-    ],
-)
-def test_a_kind_is_what_its_name_says(load, root, kind, key, value, expected):
-    """`gail` with human pairs is no GAIL; under a name of its own anything goes."""
-    sections = load_params(root / "profiles/ablations/params.yaml").reward
-    assert load({f"reward.{kind}": sections[kind]}).retrained_reward(kind).model_dump()[key] == sections[kind][key]
-    changed = sections[kind] | {key: value}
-    message = message_of(load, {f"reward.{kind}": changed})
-    assert f"reward.{kind}.{key}: {value}, expected {expected}: that is what {kind} is" in message
-    assert load({"reward.mine": changed}).retrained_reward("mine").model_dump()[key] == value
+def test_an_ensemble_is_trained_once_and_called_so(load, params):
+    section = params.reward["base"] | {"player": "ensemble", "num_members": 2, "combination": "worst", "variance_weight": 0.0}
+    kinds = [*params.run.sft_start_reward_models, "ensemble_worst"]
+    run = {"run.reward_models": kinds, "run.sft_start_reward_models": kinds, "reward.ensemble_worst": section}
+    fixed = load(run | {"run.fixed_reward_models": [*params.run.fixed_reward_models, "ensemble_worst"]})
+    assert fixed.reward_model("ensemble_worst").ensemble.num_members == 2
+    message = message_of(load, run | {"run.retrained_reward_models": ["adversarial", "ensemble_worst"]})
+    assert message == "run: ensemble_worst is a reward model that is trained once a replicate; name it in fixed_reward_models"
+    kinds = [*params.run.sft_start_reward_models, "several"]
+    run = {"run.reward_models": kinds, "run.sft_start_reward_models": kinds, "reward.several": section}
+    message = message_of(load, run | {"run.retrained_reward_models": ["adversarial", "several"]})
+    assert message == "run: several is an ensemble, which is trained once a replicate; call it ensemble_several"
 
 
-def test_a_game_without_a_loss(load, params):
-    changed = params.reward["adversarial"] | {"human_weight": 0.0, "adversarial_weight": 0.0}
-    assert "human_weight and adversarial_weight are both 0: nothing is left to train on" in message_of(load, {"reward.mine": changed})
+def test_settings_are_those_of_the_file(load, params):
+    """GAIL has no human pairs that could weigh something."""
+    assert message_of(load, {"reward.gail": params.reward["adversarial"]}).startswith("reward.gail.human_weight: unknown key; ")
+
+
+def test_labels_are_bought_where_gold_is_known_and_no_more_than_train_as_long(load, root, params):
+    fresh = params.reward["base"] | {"num_labels": 400}
+    assert load({"reward.fresh": fresh}).reward_model("fresh").num_labels == 400
+    assert message_of(load, {"reward.fresh": fresh | {"num_labels": 401}}).startswith(
+        "reward.fresh: found 401 labels a round, expected at most 400: more would train longer than the game's reward models do"
+    )
+    small = yaml.safe_load((root / "profiles/small/params.yaml").read_text(encoding="utf-8"))
+    changes = {"prepare": small["prepare"], "base_model": small["base_model"], "run.gold_reward_models": []}
+    kinds = ["base", "no_adversarial", "adversarial"]
+    changes |= {"run.reward_models": kinds, "run.sft_start_reward_models": kinds, "prepare.num_further_pairs": 400}
+    message = message_of(load, {**changes, "reward.fresh": fresh | {"num_labels": 4}})
+    assert message.startswith("reward.fresh: new labels are drawn from gold, by the annotator of the human pairs, and prepare.source is hh")
 
 
 def test_sections_of_methods_that_the_run_leaves_out(load, params):
@@ -316,15 +346,10 @@ def test_a_repeated_key_is_named_with_its_line(tmp_path, root):
         load_params(tmp_path / "params.yaml")
 
 
-def test_losses_of_the_game_are_known(load, params):
-    message = message_of(load, {"reward.mine": params.reward["adversarial"] | {"adversarial_loss": "bradley_tery"}})
-    assert "no loss 'bradley_tery'; did you mean bradley_terry? known: bradley_terry, difference" in message
-
-
 def test_data_of_ones_own_has_no_heads_by_subset(root, tmp_path):
     raw = yaml.safe_load((root / "profiles/preferences/params.yaml").read_text(encoding="utf-8"))
-    for section in raw["reward"].values():
-        section["head_per_subset"] = True
+    for name in ("base", "all", "adversarial"):
+        raw["reward"][name]["head_per_subset"] = True
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
     with pytest.raises(ConfigError, match=r"reward.base.head_per_subset: found true, expected false where prepare.source is preferences"):
         load_params(tmp_path / "params.yaml")

@@ -16,11 +16,12 @@ MODELS = Path("out/models")
         ("base", "s3/reward/base", "s3/reward/base"),
         ("adversarial", "s3/first/reward/adversarial", "s3/arms/dpo-adversarial/r2/reward"),
         ("base_after_golden", "s3/reward/base", "s3/reward/base"),
+        ("mine", "own/reward/mine", "own/reward/mine"),
     ],
 )
 def test_the_reward_model_of_a_round(kind, first, later):
     arm = Arm("dpo", kind, 3)
-    assert [arm.reward(MODELS, round_id) for round_id in ("r1", "r2")] == [MODELS / first, MODELS / later]
+    assert [arm.reward(MODELS, round_id, ["mine"]) for round_id in ("r1", "r2")] == [MODELS / first, MODELS / later]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, BloomConfig, CohereConfig, GPT2Co
 
 from apo_bench.core.errors import ApoBenchError, ModelError
 from apo_bench.core.sections import PretrainedModel, Sampling
-from apo_bench.engines.admission import admit
+from apo_bench.engines.admission import admit, admit_reward_model
 from apo_bench.engines.sampling import sample_responses
 from apo_bench.models.language_model import load_language_model, save_model
 from apo_bench.models.pretrained import load_pretrained
@@ -113,6 +113,33 @@ def test_a_pad_token_beyond_the_embeddings_is_refused_with_both_sizes(tokenizer,
     model.resize_token_embeddings(401)
     model.save_pretrained(tmp_path)
     assert entered(tmp_path, settings)[1].pad_token == "[PAD]" != PAD
+
+
+def test_a_policy_that_no_reward_model_can_be_made_of_may_enter_all_the_same(tokenizer, settings):
+    """Cohere has no sequence classifier."""
+    model = AutoModelForCausalLM.from_config(CohereConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, **SIZES)).eval()
+    assert isinstance(admit(model, tokenizer, settings, "mine", is_start=False), list)
+    with pytest.raises(ModelError, match="has no sequence classifier in transformers"):
+        admit(model, tokenizer, settings, "mine")
+
+
+def test_rewards_of_a_reward_model_from_elsewhere_are_its_own(model, tokenizer, settings, compute, tmp_path, monkeypatch):
+    save_model(model, tokenizer, tmp_path)
+    reward_model = new_reward_model(tmp_path, 0, compute, False, False)
+    assert admit_reward_model(reward_model, tokenizer, settings, "mine") == []
+    short = settings.model_copy(update={"compute": settings.compute.model_copy(update={"max_prompt_length": 120})})
+    with pytest.raises(ModelError, match=r"^mine: LlamaForSequenceClassification: a prompt with 16 new tokens needs 136 positions"):
+        admit_reward_model(reward_model, tokenizer, short, "mine")
+    plain = type(reward_model).forward
+
+    def capped(self, **inputs):
+        found = plain(self, **inputs)
+        found.logits = found.logits.tanh() + 1
+        return found
+
+    monkeypatch.setattr(type(reward_model), "forward", capped)
+    with pytest.raises(ModelError, match="rewards are not those of LlamaForSequenceClassification's own forward"):
+        admit_reward_model(reward_model, tokenizer, settings, "mine")
 
 
 def test_a_model_that_may_enter_is_left_as_it_was(model, tokenizer, settings, compute, tmp_path):

@@ -3,8 +3,8 @@
 import importlib.metadata
 
 import pytest
-import yaml
 from other_engines import with_engines
+from stages_file import written_stages
 
 from apo_bench.core.judge_sections import VllmJudge
 from apo_bench.engines import devices
@@ -78,7 +78,7 @@ def test_a_judge_that_is_served_here_has_a_gpu_for_itself(params):
 
 def test_all_scripts_that_use_a_device_have_one(root):
     """Those that the section `compute` shapes."""
-    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    stages = written_stages(root)
     assert {stage["cmd"].split()[4] for stage in stages.values() if "compute" in stage.get("params", [])} == set(MODEL_STAGES)
 
 

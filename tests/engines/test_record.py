@@ -5,14 +5,14 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 from other_engines import with_engines
+from stages_file import written_stages
 
 from apo_bench.engines.record import Stopwatch, environment, leave_record, num_gpus
 
 
 def test_nothing_but_the_page_of_seconds_and_the_runs_in_mlflow_depend_on_them(root):
-    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    stages = written_stages(root)
     readers = {name for name, stage in stages.items() if any("out/times" in dep for dep in stage["deps"])}
     assert readers == {"times", "track"}  # of these `track` has no outputs
     assert {name for name, stage in stages.items() if "report/times.json" in stage["deps"]} == {"track"}

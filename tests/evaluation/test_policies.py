@@ -1,5 +1,6 @@
 """A row a test prompt: what gold says of the response if it is known, and else nothing of it."""
 
+import copy
 from itertools import islice
 
 import pytest
@@ -12,6 +13,7 @@ from apo_bench.engines.sampling import sample_responses
 from apo_bench.evaluation.policies import evaluate_policy, write_evaluation
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
+from apo_bench.models.tokenizer import train_tokenizer
 
 GOLD = {"gold", "refused", "complied"}
 
@@ -25,10 +27,10 @@ def evaluated(new_model, tokenizer, params, compute, tmp_path_factory):
     reward_all = new_reward_model(base, seed=0, compute=compute, zero_head=False, head_per_subset=False).eval()
     settings = params.sampling.test.model_copy(update={"max_new_tokens": 8})
 
-    def evaluate(dialogues, has_gold):
+    def evaluate(dialogues, has_gold, own_tokenizer=None):
         prompts = [{"id": str(number), "subset": "helpful", "dialogue": text} for number, text in enumerate(dialogues)]
         samples = sample_responses(folder, tokenizer, dialogues, settings, compute, params.engines, 0, "test")
-        return evaluate_policy(new_model(1), new_model(), reward_all, tokenizer, prompts, samples, compute, 128, has_gold)
+        return evaluate_policy(new_model(1), new_model(), reward_all, tokenizer, prompts, samples, compute, 128, has_gold, own_tokenizer)
 
     return evaluate
 
@@ -47,6 +49,18 @@ def test_dialogues_that_gold_does_not_know_are_evaluated_without_it(evaluated, d
     assert [row["dialogue"] for row in rows] == dialogues
     assert all(set(row) == {"id", "subset", "dialogue", "response", "finished", "reward_all", "length", "kl"} for row in rows)
     assert all(row["kl"] > 0 and row["length"] > 0 for row in rows)
+
+
+def test_a_policy_with_other_tokens_is_judged_by_its_text_and_has_no_divergence(evaluated, dialogues, tokenizer):
+    """Score and length are by the tokenizer of RM_all and SFT, whatever the policy's; the same tokens in other files are the same."""
+    plain, again = evaluated(dialogues, False), evaluated(dialogues, False, copy.deepcopy(tokenizer))
+    assert again == plain
+    other_form = copy.deepcopy(tokenizer)
+    other_form.chat_template = other_form.chat_template.replace("message['content']", "' ' + message['content']")
+    for other in (train_tokenizer(["Boil the water."], 300), other_form):
+        found = evaluated(dialogues, False, other)
+        assert [row["kl"] for row in found] == [None] * len(dialogues)
+        assert [row | {"kl": 0} for row in found] == [row | {"kl": 0} for row in plain]
 
 
 def test_what_is_said_of_an_evaluation_has_no_minus_zero(tmp_path):

@@ -7,9 +7,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from apo_bench.core.errors import MissingInputError, ModelError
-from apo_bench.core.sections import PretrainedModel
+from apo_bench.core.sections import ModelFolder, PretrainedModel
 from apo_bench.models.language_model import save_model
-from apo_bench.models.pretrained import convert_gguf, load_pretrained
+from apo_bench.models.pretrained import convert_gguf, load_own_policy, load_own_reward_model, load_pretrained
+from apo_bench.models.reward_model import LENGTH, new_reward_model
 from apo_bench.models.tokenizer import END, PAD, encode, encode_prompts, train_tokenizer
 
 DIALOGUE = "\n\nHuman: Hi.\n\nAssistant: Hello.\n\nHuman: Bye.\n\nAssistant:"
@@ -78,6 +79,43 @@ def test_missing_model_says_how_to_get_it(settings, tmp_path):
     made = settings().model_copy(update={"folder": str(tmp_path / "nowhere")})
     with pytest.raises(MissingInputError, match=r"nowhere: no model there; `apo-bench fetch`"):
         load_pretrained(made)
+
+
+@pytest.fixture
+def folders(model, tokenizer, compute, tmp_path):
+    """A policy and a reward model from elsewhere, and adapters alone."""
+    save_model(model, tokenizer, tmp_path / "policy")
+    save_model(new_reward_model(tmp_path / "policy", 0, compute, False, False), tokenizer, tmp_path / "reward")
+    (tmp_path / "adapters").mkdir()
+    (tmp_path / "adapters/adapter_config.json").write_text("{}")
+    return {name: ModelFolder(folder=str(tmp_path / name)) for name in ("policy", "reward", "adapters", "nowhere")}
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "error", "said"),
+    [
+        ("policy", "nowhere", MissingInputError, "no config.json in .*nowhere, expected a causal language model as save_pretrained"),
+        ("policy", "adapters", MissingInputError, r"adapters holds adapters alone, expected .*; merge them \(peft's merge_and_unload\)"),
+        ("policy", "reward", ModelError, "reward holds LlamaForSequenceClassification, expected a causal language model; name the folder"),
+        ("reward", "policy", ModelError, "policy holds LlamaForCausalLM, expected a sequence classifier with one label"),
+        ("reward", "nowhere", MissingInputError, "no config.json in .*nowhere, expected a sequence classifier with one label"),
+    ],
+)
+def test_what_is_no_model_of_the_kind_is_told_by_its_key(folders, compute, of, name, error, said):
+    with pytest.raises(error, match=f"^own.mine.folder: .*{said}") as refusal:
+        if of == "policy":
+            load_own_policy(folders[name], "own.mine")
+        else:
+            load_own_reward_model(folders[name], "own.mine", compute, 64)
+    assert "\n" not in str(refusal.value)
+
+
+def test_models_of_ones_own_are_loaded_as_they_are(folders, model, compute):
+    policy, tokenizer = load_own_policy(folders["policy"], "own.mine")
+    assert all(torch.equal(one, other) for one, other in zip(policy.parameters(), model.parameters(), strict=True))
+    for max_length, expected in ((64, 64), (4096, 128)):  # it has 128 positions
+        reward_model, _ = load_own_reward_model(folders["reward"], "own.mine", compute, max_length)
+        assert reward_model.config.pad_token_id == tokenizer.pad_token_id and getattr(reward_model.config, LENGTH) == expected
 
 
 def test_gguf_file_becomes_plain_safetensors(model, tokenizer, tmp_path):

@@ -8,6 +8,7 @@ from apo_bench.data.batching import pad
 from apo_bench.engines.in_process import caches_well
 from apo_bench.evaluation.policies import response_kl
 from apo_bench.models.language_model import all_response_logps, pairs_a_token, response_logps
+from apo_bench.models.packed_attention import can_be_packed
 from apo_bench.models.tokenizer import TokenSequence
 from apo_bench.models.ways import RECORD, Ways, length_limit, logits_of, record, ways_of
 from benchmarks.architectures import examine, new_model
@@ -97,18 +98,29 @@ def test_what_base_model_found_holds_in_later_stages(tmp_path):
     assert not caches_well(loaded) and not pairs_a_token(loaded)
 
 
-def test_rotary_positions_that_hang_on_the_longest_sequence_keep_rows_apart():
-    """With dynamic scaling a sequence's numbers change once another one of its batch is beyond the length that the model was made for."""
+ROPES = {
+    "dynamic": {"factor": 4.0, "original_max_position_embeddings": 24},
+    "longrope": {"factor": 4.0, "original_max_position_embeddings": 24, "long_factor": [4.0] * 8, "short_factor": [1.0] * 8},
+}
+
+
+@pytest.mark.parametrize("kind", ROPES)
+@pytest.mark.parametrize("positions", [24, 128])
+def test_rotary_positions_that_hang_on_the_longest_sequence_keep_rows_apart(kind, positions):
+    """A sequence's numbers change once another one of its batch, or of its row, is beyond the length that the model was made for."""
     torch.manual_seed(0)
-    rope = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 100.0, "original_max_position_embeddings": 24}
+    rope = {"rope_type": kind, "rope_theta": 100.0, **ROPES[kind]}
     sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 400}
-    model = AutoModelForCausalLM.from_config(LlamaConfig(**sizes, max_position_embeddings=24, rope_parameters=rope)).eval()
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**sizes, max_position_embeddings=positions, rope_parameters=rope)).eval()
     assert length_limit(model.config) == 24
     short, long = TokenSequence(list(range(5, 15)), 4), TokenSequence(list(range(30, 70)), 30)
+    beside = TokenSequence([*range(5, 9), *range(50, 80)], 4)  # shares the prompt of the short one
     with torch.no_grad():
-        together = response_logps(model, pad([short, long], 0))
-        alone = torch.cat([response_logps(model, pad([one], 0)) for one in (short, long)])
-    assert torch.allclose(together, alone, atol=1e-5)
+        for group in ([short, long], [short, beside]):
+            together = response_logps(model, pad(group, 0, pairs_a_token(model) if positions > 24 else 0))
+            alone = torch.cat([response_logps(model, pad([one], 0)) for one in group])
+            assert torch.allclose(together, alone, atol=1e-5)
+    assert can_be_packed(model) == (positions == 24)
 
 
 def test_trying_draws_nothing_and_leaves_the_mode():

@@ -31,8 +31,10 @@ def train(tmp_path, monkeypatch, tokenizer, params):
     raw["sampling"]["train"]["num_samples"] = 2
     raw["run"]["methods"] = ["dpo"]
     raw["evaluate"]["num_earlier_pairs"] = 3
-    for kind in raw["reward"]:
+    for kind in raw["reward"].keys() - {"own"}:
         raw["reward"][kind] = raw["reward"][kind] | {"learning_rate": 1e-30, "batch_size": 4}
+    for kind in ("fresh", "stale"):
+        raw["reward"][kind]["num_labels"] = 3
     Path("params.yaml").write_text(yaml.safe_dump(raw))
     sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "intermediate_size": 64}
     save_model(new_llama(params.base_model.model_copy(update=sizes), tokenizer, seed=0), tokenizer, base_model(MODELS))
@@ -95,3 +97,20 @@ def test_no_adversarial_trains_as_long_on_new_pairs(train):
         metrics["num_tokens_trained"]
         > 1.4 * json.loads((reward_model(RESULTS, "base", 0) / "metrics.json").read_text())["num_tokens_trained"]
     )
+
+
+@pytest.mark.parametrize("kind", ["fresh", "stale", "ocrm"])
+def test_what_needs_labels_or_the_policys_likelihoods_trains_in_the_first_round(train, kind):
+    assert all(torch.isfinite(weights).all() for weights in train(kind, 1).values())
+
+
+def test_members_of_an_ensemble_are_drawn_apart_and_the_first_is_the_fixed_ones(train):
+    base, first = train("base", 0), train("ensemble", 0)
+    folder = reward_model(MODELS, "ensemble", 0)
+    others = [load_file(folder / f"members/{number}/model.safetensors") for number in (1, 2)]
+    assert all(torch.equal(base[name], first[name]) for name in base) and not (folder / "members/3").exists()
+    heads = [weights["score.weight"] for weights in (first, *others)]
+    assert not any(torch.equal(heads[one], heads[other]) for one, other in ((0, 1), (0, 2), (1, 2)))
+    once, thrice = (read_curves(reward_model(RESULTS, kind, 0)) for kind in ("base", "ensemble"))
+    assert [row["step"] for row in thrice] == list(range(1, 3 * len(once) + 1))
+    assert sum(row["num_tokens"] for row in thrice) == 3 * sum(row["num_tokens"] for row in once)

@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
+from stages_file import written_stages
 
 ROOT = Path(__file__).parents[2]
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES = written_stages(ROOT)
 
 
 def module_file(name: str) -> Path | None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from stages_file import with_own_models
 
 from apo_bench.core.config import Params, load_params
 from apo_bench.core.layout import times_file
@@ -16,13 +18,16 @@ from apo_bench.core.results import TIMED
 from apo_bench.stages import stage_index
 
 ROOT = Path(__file__).parents[2]
-PROFILES = ["tiny", *sorted(folder.name for folder in (ROOT / "profiles").iterdir())]
+WITH_OWN = "with models of one's own"
+PROFILES = ["tiny", WITH_OWN, *sorted(folder.name for folder in (ROOT / "profiles").iterdir())]
 
 
 def stages_of(folder: Path, profile: str) -> tuple[Params, list[Any]]:
     """The stages as DVC reads them, in a folder that holds nothing else."""
     shutil.copy(ROOT / "dvc.yaml", folder)
-    shutil.copy(ROOT / "params.yaml" if profile == "tiny" else ROOT / "profiles" / profile / "params.yaml", folder)
+    own = ROOT / "profiles" / profile / "params.yaml"
+    raw = yaml.safe_load((own if own.is_file() else ROOT / "params.yaml").read_text())
+    (folder / "params.yaml").write_text(yaml.safe_dump(with_own_models(raw) if profile == WITH_OWN else raw))
     params = load_params(folder / "params.yaml")
     return params, list(stage_index().stages)
 
@@ -31,6 +36,7 @@ def files_of(command: str) -> tuple[str, Any]:
     """The name of a stage's script and its files, by the options of its command."""
     words = shlex.split(command)
     assert words[:4] == ["exec", "python", "-m", "pipeline"]
+    words += ["true"] * (len(words) % 2 == 0)  # a flag stands last
     options = {name.removeprefix("--").replace("-", "_"): value for name, value in zip(words[5::2], words[6::2], strict=True)}
     files = importlib.import_module(f"pipeline.{words[4]}").files
     kinds = {name: parameter.annotation for name, parameter in inspect.signature(files).parameters.items()}
@@ -44,6 +50,7 @@ def test_deps_and_outs_are_those_of_the_layout(profile: str, tmp_path: Path, mon
     (tmp_path / ".dvc/config").write_text("[core]\n    no_scm = true\n")
     params, stages = stages_of(tmp_path, profile)
     given = {params.prepare.folder, params.base_model.folder, params.judge.templates}
+    given |= {model.folder for own in (params.references.own, params.own_reward_models) for model in own.values()}
     for stage in stages:
         script, files = files_of(stage.cmd)
         code = re.compile(rf"{re.escape(params.root)}/(apo_bench|pipeline)/|(apo_bench|pipeline)/")

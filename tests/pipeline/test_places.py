@@ -52,7 +52,7 @@ def test_a_lock_in_conflict_is_dvcs_own_line(checkout):
     (checkout / "dvc.lock").write_text('schema: "2.0"\n<<<<<<< HEAD\nstages:\n=======\nstages:\n>>>>>>> other\n')
     done = run(sys.executable, "-m", "pipeline.repro", cwd=checkout)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert "dvc.lock" in done.stderr
+    assert "'dvc.lock'" in done.stderr and "git checkout --ours dvc.lock" in done.stderr
 
 
 METRIC = """
@@ -74,6 +74,20 @@ def test_printing_never_fails_a_stage(tmp_path):
     code = "from pipeline.stage import never_fail_printing as f; f(); print('win rate \\u22122 \\U0001fad6')"
     done = run(sys.executable, "-c", code, PYTHONIOENCODING="latin-1")
     assert done.returncode == 0 and done.stdout == "win rate ?2 ?\n"
+
+
+@pytest.mark.parametrize("to", ["/dev/full", "a reader that went away"])
+def test_what_nobody_can_read_fails_no_stage(tmp_path, to):
+    code = (
+        "import sys, time; from pipeline.stage import never_fail_printing as f; f()\n"
+        "for number in range(9): print('shown', number, flush=True); print('told', file=sys.stderr); time.sleep(0.05)\n"
+        "open(sys.argv[1], 'w').write('done')"
+    )
+    command = f"{shlex.join([sys.executable, '-c', code])} made 2>&1"
+    command = f"{command} > /dev/full" if to == "/dev/full" else f"{{ {command}; echo $? > status; }} | head -n 1"
+    done = run("sh", "-c", command, cwd=tmp_path)
+    assert (tmp_path / "made").read_text() == "done" and not done.stderr
+    assert done.returncode == 0 and (to == "/dev/full" or (tmp_path / "status").read_text() == "0\n")
 
 
 @pytest.fixture

@@ -44,8 +44,8 @@ def write_params(folder: Path, engine: str, name: str) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["prepare"] |= SIZES | {"folder": str(ROOT / "apo_bench/data/corpus")}
     training = {"epochs": 2, "batch_size": 4}
-    for section in params["reward"].values():
-        section["head_per_subset"] = True
+    for kind in params["reward"].keys() - {"own"}:
+        params["reward"][kind]["head_per_subset"] = True
     params["reward"]["base"] |= training
     params["references"]["golden"] |= training
     params["references"]["human"] |= training

@@ -16,6 +16,7 @@ import psutil
 import pytest
 import yaml
 from fsspec.implementations.memory import MemoryFileSystem
+from stages_file import written_stages
 
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.engines.devices import Need
@@ -176,7 +177,7 @@ def test_the_lock_file_is_written_before_whoever_reads_it(folder, monkeypatch):
 
 def test_stages_that_read_the_lock_file_are_known(root):
     """By their deps, which cover what they import (test_dependencies)."""
-    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    stages = written_stages(root)
     assert {name for name, stage in stages.items() if any(repro.READERS in dep for dep in stage["deps"])} == {"compare", "times", "track"}
 
 
@@ -274,8 +275,8 @@ def test_help_starts_nothing(capsys):
 def test_an_experiment_runs_what_its_change_asks_for_and_leaves_the_rest_of_params(folder, root):
     """By DVC's own command, on stages of which one reads the value."""
 
-    def typed(*command: str) -> str:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    def typed(*command: str, folder: str = "experiment") -> str:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -283,28 +284,37 @@ def test_an_experiment_runs_what_its_change_asks_for_and_leaves_the_rest_of_para
     identity = {f"GIT_{who}_{what}": "a@b.c" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     environment = {**os.environ, **identity, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
     shutil.rmtree(".dvc")
-    typed("git", "init", "--quiet")
-    typed("dvc", "init", "--quiet")
-    shutil.copytree(root / "experiment", "experiment")
+    typed("git", "init", "--quiet", folder=".")
+    typed("dvc", "init", "--quiet", folder=".")
+    shutil.copytree(root / "experiment", "experiment", ignore=shutil.ignore_patterns("tmp", "cache", "dvc.lock"))
     shutil.copy(root / "params.yaml", ".")
     stage = "{cmd: exec python score.py NAME, deps: [score.py], params: [methods.NAME], outs: [NAME.txt]}"
-    metrics = "{cmd: 'python join.py', deps: [dpo.txt, rjs.txt, join.py], metrics: [metrics.json]}"
+    metrics = "{cmd: 'python join.py', deps: [dpo.txt, rjs.txt, join.py], metrics: [report/metrics.json]}"
     names = "\n".join(f"  {name}: {stage.replace('NAME', name)}" for name in ("dpo", "rjs"))
     Path("dvc.yaml").write_text(f"stages:\n{names}\n  join: {metrics}\n")
     Path("score.py").write_text("import sys; open(sys.argv[1] + '.txt', 'w').write(open('params.yaml').read().partition('beta: ')[2][:3])")
-    Path("join.py").write_text("open('metrics.json', 'w').write('{\"beta\": ' + open('dpo.txt').read() + '}')")
+    Path("join.py").write_text("open('report/metrics.json', 'w').write('{\"beta\": ' + open('dpo.txt').read() + '}')")
+    Path("report").mkdir()
     typed("dvc", "repro", "--quiet")
-    typed("git", "add", ".")
+    typed("git", "add", ".", folder=".")
     typed("git", "commit", "--quiet", "-m", "finished")
     before = Path("params.yaml").read_text()
-    change = ("-S", "methods.dpo.beta=0.3", "experiment/dvc.yaml")
-    assert "Running stage 'experiment/dvc.yaml:all'" in typed("dvc", "exp", "run", "--dry", *change)
+    change = ("-S", "../params.yaml:methods.dpo.beta=0.3")
+    assert "Running stage 'all'" in typed("dvc", "exp", "run", "--dry", *change)
     assert Path("params.yaml").read_text() == before
     ran = typed("dvc", "exp", "run", *change)
     assert "repro: 2 of 3 stages run, the others up to date, " in ran, "dpo and join"
     assert Path("params.yaml").read_text() == before.replace("beta: 0.1", "beta: 0.3", 1)
+    assert "methods.dpo.beta" in typed("dvc", "exp", "show", "--md", "--only-changed").splitlines()[0]
     shown = json.loads(typed("dvc", "exp", "show", "--json"))
     found = {row["name"] or row["rev"]: row for row in [*shown, *(exp["revs"][0] for exp in shown[1]["experiments"])]}
     values = {name: row["data"]["metrics"]["metrics.json"]["data"] for name, row in found.items()}
     assert sorted(value["beta"] for value in values.values()) == [0.1, 0.3, 0.3], "HEAD, the workspace and the experiment"
     assert "beta" in typed("dvc", "metrics", "diff")
+    name = typed("dvc", "exp", "list", "--name-only").split()[-1]
+    typed("git", "checkout", "--quiet", "--force", "HEAD", folder=".")
+    typed("dvc", "checkout", "--quiet", folder=".")
+    assert Path("dpo.txt").read_text() == "0.1"
+    typed("dvc", "exp", "apply", "--quiet", name)
+    typed("dvc", "checkout", "--quiet", folder=".")
+    assert Path("dpo.txt").read_text() == "0.3" and Path("params.yaml").read_text() != before

@@ -1,6 +1,7 @@
 """The plan of each profile: its checks catch planted faults, its counts are those of the stages, its schedule is right."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -199,11 +200,15 @@ def test_work_by_hand(params):
     assert work_of("adversarial_reward_first@adversarial-0", params, sizes) == adversarial
     assert work_of("evaluate_sft", params, sizes) == Work(sample=200, read_reward=800, read_policy=1600)
     assert work_of("score@dpo-adversarial-0-round0", params, sizes) == Work(read_reward=2 * 10 * (60 + 40 + 4 * 20))
-    assert work_of("score_base@dpo-base-0-round0", params, sizes) == Work(read_reward=10 * (60 + 40 + 4 * 20))
+    assert work_of("score_fixed@dpo-base-0-round0", params, sizes) == Work(read_reward=10 * (60 + 40 + 4 * 20))
     ledger = 10 * (60 + 4 * 20 + 40)  # SFT and three rounds, and the golden responses
     assert work_of("game@dpo-adversarial-0", params, sizes) == Work(read_reward=4 * ledger)  # RM_base and three rounds
     assert work_of("game_base@dpo-base-0", params, sizes) == Work(read_reward=ledger)
     assert work_of("track", params, sizes) == Work(is_model=False)
+    others = load_params(ROOT / "profiles/ablations/params.yaml")
+    assert work_of("reward@ensemble-0", others, sizes) == Work(train_reward=3 * 10 * 140, read_reward=3 * 10 * 140)
+    assert work_of("adversarial_reward_first@ocrm-0", others, sizes) == adversarial
+    assert work_of("adversarial_reward@rjs-ocrm-0-round0", others, sizes) == replace(adversarial, read_policy=2 * 10 * 140)
 
 
 def with_engines(params, compute, **engines):

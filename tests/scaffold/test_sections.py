@@ -7,7 +7,7 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 
 from apo_bench.core.errors import ConfigError
-from apo_bench.scaffold.sections import with_method_section
+from apo_bench.scaffold.sections import with_section
 
 ROOT = Path(__file__).parents[2]
 VALUES = {
@@ -40,7 +40,7 @@ FILES = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*/params.yaml")
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)
 def test_a_section_is_added_and_read_back(path):
-    before, after = path.read_text(), with_method_section(path, "mine", VALUES)
+    before, after = path.read_text(), with_section(path, "methods", "mine", VALUES)
     assert after.count(TEXT) == 1 and after.replace(TEXT, "") == before
     loaded = yaml.safe_load(after)
     assert loaded["methods"].pop("mine") == VALUES
@@ -52,7 +52,7 @@ def test_a_section_is_added_and_read_back(path):
 def test_dvc_changes_the_value_and_nothing_else(path, key, tmp_path):
     """As `dvc exp run -S` writes params.yaml: it breaks long braces, turns lists in brackets into lines and drops what follows a list."""
     copy = tmp_path / "params.yaml"
-    copy.write_text(with_method_section(path, "mine", VALUES))
+    copy.write_text(with_section(path, "methods", "mine", VALUES))
     before = copy.read_text().splitlines()
     apply_overrides(copy, [f"{key}=77"])
     changed = [lines for lines in zip(before, copy.read_text().splitlines(), strict=True) if lines[0] != lines[1]]
@@ -70,7 +70,7 @@ def test_dvc_changes_the_value_and_nothing_else(path, key, tmp_path):
 )
 def test_layouts(tmp_path, before, after):
     (tmp_path / "params.yaml").write_text(before)
-    assert with_method_section(tmp_path / "params.yaml", "mine", {"y": 1}) == after
+    assert with_section(tmp_path / "params.yaml", "methods", "mine", {"y": 1}) == after
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_layouts(tmp_path, before, after):
 def test_refusals(tmp_path, text, said):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ConfigError, match=said):
-        with_method_section(tmp_path / "params.yaml", "mine", {})
+        with_section(tmp_path / "params.yaml", "methods", "mine", {})

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from rewards import train_on_pairs
 
 from apo_bench.core.compute_sections import LoRA
 from apo_bench.core.errors import ModelError
@@ -12,7 +13,6 @@ from apo_bench.models.language_model import response_logps, save_model
 from apo_bench.models.reward_model import new_reward_model
 from apo_bench.models.tokenizer import encode
 from apo_bench.training.policies import fine_tune
-from apo_bench.training.reward_models import train_reward
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_the_head_of_a_reward_model_is_trained_beside_adapters(new_model, tokeni
     model = new_reward_model(tmp_path, 0, compute, zero_head=False, head_per_subset=False)
     head, body = model.score.weight.clone(), model.model.embed_tokens.weight.clone()
     pairs = [{"subset": "helpful", "dialogue": text, "chosen": "Boil the water.", "rejected": "No."} for text in dialogues]
-    train_reward(model, tokenizer, pairs, settings, compute.model_copy(update={"lora": LORA}), InProcess(compute), 0, "test")
+    train_on_pairs(model, tokenizer, pairs, settings, compute.model_copy(update={"lora": LORA}), InProcess(compute), 0, "test")
     assert not torch.equal(model.score.weight, head) and torch.equal(model.model.embed_tokens.weight, body)
 
 

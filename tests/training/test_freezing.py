@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from rewards import train_on_pairs
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from apo_bench.core.errors import ModelError
@@ -11,7 +12,6 @@ from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
 from apo_bench.training.freezing import freeze_lowest
 from apo_bench.training.policies import fine_tune
-from apo_bench.training.reward_models import train_reward
 
 DIALOGUES = [format_dialogue(question) for question in ("Hi?", "How do I clean a pan?", "What is a good tea, and why?")]
 ROWS = [{"dialogue": text, "response": answer} for text, answer in zip(DIALOGUES, ("Hi.", "With soda.", "It depends."), strict=True)]
@@ -42,7 +42,7 @@ def test_reward_model_trains_its_upper_layers_and_its_head(new_model, tokenizer,
     model = new_reward_model(tmp_path, 0, compute, zero_head=False, head_per_subset=False)
     before = {name: values.clone() for name, values in model.state_dict().items()}
     frozen = compute.model_copy(update={"frozen_layers": 1})
-    train_reward(model, tokenizer, PAIRS, settings, frozen, InProcess(frozen), 0, "test")
+    train_on_pairs(model, tokenizer, PAIRS, settings, frozen, InProcess(frozen), 0, "test")
     assert changed(model, before) == {name for name in before if name.startswith(("model.layers.1.", "model.norm.", "score."))}
 
 

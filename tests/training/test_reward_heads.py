@@ -1,12 +1,13 @@
 """A head per subset: which pairs and golden groups train which head."""
 
 import pytest
+from rewards import material, train_on_pairs, train_player
 
+from apo_bench.core.config import load_reward_model_player
 from apo_bench.core.schemas import SUBSETS
 from apo_bench.engines.training import InProcess
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
-from apo_bench.training.reward_models import train_adversarial_reward, train_reward
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def rows(subset, dialogues, **others):
 @pytest.mark.parametrize("subset", SUBSETS)
 def test_pairs_of_a_subset_train_its_head_alone(reward_model, tokenizer, dialogues, params, compute, subset):
     pairs = rows(subset, dialogues, chosen="Boil the water.", rejected="No.")
-    train_reward(reward_model, tokenizer, pairs, params.fixed_reward("base"), compute, InProcess(compute), 0, "test")
+    train_on_pairs(reward_model, tokenizer, pairs, params.base_reward, compute, InProcess(compute), 0, "test")
     assert [bool(head.any()) for head in reward_model.score.weight] == [subset == name for name in SUBSETS]
 
 
@@ -30,8 +31,8 @@ def test_golden_responses_train_the_head_of_their_prompt(reward_model, tokenizer
     pairs = rows("helpful", dialogues, chosen="Boil the water.", rejected="No.")
     golden, samples = rows("harmless", dialogues, response="I would rather not."), rows("harmless", dialogues)
     samples = [row | {"responses": ["Well.", "Yes."], "finished": [True, True]} for row in samples]
-    settings = params.retrained_reward("adversarial").model_copy(update={"human_weight": 0.0})
-    train_adversarial_reward(reward_model, tokenizer, pairs, golden, samples, settings, compute, InProcess(compute), 0, 0, "test")
+    gail = load_reward_model_player("gail", {"gail": params.reward["base"] | {"adversarial_weight": 0.1}})
+    train_player(reward_model, tokenizer, material(pairs, golden, samples), gail, compute, InProcess(compute), 0, 0, "test")
     assert [bool(head.any()) for head in reward_model.score.weight] == [False, True]
 
 
@@ -39,6 +40,6 @@ def test_opposite_wishes_are_both_learnt(reward_model, tokenizer, dialogues, par
     """The same pairs, wanted one way of one subset and the other way of the other: no single head can order both."""
     pairs = rows("helpful", dialogues, chosen="Boil the water.", rejected="No.")
     pairs += rows("harmless", dialogues, chosen="No.", rejected="Boil the water.")
-    settings = params.fixed_reward("base").model_copy(update={"epochs": 10})
-    curves = train_reward(reward_model, tokenizer, pairs, settings, compute, InProcess(compute), 0, "test")
+    settings = params.base_reward.model_copy(update={"epochs": 10})
+    curves = train_on_pairs(reward_model, tokenizer, pairs, settings, compute, InProcess(compute), 0, "test")
     assert curves[-1]["accuracy"] == 1.0 and curves[-1]["loss"] < 0.6

@@ -4,18 +4,18 @@ from collections import Counter
 
 import pytest
 import torch
+from rewards import material, train_player
 
-from apo_bench.core.layout import NO_ADVERSARIAL
+from apo_bench.core.config import load_reward_model_player
 from apo_bench.core.schemas import SUBSETS
-from apo_bench.core.sections import REWARD_KINDS
 from apo_bench.engines.training import InProcess
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
 from apo_bench.training import reward_models
-from apo_bench.training.reward_models import train_adversarial_reward
 
 NUM_PAIRS, NUM_GOLDEN, NUM_SAMPLES, BATCH, EPOCHS = 10, 3, 2, 4, 2
 STEPS = 3 * EPOCHS
+WEIGHTS = {"human_weight": 1.0, "adversarial_weight": 0.1}
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def trained(new_model, tokenizer, compute, params, tmp_path, monkeypatch):
 
     def train(kind: str, micro_batch_tokens: int | None = None, **changes):
         model, seen = new_reward_model(tmp_path, 0, compute, zero_head=False, head_per_subset=False), Counter()
-        settings = params.retrained_reward("adversarial").model_copy(
-            update=REWARD_KINDS[kind] | {"batch_size": BATCH, "epochs": EPOCHS, "learning_rate": 1e-3} | changes
-        )
+        weights = {name: value for name, value in WEIGHTS.items() if name in changes or kind != "gail" or name == "adversarial_weight"}
+        section = params.reward["base"] | weights | {"batch_size": BATCH, "epochs": EPOCHS, "learning_rate": 1e-3} | changes
+        player = load_reward_model_player(kind, {kind: section})
         right = reward_models._group_rewards
 
         def count(model, groups, pad_token_id):
@@ -42,7 +42,7 @@ def trained(new_model, tokenizer, compute, params, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(reward_models, "_group_rewards", count)
             where = compute.model_copy(update={"micro_batch_tokens": micro_batch_tokens})
-            curves = train_adversarial_reward(model, tokenizer, pairs, golden, samples, settings, where, InProcess(where), 0, 0, "test")
+            curves = train_player(model, tokenizer, material(pairs, golden, samples), player, where, InProcess(where), 0, 0, "test")
         return curves, seen, torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
     return train
@@ -63,7 +63,7 @@ def test_gail_sees_no_human_pair_and_trains_as_many_steps(trained):
 
 def test_the_kinds_train_different_models(trained):
     """Those that start alike; `sequential` differs in its start alone."""
-    weights = {kind: trained(kind)[2] for kind in REWARD_KINDS if kind != NO_ADVERSARIAL}
+    weights = {kind: trained(kind)[2] for kind in ("adversarial", "wgan", "gail", "sequential")}
     assert torch.equal(weights["sequential"], weights["adversarial"])
     for kind in ("wgan", "gail"):
         assert not torch.allclose(weights[kind], weights["adversarial"], atol=1e-5), kind

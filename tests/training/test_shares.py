@@ -2,16 +2,16 @@
 
 import pytest
 import torch
+from rewards import material, train_on_pairs, train_player
 
 from apo_bench.core import ranks
-from apo_bench.core.config import load_method
+from apo_bench.core.config import load_method, load_reward_model_player
 from apo_bench.engines.training import InProcess
 from apo_bench.models import language_model, reward_model
 from apo_bench.models.language_model import all_response_logps, save_model
 from apo_bench.models.reward_model import all_rewards, new_reward_model
 from apo_bench.models.tokenizer import encode
 from apo_bench.training.policies import align, fine_tune, pretrain
-from apo_bench.training.reward_models import train_adversarial_reward, train_reward
 
 ANSWERS = ["Boil the water.", "Rub the pan with soda and wait.", "It depends.", "No.", "Ask a friend who knows more about it than I do."]
 
@@ -41,7 +41,8 @@ def scorer(new_model, tokenizer, compute, tmp_path):
 def losses(rows, new_model, scorer, tokenizer, params, compute):
     """The loss of each kind of training on five examples."""
     settings = params.sft.model_copy(update={"batch_size": 5, "learning_rate": 1e-9})
-    retrained = params.retrained_reward("adversarial").model_copy(update={"batch_size": 5, "learning_rate": 1e-9})
+    section = params.reward["adversarial"] | {"batch_size": 5, "learning_rate": 1e-9}
+    retrained = load_reward_model_player("adversarial", {"adversarial": section})
     pairs = [{**row, "chosen": row["response"], "rejected": "Maybe so."} for row in rows]
     samples = [{**row, "responses": ["Well.", "I do not know."], "finished": [True, False]} for row in rows[:3]]
     scored = [{**row, "responses": [row["response"], "Maybe so."], "finished": [True, True], "rewards": [1.0, 0.5]} for row in rows]
@@ -49,13 +50,13 @@ def losses(rows, new_model, scorer, tokenizer, params, compute):
 
     def record(name, train, *arguments):
         engine = Recorder(compute)
-        train(*arguments, compute, engine, *([1] if train is align else []), *([0] if train is train_adversarial_reward else []), 0, "test")
+        train(*arguments, compute, engine, *([1] if train is align else []), *([0] if train is train_player else []), 0, "test")
         found[name] = engine.loss
 
     record("fine_tune", fine_tune, new_model(), tokenizer, rows, settings)
     record("pretrain", pretrain, new_model(), tokenizer, rows, settings)
-    record("reward", train_reward, scorer, tokenizer, pairs, settings)
-    record("adversarial_reward", train_adversarial_reward, scorer, tokenizer, pairs, rows[:3], samples, retrained)
+    record("reward", train_on_pairs, scorer, tokenizer, pairs, settings)
+    record("adversarial_reward", train_player, scorer, tokenizer, material(pairs, rows[:3], samples), retrained)
     for name in ("rjs", "rrhf", "dpo"):
         record(name, align, new_model(), tokenizer, scored, load_method(name, params.methods))
     return found
