@@ -19,6 +19,8 @@ SIZES = {
 }  # fmt: skip
 MAX_SECONDS = 900
 LEFTOVER = re.compile(r"\..+\.partial|.*\.partial|.*\.[\w-]{22}\.tmp|apo-bench-\d+-.*")
+TORCH_CACHE = "torchinductor_"
+"""torch makes an empty folder of this name wherever it is imported, once for all programs of a user; it stays after a calm run too."""
 TRACEBACK = "Traceback (most recent call last)"
 SAID = re.compile(r"^(the stage server|ERROR|WARNING|[a-z_]+(@[\w-]+)?): ", re.MULTILINE)
 """How a line begins that explains something, or says what a stage did."""
@@ -112,7 +114,7 @@ def faults_at_the_end(folder: Path, expected: "Made") -> list[str]:
     found += [] if made.store == expected.store else ["another store"]
     tops = [folder / name for name in ("out", "report", "mlflow", ".dvc", "dvc.lock.partial")]
     left = [path for top in tops for path in (top, *top.rglob("*")) if path.exists() and LEFTOVER.fullmatch(path.name)]
-    left += (folder / "temporary").iterdir()
+    left += (path for path in (folder / "temporary").iterdir() if not path.name.startswith(TORCH_CACHE))
     return found + [f"left: {path.relative_to(folder)}" for path in left]
 
 

@@ -152,6 +152,8 @@ class Profile:
         from dvc.logger import setup
 
         setup(logging.WARNING)
+        said_of_outputs = logging.getLogger("dvc.output")
+        said_of_outputs.addFilter(lambda record: record.msg != "'%s' is empty.")  # as a ledger is where nothing had to be asked
         index = stage_index(params.root)
         order, parents = stage_graph(index)
         stages = {stage.addressing: stage for stage in index.stages}
@@ -381,7 +383,8 @@ def _reproduce(name: str, variables: dict[str, str]) -> Entry | None:
             raise StageError(f"{name}: {ended_by(-status if status < 0 else status - 128)}") from None
         raise StageError(f"{name} failed: {error}") from None
     except OSError as error:
-        raise StageError(f"{name}: {error.filename or 'a file of the run'}: {error.strerror or error}; mend that and run again") from error
+        where = error.filename or "its outputs or DVC's cache"
+        raise StageError(f"{name}: {where}: {error.strerror or error}; mend that and run again") from error
     finally:
         forget_listings()
         _board.write(_number, -1)

@@ -9,15 +9,19 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from apo_bench.core.errors import DataError, MissingInputError, OutputError
 from apo_bench.tracking import database as databases
@@ -801,6 +805,16 @@ def test_broken_store_is_one_line(project):
     (project.folder / "mlflow" / "mlflow.db").write_bytes(b"not a database" * 100)
     with pytest.raises(OutputError, match=r"^mlflow: the MLflow store cannot be written[^\n]*$"):
         project.track()
+
+
+def test_a_full_disk_is_one_line(project, caplog):
+    """MLflow would log the error of the database with its traceback before it is raised."""
+    error = OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"), code="e3q8")
+    with patch.object(Session, "commit", side_effect=error), pytest.raises(OutputError) as told:
+        project.track()
+    line = r"mlflow: the MLflow store cannot be written \([^\n]*database or disk is full[^\n]*\); make room and run again"
+    assert re.fullmatch(line, str(told.value)) and "Background" not in str(told.value)
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_a_moved_store_finds_its_artifacts(tracked):

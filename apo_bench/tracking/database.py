@@ -13,7 +13,7 @@ from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 from sqlalchemy import func, literal, update
 
 logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each migration of a new store
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # the errors it tells of with a traceback are raised too
 
 
 def make_database(folder: Path) -> str:

@@ -5,6 +5,7 @@ was cut short is written again. MLflow only appends to the history of a metric a
 """
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -41,6 +42,8 @@ MANAGED, FINGERPRINT = "apo_bench.tracked", "apo_bench.fingerprint"
 PATH, MD5 = "dvc.path", "dvc.md5"
 """Tags of a logged model: where DVC has it, and what it is."""
 CHAMPION = "champion"
+FULL = re.compile(r"disk is full|No space left|quota exceeded")
+"""What SQLite and the system say of a disk without room."""
 MAX_RUNS = 50_000
 """MLflow's own limit of one search."""
 SCORE_TITLES = {"gold": "gold", "reward_all": "RM_all"}
@@ -71,8 +74,9 @@ def write(tracked: Tracked, folder: Path) -> Outcome:
     try:
         return _Store(Path(folder).absolute(), tracked).write()
     except (OSError, SQLAlchemyError, MlflowException) as error:
-        cause = " ".join(str(error).split())[:300]
-        raise OutputError(f"{folder}: the MLflow store cannot be written ({cause}); delete the folder to have it made anew") from error
+        cause = " ".join(str(error).partition("(Background on")[0].split())[:300]
+        to_do = "make room" if FULL.search(cause) else "mend that, or delete the folder to have it made anew"
+        raise OutputError(f"{folder}: the MLflow store cannot be written ({cause}); {to_do} and run again") from error
 
 
 class _Store:

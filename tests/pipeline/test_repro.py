@@ -1,6 +1,7 @@
 """DVC's graph on places: commands see the devices that they were given, and dvc.lock is what `dvc repro` would have written."""
 
 import json
+import logging
 import multiprocessing
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 import pytest
@@ -16,6 +18,7 @@ import yaml
 from fsspec.implementations.memory import MemoryFileSystem
 from stages_file import written_stages
 
+from apo_bench.core.config import PARAMS, load_params
 from apo_bench.engines.devices import Need
 from apo_bench.scheduling import Host
 from apo_bench.stages import stage_graph, stage_index
@@ -115,6 +118,19 @@ def test_a_worker_keeps_nothing_of_the_folders_that_dvc_hashed(folder, monkeypat
     monkeypatch.setattr(repro, "_number", 0, raising=False)
     assert list(repro._reproduce("b", {})) == ["b"]
     assert Path("b/a.txt").read_text() == "a" and not MemoryFileSystem.store
+
+
+def test_of_an_empty_output_nothing_is_said(folder, root, caplog):
+    """A ledger is empty where nothing had to be asked. What else DVC says of outputs is heard."""
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"a": {"cmd": "touch a.txt", "outs": ["a.txt"]}}}))
+    shutil.copy(root / "params.yaml", folder)
+    with patch("pipeline.repro.stage_needs", return_value={"a": Need()}):
+        profile = Profile.read(load_params(PARAMS))
+    with profile.repo.lock:
+        assert profile.stages["a"].reproduce()
+    assert not caplog.messages
+    logging.getLogger("dvc.output").warning("%r missing", "b.txt")
+    assert caplog.messages == ["'b.txt' missing"]
 
 
 def test_a_failed_stage_ends_the_run_and_what_ended_is_kept(folder):
