@@ -391,6 +391,7 @@ def test_saved_views_show_columns_and_charts_that_are_there(shown):
     experiment, runs = client.get_experiment_by_name("tiny"), runs_of(client)
     for view, kind in (("arms", "arm"), ("replicates", "replicate"), ("reward_models", "reward_model")):
         state = json.loads(experiment.tags[f"mlflow.sharedViewState.{view}"])
+        assert {section["columns"] for section in state["compareRunSections"]} == {2}, "of three, names are cut at usual widths"
         assert f"viewStateShareKey={view})" in experiment.tags["mlflow.note.content"]
         found = client.search_runs([experiment.experiment_id], state["searchFilter"], order_by=[f"{state['orderByKey']} DESC"])
         assert {run.info.run_name for run in found} == {name for name, run in runs.items() if run.data.tags["kind"] == kind}

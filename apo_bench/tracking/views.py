@@ -42,7 +42,7 @@ def _state(kind: str, has_gold: bool) -> dict[str, Any]:
         "runsHiddenMode": "FIRST_20_RUNS",
         "hideEmptyCharts": True,
         "compareRunSections": [
-            {"uuid": _id(name), "name": name, "display": True, "isReordered": True, "deleted": False, "isGenerated": True}
+            {"uuid": _id(name), "name": name, "display": True, "isReordered": True, "deleted": False, "isGenerated": True, "columns": 2}
             for name in SECTIONS
         ],
         "compareRunCharts": [_chart(key) for key in SHOWN],
