@@ -42,6 +42,8 @@ MOST_TOKENS = 10**9
 """Of an answer, that are believed."""
 MAX_MESSAGE = 300
 """Characters of a server's message that are shown."""
+MAX_TEXT = 80
+"""Characters of an answer in plain text that are shown: a message, or the start of a page."""
 
 
 class _MalformedError(Exception):
@@ -202,7 +204,8 @@ def _tokens(usage: Any, name: str, most: int) -> int:
 
 def _told_error(answer: Any, settings: ChatServer) -> _MalformedError:
     """What a server says that answers with something else than a completion, or with no message in it."""
-    if told := _told(answer if isinstance(answer, str) else getattr(answer, "model_extra", None)):
+    told = _one_line(answer)[:MAX_TEXT] if isinstance(answer, str) else _told(getattr(answer, "model_extra", None))
+    if told:
         return _MalformedError(_without_key(f"{NO_COMPLETION}; the server says: {told}", _api_key(settings)))
     return _MalformedError(NO_COMPLETION)
 
@@ -226,9 +229,14 @@ def _server_message(error: Exception, key: str) -> str:
 
 def _without_key(text: str, key: str) -> str:
     """The text in one line, without the key, also where a server repeats it in part, as sk-12***89."""
-    text = " ".join(text.split())
+    text = _one_line(text)
     without_key = text if key == NO_KEY else text.replace(key, "***")
     return re.sub(r"\S*\*{2,}\S*", "***", without_key)[:MAX_MESSAGE]
+
+
+def _one_line(text: str) -> str:
+    """The words of a text, without what a terminal does not show."""
+    return " ".join("".join(sign for sign in text if sign.isprintable() or sign.isspace()).split())
 
 
 def _shortfall(settings: ChatServer, ledger: Ledger, left: list[Prompt], num_prompts: int, where: str) -> ServerError:
