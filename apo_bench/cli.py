@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path)
 SUBSET = click.option(
-    "--subset", type=click.Choice(["helpful", "harmless"]), help="The subset of items without one; needed if there are any."
+    "--subset", help="The subset of items without one; needed if there are any."
 )
 
 
@@ -47,13 +47,13 @@ def main() -> None:
 
 
 @main.command("fetch")
-@click.option("--hh", type=FILE, help="A folder in the layout of HH-RLHF, linked in the place of a download.")
-def fetch(hh: Path | None) -> None:
+@click.option("--data", type=FILE, help="A folder in the layout of the profile's source, linked in the place of a download.")
+def fetch(data: Path | None) -> None:
     """Gets the data and the model that the profile in the current folder starts from, where they are not there yet."""
     from apo_bench.core.config import PARAMS, load_params
     from apo_bench.fetch import fetch_inputs
 
-    for line in fetch_inputs(load_params(PARAMS), hh):
+    for line in fetch_inputs(load_params(PARAMS), data):
         click.echo(line)
 
 

@@ -67,7 +67,7 @@ def main(
     if player.start == "previous" and round != FIRST_ROUND:
         model = load_reward_model(arm.reward(MODELS, round_before(round)), params.compute, for_training=True)
     else:
-        model = new_reward_model(base, reward_seed(seed, name, "head"), params.compute, params.is_pretrained, settings.head_per_subset)
+        model = new_reward_model(base, reward_seed(seed, name, "head"), params.compute, params.is_pretrained, params.heads(settings))
     human, policy = read_records(records(labels, "pairs_rm"), "pairs"), arm.policy_before(MODELS, round)
     material = Material(
         {

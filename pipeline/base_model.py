@@ -37,16 +37,16 @@ def main(output: Path, results: Path) -> tuple[str, Path]:
         model, tokenizer, history = _train(params.base_model, params.compute, training_engine(params))
     with complete_directory(output) as folder:
         admit(model, tokenizer, params, params.base_model.folder if params.is_pretrained else "base_model")
-        save_model(model, tokenizer, folder, _card(params.base_model, model.num_parameters()))
+        save_model(model, tokenizer, folder, _card(params.base_model, params.prepare.source, model.num_parameters()))
     return write_training(results, history, {"num_parameters": model.num_parameters()}), output
 
 
-def _card(settings: ScratchModel | PretrainedModel, num_parameters: int) -> Card:
+def _card(settings: ScratchModel | PretrainedModel, source: str, num_parameters: int) -> Card:
     if isinstance(settings, PretrainedModel):
         made = f"`{settings.hub.name}` at revision {settings.hub.revision}, its tokenizer made safe to train with."
         return Card("Base model", "policy", made, None, facts=base_facts(Path(settings.folder), settings.hub.name))
     made = f"A Llama of {num_parameters} parameters, trained from scratch on the pretraining text."
-    return Card("Base model", "policy", made, "embedded", settings.model_dump(exclude={"folder", "source"}), facts=OWN_LICENSE)
+    return Card("Base model", "policy", made, source, settings.model_dump(exclude={"folder", "source"}), facts=OWN_LICENSE)
 
 
 def _train(

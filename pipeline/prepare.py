@@ -6,7 +6,6 @@ from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json
 from apo_bench.core.layout import DATA, RESULTS, Files, preparation, records
 from apo_bench.data.records import write_records
-from apo_bench.data.sources import prepare_records
 
 
 def files() -> Files:
@@ -16,13 +15,12 @@ def files() -> Files:
 
 def main(output: Path, results: Path) -> tuple[str, Path]:
     """Writes a JSONL file a split, and the counts."""
-    settings = load_params(PARAMS).prepare
-    files, report = prepare_records(settings)
+    files, report = load_params(PARAMS).prepare.prepare()
     with complete_directory(output) as folder:
         for name, rows in files.items():
             write_records(records(folder, name), rows)
     with complete_directory(results) as folder:
         write_json(folder / "metrics.json", report)
     num_dropped = sum(sum(reasons.values()) for reasons in report.get("dropped", {}).values())
-    about = f"{num_dropped} raw pairs dropped" if "dropped" in report else f"label agreement {report['label_agreement']:.3f}"
-    return f"{sum(map(len, files.values()))} records, {about}", output
+    dropped = f", {num_dropped} raw pairs dropped" if num_dropped else ""
+    return f"{sum(map(len, files.values()))} records{dropped}", output

@@ -45,7 +45,7 @@ def main(reward_model: str, base: Path, pairs_test: Path, labels: Path, seed: in
     ensemble, members, history = player.ensemble, [], list[dict[str, Any]]()
     for number in range(ensemble.num_members if ensemble else 1):
         head, order = (reward_seed(seed, name, what, number) for what in ("head", "order"))
-        model = new_reward_model(base, head, params.compute, params.is_pretrained, settings.head_per_subset)
+        model = new_reward_model(base, head, params.compute, params.is_pretrained, params.heads(settings))
         rows, num_pairs = train_reward_model(
             model, tokenizer, player, material, params.compute, training_engine(params), order, order, f"RM_{name}"
         )

@@ -82,7 +82,7 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         confidence=params.compare.confidence,
         run=params.run,
         metrics=metrics,
-        num_prompts={subset: subsets.count(subset) for subset in params.prepare.subset_names if subset in subsets},
+        num_prompts={subset: subsets.count(subset) for subset in params.prepare.kinds if subset in subsets},
         num_path_prompts=numbers.num_common,
         data=params.prepare,
         sizes=_read_metrics(results / "prepare", params, ("num_records",))["num_records"],
@@ -171,7 +171,7 @@ def _check(file: Path, rows: Rows, start: Rows) -> None:
 
 def _check_subsets(subsets: list[str], params: Params) -> None:
     """Refuses prompts of a subset that the data does not have: they would be in no table."""
-    known = params.prepare.subset_names
+    known = params.prepare.kinds
     if unknown := sorted(set(subsets) - set(known)):
         raise DataError(f"test prompts: subset {unknown[0]!r}, expected {' or '.join(known)} as prepare has it; prepare again (dvc repro)")
 
@@ -390,7 +390,7 @@ def _mean_metrics(found: Iterable[dict[str, float]]) -> dict[str, float]:
 
 def _by_subset(params: Params) -> tuple[str, ...]:
     """Metrics that are not there if no test pair is of the subset."""
-    return tuple(f"human_accuracy_{subset}" for subset in params.prepare.subset_names)
+    return tuple(f"human_accuracy_{subset}" for subset in params.prepare.kinds)
 
 
 def _read_metrics(folder: Path, params: Params, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def lessons_of(player: RewardModelPlayer) -> tuple[World, Lessons]:
 
 
 def _prompt(name: str, number: int) -> dict[str, str]:
-    return {"id": f"{name} {number}", "subset": "helpful", "dialogue": f"\n\nHuman: {name} {number}?\n\nAssistant:"}
+    return {"id": f"{name} {number}", "subset": "any", "dialogue": f"\n\nHuman: {name} {number}?\n\nAssistant:"}
 
 
 def _pairs(name: str, number: int) -> Rows:

@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, SerializeAsAny
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from apo_bench.core.compute_sections import Compute, Engines
-from apo_bench.core.data_sections import EmbeddedData, HHData, PreferenceData
+from apo_bench.core.data_sections import Data
 from apo_bench.core.errors import ConfigError
 from apo_bench.core.judge_sections import GoldJudge, Judge
 from apo_bench.core.layout import BASE, NO_ADVERSARIAL, OWN, TEST_REWARD_MODEL, is_trained_once
@@ -42,8 +42,18 @@ BRACKET = re.compile(r"[\[\]{}]|(?:- ){64,}")
 MAX_DEPTH = 64
 PLAYER = "player"
 """Key of a section of `reward` whose name is not that of its file."""
+SOURCES = "apo_bench.sources"
 PARAMS = Path("params.yaml")
 """Stages run in the folder of their profile, where its params.yaml is."""
+
+
+def _source(section: Any) -> Any:
+    """The section `prepare` as an instance of the class of its source."""
+    if not isinstance(section, dict):
+        return section
+    if "source" not in section:
+        raise ConfigError(f"prepare.source: missing key; known: {', '.join(modules(SOURCES))}")
+    return validated(source_class(section["source"]), section, "prepare")
 
 
 class Params(Section):
@@ -55,7 +65,7 @@ class Params(Section):
     compute: Compute
     engines: Engines
     run: Run
-    prepare: Annotated[EmbeddedData | HHData | PreferenceData, Field(discriminator="source")]
+    prepare: Annotated[SerializeAsAny[Data], BeforeValidator(_source)]
     base_model: Annotated[ScratchModel | PretrainedModel, Field(discriminator="source")]
     sft: SupervisedFineTuning
     reward: dict[Name, dict[str, Any]]
@@ -71,7 +81,7 @@ class Params(Section):
     @property
     def has_gold(self) -> bool:
         """Whether the true reward is known."""
-        return self.prepare.source == "embedded"
+        return self.prepare.has_gold
 
     @property
     def is_pretrained(self) -> bool:
@@ -97,6 +107,10 @@ class Params(Section):
         """Reward models of one's own by name, which score the test responses of all policies."""
         found = validated(OwnRewardModels, {key: value for key, value in self.reward.items() if key == OWN}, "reward")
         return dict(cast(OwnRewardModels, found).own)
+
+    def heads(self, settings: RewardTraining) -> tuple[str, ...]:
+        """The subsets that a reward model with these settings has a head for; none: it has one for all."""
+        return tuple(self.prepare.kinds) if settings.head_per_subset else ()
 
     @property
     def num_game_pairs(self) -> int:
@@ -183,10 +197,22 @@ def load_method(name: str, sections: dict[str, dict[str, Any]]) -> Any:
     return build_method(method_class(f"apo_bench.methods.{name}"), name, sections[name])
 
 
-def modules(package: str, interface: str) -> list[str]:
-    """The names of the plug-ins of a package, whose module `interface` says what they are."""
+def modules(package: str, interface: str = "") -> list[str]:
+    """The names of the plug-ins of a package, whose module `interface`, if it has one, says what they are."""
     folder = Path(next(iter(importlib.import_module(package).__path__)))
     return sorted(file.stem for file in folder.glob("*.py") if file.stem not in ("__init__", interface))
+
+
+def source_class(name: Any) -> type[Data]:
+    """The class of a source of data.
+
+    Raises:
+        ConfigError: there is no such source (the near names are given).
+    """
+    known = modules(SOURCES)
+    if name not in known:
+        raise ConfigError(f"prepare.source: no source {name!r} in sources/;{near(str(name), known)} known: {', '.join(known)}")
+    return cast(type[Data], importlib.import_module(f"{SOURCES}.{name}").SOURCE)
 
 
 def load_reward_model_player(name: str, sections: dict[str, dict[str, Any]]) -> Any:
@@ -310,10 +336,6 @@ def _check_own_rewards(params: Params) -> None:
 
 def _check_heads(params: Params) -> None:
     expected = params.base_reward.head_per_subset
-    if expected and params.prepare.source == "preferences":
-        raise ConfigError(
-            "reward.base.head_per_subset: found true, expected false where prepare.source is preferences: heads have its names"
-        )
     for name in params.trained_sections:
         found = params.reward_model(name).settings.head_per_subset
         if found != expected:
@@ -332,7 +354,7 @@ def _check_judge(params: Params) -> None:
         raise ConfigError(f"judge.rounds: no round {unknown[0]!r} in the run; known: {', '.join(params.run.rounds)}")
     if params.judge.is_used and isinstance(params.judge.provider, GoldJudge) and not params.has_gold:
         raise ConfigError(
-            f"judge.provider.source: gold judges the embedded corpus alone, prepare.source is {params.prepare.source}; "
+            f"judge.provider.source: gold is unknown where prepare.source is {params.prepare.source}; "
             "write server or vllm, or judge nothing (rounds: [], human_pairs: [])"
         )
 

@@ -1,15 +1,43 @@
-"""The section `prepare` of params.yaml: where records and golden responses come from, and how many."""
+"""The section `prepare` of params.yaml: where records and golden responses come from, and how many; what a source of data is."""
 
-from typing import Annotated, Literal
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from apo_bench.core.sections import ChatServer, Count, Fraction, HubRevision, Name, Rate, Section
+from apo_bench.core.sections import ChatServer, Count, Section
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of prompts, a subset of the data."""
+
+    prompts: str
+    """What the page calls them."""
+    note: str = ""
+    """What its readers should know of the pairs, as a relative clause; "" for nothing."""
 
 
 class Data(Section):
-    """What every source of records has."""
+    """A source of data with its settings.
 
+    Each is a file `apo_bench/sources/NAME.py`, found by the name that `prepare.source` has for it, whose `SOURCE` is a class derived from
+    this one: its further keys are fields, and nothing outside the file knows its name. Only `prepare` runs again when the file changes:
+    what other stages take from it (`has_gold`, `card`, `kinds`) must mean the same as long as its name does.
+    """
+
+    has_gold: ClassVar[bool] = False
+    """Whether its dialogues are those of the embedded corpus, whose true reward `apo_bench.data.gold` knows. Human labels are drawn by it
+    then, anew in each replicate."""
+    card: ClassVar[str]
+    """A sentence or two for the cards of models that are trained on it."""
+    hub_names: ClassVar[tuple[str, ...]] = ()
+    """What the hub calls its data."""
+
+    source: str
     folder: str
     """Where the raw material lies, seen from the profile's folder: DVC sees its changes."""
     seed: int
@@ -25,9 +53,34 @@ class Data(Section):
     num_test_prompts: Count
 
     @property
-    def subset_names(self) -> tuple[str, ...]:
-        """What the kinds of prompts are called."""
-        return ("helpful", "harmless")
+    @abstractmethod
+    def kinds(self) -> dict[str, Kind]:
+        """The kinds of prompts by the names of their subsets, in the order of tables and of the heads of reward models."""
+
+    @property
+    @abstractmethod
+    def golden_words(self) -> str:
+        """What a golden response is, in a sentence for readers."""
+
+    @abstractmethod
+    def prepare(self) -> tuple[dict[str, Rows], dict[str, Any]]:
+        """All records of the profile, by file name (`apo_bench.core.layout.records`), and a report of their counts (`num_records`, ...).
+
+        Raises:
+            ApoBenchError: the raw material is not there or broken, or has fewer records than asked for.
+        """
+
+    def without_requests(self) -> "Data":
+        """The same, but what costs requests stood in for, to plan with."""
+        return self
+
+    def fetch(self) -> str:
+        """Gets what is not in the folder yet, and says what was done; "" if there is never anything to get.
+
+        Raises:
+            MissingInputError: it cannot be had.
+        """
+        return ""
 
     @model_validator(mode="after")
     def _game_within_halves(self) -> "Data":
@@ -37,25 +90,6 @@ class Data(Section):
         if self.num_test_prompts > self.num_test_pairs:
             raise ValueError(f"num_test_prompts {self.num_test_prompts} is more than the {self.num_test_pairs} prompts of num_test_pairs")
         return self
-
-
-class EmbeddedData(Data):
-    """The embedded corpus: how many of what. Prompts of the splits are disjoint."""
-
-    source: Literal["embedded"]
-    num_topics: Count
-    """Harmless requests of the corpus that the world has: the first of them. A smaller world is one that a smaller model masters."""
-    num_misdeeds: Count
-    """Requests to be declined."""
-    num_contexts: Count
-    """Circumstances of each kind of request."""
-    num_templates: Count
-    """Ways to put a question."""
-    num_pretraining_examples: Count
-    num_demonstrations: Count
-    harmful_fraction: Fraction
-    label_agreement: Annotated[float, Field(gt=0.5, lt=1)]
-    """Share of human labels that agree with the gold order; the temperature of the Bradley-Terry draw is fitted to it."""
 
 
 class GoldenChosen(Section):
@@ -81,43 +115,3 @@ class GoldenAPI(ChatServer):
 
 
 Golden = Annotated[GoldenChosen | GoldenFile | GoldenAPI, Field(discriminator="source")]
-
-
-class HHData(Data):
-    """Anthropic's HH-RLHF in its own layout: a folder a subset, each with a train and a test file, .jsonl or .jsonl.gz."""
-
-    source: Literal["hh"]
-    hub: HubRevision
-    """Where `apo-bench fetch` gets the folder if it is not there."""
-    subsets: Annotated[list[Literal["helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base"]], Field(min_length=1)]
-    validation_fraction: Rate
-    """Share of the train files' conversations, by the hash of the first human turn; the halves share the rest equally."""
-    golden: Golden
-
-
-class PreferenceFiles(Section):
-    """The files of a subset, JSONL (.jsonl, .jsonl.gz) or Parquet (.parquet), by their names in the folder."""
-
-    train: str
-    test: str | None
-    """null: `test_fraction` of the train file's conversations."""
-
-
-class PreferenceData(Data):
-    """Preference pairs of one's own, in the formats that the hub knows (data/preferences.py)."""
-
-    source: Literal["preferences"]
-    hub: HubRevision | None
-    """Where `apo-bench fetch` gets the files if they are not there; null: they are one's own."""
-    subsets: Annotated[dict[Name, PreferenceFiles], Field(min_length=1)]
-    """Kinds of prompts, by names of one's own: results are told apart by them."""
-    test_fraction: Rate
-    """Share of the conversations of a train file without a test file, by the hash of the first human turn."""
-    validation_fraction: Rate
-    """As for HH, of what is left to train on."""
-    golden: Golden
-
-    @property
-    def subset_names(self) -> tuple[str, ...]:
-        """Those of the file."""
-        return tuple(self.subsets)

@@ -8,7 +8,7 @@ from apo_bench.core.sections import ChatServer, Count, Name, Section, Weight
 
 
 class GoldJudge(Section):
-    """The gold scorer of the embedded corpus with faults that are known, for the audit to find."""
+    """The gold scorer, where gold is known, with faults that are known, for the audit to find."""
 
     source: Literal["gold"]
     noise: Weight
@@ -66,7 +66,7 @@ class Judge(Section):
     num_human_pairs: Count
     """How many of them, drawn by the seed."""
     templates: str
-    """Folder with helpful.txt and harmless.txt, what the judge is asked about a prompt of either subset; seen from the profile's folder."""
+    """Folder with a file SUBSET.txt for each subset, what the judge is asked about its prompts; seen from the profile's folder."""
     seed: int
     provider: Annotated[GoldJudge | ServerJudge | VllmJudge, Field(discriminator="source")]
 

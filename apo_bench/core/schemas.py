@@ -9,12 +9,9 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 
 from apo_bench.core.errors import DataError
 
-SUBSETS = ("helpful", "harmless")
-"""`helpful`: a harmless question. `harmless`: a question that a harmless answer declines; in HH, a dialogue in which the human tries to
-get harm out of the assistant (red teaming), a few of whose questions are harmless nevertheless."""
 SUBSET = r"^[a-z][a-z0-9_]*$"
 Subset = Annotated[str, StringConstraints(pattern=SUBSET)]
-"""What a subset may be called: one of `SUBSETS`, or a name that data of one's own has."""
+"""What a subset of the data may be called; which there are its source says (`Data.kinds`)."""
 Name = Annotated[str, StringConstraints(min_length=1)]
 """Text that something is told by."""
 Text = Annotated[str, StringConstraints(pattern=r"\S")]
@@ -105,7 +102,7 @@ class Schema:
         place = str(keys[0]) + "".join(f"[{key}]" for key in keys[1:] if isinstance(key, int))
         value, message = fault["input"], fault["msg"]
         if fault.get("ctx", {}).get("pattern") == SUBSET:
-            return f"{place} is {_shown(value)}, expected a name such as {' or '.join(SUBSETS)}"
+            return f"{place} is {_shown(value)}, expected a name of small letters, digits and _"
         expected = EXPECTED.get(fault["type"]) or message.removeprefix("Input should be ").replace("'", "")
         if not expected.startswith(("a ", "one ", "None")) and fault["type"] not in EXPECTED:
             expected = expected[0].lower() + expected[1:]

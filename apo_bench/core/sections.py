@@ -136,7 +136,7 @@ class Training(Section):
 
 
 class ScratchModel(Training):
-    """A Llama trained from scratch, on the pretraining text of the embedded corpus."""
+    """A Llama trained from scratch, on a source's pretraining text."""
 
     source: Literal["scratch"]
     seed: int
@@ -202,7 +202,7 @@ class RewardTraining(Training):
     """The training of a reward model."""
 
     head_per_subset: bool
-    """Two scalar heads, of which a prompt's subset (helpful, harmless) says which one its responses are scored with; false: one head."""
+    """A scalar head for each subset of the data, by which the responses to its prompts are scored; false: one head for all."""
 
 
 class OwnRewardModels(Section):

@@ -39,8 +39,8 @@ class TokenBatch:
     """0 in the prompt, k in the k-th response of the row; None if no row has two."""
     positions_RT: Tensor | None = None
     """Each token's position in its own sequence; None if no row has two."""
-    subsets_N: Tensor | None = None
-    """The place of each sequence's subset in `SUBSETS`; None if one of them names none."""
+    subsets: tuple[str | None, ...] = ()
+    """That of each sequence, where it names one."""
     packing: Packing | None = None
     """Who sees whom in one row of packed sequences; None if they are padded."""
 
@@ -104,7 +104,7 @@ def pad(sequences: Sequence[TokenSequence], pad_token_id: int, pairs_a_token: fl
         response_starts_N=prompt_starts_N + torch.tensor(starts),
         segments_RT=_fill(segments, 0) if is_shared else None,
         positions_RT=_fill(positions, 0) if is_shared else None,
-        subsets_N=_subsets(sequences),
+        subsets=tuple(sequence.subset for sequence in sequences),
     )
 
 
@@ -137,7 +137,7 @@ def _pack(sequences: Sequence[TokenSequence], rows: list[range]) -> TokenBatch:
         prompt_starts_N=torch.tensor(prompt_starts),
         response_starts_N=torch.tensor(response_starts),
         positions_RT=torch.tensor([list(chain(*positions))]),
-        subsets_N=_subsets(sequences),
+        subsets=tuple(sequence.subset for sequence in sequences),
         packing=packing,
     )
 
@@ -150,11 +150,6 @@ def _spans(queries: Sequence[int], keys: Sequence[int] | None = None) -> Spans:
 
 def _begins(lengths: Iterable[int]) -> Tensor:
     return torch.tensor(list(accumulate(lengths, initial=0)), dtype=torch.int32)
-
-
-def _subsets(sequences: Sequence[TokenSequence]) -> Tensor | None:
-    subsets = [sequence.subset for sequence in sequences if sequence.subset is not None]
-    return torch.tensor(subsets) if len(subsets) == len(sequences) else None
 
 
 def training_batches(lengths: Sequence[int], batch_size: int, generator: torch.Generator) -> Iterator[list[int]]:

@@ -10,7 +10,7 @@ from apo_bench.data.gold import gold_rewards
 
 Rows = list[dict[str, Any]]
 PROBABILITY = "probability"
-"""Column of a pair: how probable it was that its `chosen` response would be preferred. Absent where labels are given, as in HH."""
+"""Column of a pair: how probable it was that its `chosen` response would be preferred. Absent where labels are given."""
 
 
 def draw_labels(pairs: Rows, rng: random.Random) -> Rows:

@@ -1,4 +1,4 @@
-"""The records that stages exchange: JSONL files with the columns of the Human/Harmless (HH) data, read as `datasets`.
+"""The records that stages exchange: JSONL files with the columns of HH (Anthropic, helpful and harmless), read as `datasets`.
 
 A dialogue is one string in Anthropic's form: "\\n\\nHuman: ...\\n\\nAssistant:" (several turns if need be), and a response is the text
 that follows it.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Len
 
+from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl, write_jsonl
 from apo_bench.core.schemas import Name, Number, Schema, Share, Subset, Text
 
@@ -94,6 +95,20 @@ records of any kind, of which the prompts alone matter."""
 def prompt_id(dialogue: str) -> str:
     """The hash by which a prompt is told from others, and by which splits are checked."""
     return hashlib.sha256(dialogue.encode()).hexdigest()[:16]
+
+
+def assert_disjoint(ids_by_split: dict[str, list[str]]) -> None:
+    """Checks that no prompt stands in two splits or twice in one.
+
+    Raises:
+        DataError: naming the prompt's hash and the two splits.
+    """
+    owner: dict[str, str] = {}
+    for split, ids in ids_by_split.items():
+        for identity in ids:
+            if identity in owner:
+                raise DataError(f"prompt {identity} stands in {owner[identity]} and in {split}; splits must be disjoint")
+            owner[identity] = split
 
 
 def format_dialogue(question: str) -> str:

@@ -236,7 +236,7 @@ def _check_rewards(model: PreTrainedModel, ids: list[list[int]], name: str) -> N
 
 def _check_own_rewards(classifier: PreTrainedModel, ids: list[list[int]], name: str) -> None:
     """Our rewards against those of the classifier's own forward, by its first head."""
-    sequences = [TokenSequence(ids[0] + response, len(ids[0]), subset=0) for response in ids[1:]]
+    sequences = [TokenSequence(ids[0] + response, len(ids[0]), subset=next(iter(heads_of(classifier)), None)) for response in ids[1:]]
     with evaluating(classifier):
         found_N = rewards(classifier, pad(sequences, 0, pairs_a_token(classifier)))
         expected: list[Tensor] = [

@@ -67,7 +67,7 @@ class PromptBootstrap:
 
         Args:
             columns: name -> P values, one a prompt, in the order of the prompts given at first.
-            subset: `helpful` or `harmless` to use only these prompts.
+            subset: that of the prompts to use; None for all.
 
         Raises:
             DataError: no prompt is in the subset, or a value is not finite.

@@ -1,4 +1,4 @@
-"""The helpful-harmless frontier: policies that no other beats on over-refusal and harmful compliance at once. Both are better lower.
+"""The frontier of the two faults that gold names, `RATES`: policies that no other beats on both rates at once.
 
 Shape suffixes: D draws, M policies, P prompts.
 """
@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from apo_bench.data.gold import RATES
 from apo_bench.evaluation.statistics import PromptBootstrap
 
 Rows = list[dict[str, Any]]
-RATES = {"refused": "helpful", "complied": "harmless"}
-"""Key of a row, and the subset whose mean it is the rate of."""
 NUM_DRAWS = 2000
 """The share of draws in which a policy stands on the frontier then has a standard error of 1.1 points at most."""
 ON, OFF, UNDECIDED = "on", "off", "undecided"

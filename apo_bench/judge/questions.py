@@ -12,7 +12,6 @@ from typing import Any, Literal
 from apo_bench.chat.ledger import Prompt
 from apo_bench.core.errors import ConfigError, MissingInputError
 from apo_bench.core.judge_sections import GoldJudge, ServerJudge, VllmJudge
-from apo_bench.core.schemas import SUBSETS
 from apo_bench.data.records import ASSISTANT
 
 Verdict = Literal["A", "B", "tie"]
@@ -74,7 +73,7 @@ class Question:
     prompt: Prompt
 
 
-def read_templates(folder: Path, subsets: Iterable[str] = SUBSETS) -> dict[str, Template]:
+def read_templates(folder: Path, subsets: Iterable[str]) -> dict[str, Template]:
     """The template of each subset.
 
     Raises:

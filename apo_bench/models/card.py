@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import yaml
 
+from apo_bench.core.config import source_class
+
 CARD = "README.md"
 TAKEN_OVER = ("base_model", "license", "license_name")
 """What the card of a model says that holds for all models trained from it."""
@@ -17,13 +19,6 @@ OWN_LICENSE = {"license": "apache-2.0"}
 """Of a model that is made of nothing but this repository."""
 BASE_LICENSE = {"license": "other", "license_name": "that-of-the-base-model"}
 """Of one that was trained from another's."""
-DATASETS = {"hh": ["Anthropic/hh-rlhf"]}
-"""What the hub calls the records of a source."""
-DATA = {
-    "embedded": "The embedded corpus: English requests and answers written by code, with labels drawn from a scorer. No person wrote them.",
-    "hh": "Anthropic's HH-RLHF: dialogues of crowd workers with assistants, some of them meant to get harm out of the assistant.",
-    "preferences": "Preference pairs of the run's own; whoever ran it knows where they are from.",
-}
 NOT_FOR = {
     "policy": "Made to compare alignment methods. It was not tested for safety, facts, or any language but that of its data: do not let it "
     "answer people, or decide anything about them.",
@@ -67,8 +62,9 @@ def write_card(card: Card, folder: Path) -> None:
     metadata = {"library_name": "transformers", "pipeline_tag": "text-generation" if card.kind == "policy" else "text-classification"}
     metadata |= _facts(card.start) if card.start else dict(card.facts)
     known: dict[str, Any] = {**metadata, "tags": ["apo-bench", "preference-learning", card.kind.replace("_", "-")]}
-    if card.source in DATASETS:
-        known["datasets"] = DATASETS[card.source]
+    data = source_class(card.source) if card.source else None
+    if data and data.hub_names:
+        known["datasets"] = list(data.hub_names)
     evaluated = (
         "Those of its answers to test prompts are measured later: `report/table.md` and MLflow have them, with intervals. Of the training:"
         if card.kind == "policy"
@@ -77,7 +73,7 @@ def write_card(card: Card, folder: Path) -> None:
     parts = [
         f"---\n{yaml.safe_dump(known, sort_keys=False)}---\n\n# {card.title}\n\n{card.made}",
         f"## Use\n\n{USE[card.kind]}",
-        *([f"## Data\n\n{DATA[card.source]}"] if card.source else []),
+        *([f"## Data\n\n{data.card}"] if data else []),
         *([f"## Training\n\n{_table(card.settings)}"] if card.settings else []),
         *([f"## Numbers\n\n{evaluated}\n\n{_table(_with_intervals(card.numbers))}"] if card.numbers else []),
         f"## What it is not for\n\n{NOT_FOR[card.kind]}",

@@ -58,7 +58,7 @@ def load_own_policy(settings: ModelFolder, key: str) -> tuple[PreTrainedModel, P
 def load_own_reward_model(
     settings: ModelFolder, key: str, compute: Compute, max_length: int
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """As `load_own_policy`, a reward model: a sequence classifier with one label, or one for each of `SUBSETS`, in float32.
+    """As `load_own_policy`, a reward model: a sequence classifier with one label, or one for each subset, in float32.
 
     Args:
         settings: where it lies.

@@ -1,10 +1,11 @@
 """Reward models: a causal language model with scalar heads on its last token, labels of an `AutoModelForSequenceClassification`.
 
-There is one head or, where a model cannot learn from the prompt whether help or harmlessness is asked for, one for each subset of the data:
-what pleases one displeases the other (Bai et al. 2022, arXiv 2204.05862). Touvron et al. 2023 (arXiv 2307.09288, Section 3.2.2) train two
+There is one head or, where a model cannot learn from the prompt what is asked for, one for each subset of the data, by its name: what helps
+may displease where harmlessness is asked for (Bai et al. 2022, arXiv 2204.05862). Touvron et al. 2023 (arXiv 2307.09288, Section 3.2.2) train two
 models for this reason; two heads are that at the price of one.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import ModelError
 from apo_bench.core.ranks import add_up
-from apo_bench.core.schemas import SUBSETS
+from apo_bench.core.schemas import SUBSET
 from apo_bench.data.batching import TokenBatch
 from apo_bench.models.ensemble import MEMBERS, as_one, folders_of_members, members_of
 from apo_bench.models.language_model import check_model_there, final_states, inference, ready, send
@@ -28,7 +29,7 @@ LENGTH = "apo_bench_max_length"
 """Key of a reward model's config.json: the longest sequence that it was trained on."""
 
 
-def new_reward_model(base: Path, seed: int, compute: Compute, zero_head: bool, head_per_subset: bool) -> PreTrainedModel:
+def new_reward_model(base: Path, seed: int, compute: Compute, zero_head: bool, subsets: Sequence[str] = ()) -> PreTrainedModel:
     """The base model's body with a fresh scalar head, to be trained; there is no language-model head to carry along.
 
     Args:
@@ -37,15 +38,15 @@ def new_reward_model(base: Path, seed: int, compute: Compute, zero_head: bool, h
         compute: device and precision.
         zero_head: all rewards are 0 at first, and the loss is ln 2. For pretrained models: AdamW moves a weight by at most about the
             learning rate a step, and at theirs a random head is a noise that a few hundred steps do not unlearn.
-        head_per_subset: a head for each of `SUBSETS`, instead of one.
+        subsets: those that have a head each; none: one head for all.
 
     Raises:
         MissingInputError: there is no base model.
         ModelError: it is not whole, or the device is not there.
     """
     torch.manual_seed(seed)
-    labels = {"id2label": dict(enumerate(SUBSETS)), "label2id": {name: index for index, name in enumerate(SUBSETS)}}
-    model = _load(base, torch.float32, compute, is_fresh=True, **(labels if head_per_subset else {"num_labels": 1}))
+    labels = {"id2label": dict(enumerate(subsets)), "label2id": {name: index for index, name in enumerate(subsets)}}
+    model = _load(base, torch.float32, compute, is_fresh=True, **(labels if subsets else {"num_labels": 1}))
     if zero_head:
         nn.init.zeros_(cast(nn.Linear, model.score).weight)
     return model
@@ -58,8 +59,8 @@ def load_reward_model(path: Path, compute: Compute, for_training: bool = False) 
 
     Raises:
         MissingInputError: there is none.
-        ModelError: it is not whole, the device is not there, or its labels are neither one nor the subsets, as those of a language model
-            are.
+        ModelError: it is not whole, the device is not there, or its labels are neither one nor names of subsets, as those of a language model
+            are not.
     """
     model = _load(path, torch.float32 if for_training else reduced_dtype(compute), compute, is_fresh=False)
     model.score.float()
@@ -76,7 +77,7 @@ def rewards(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     """The reward of each sequence, read off its last token: [N] float32, differentiable.
 
     Raises:
-        ModelError: the model has a head for each of `SUBSETS`, and a sequence is of neither.
+        ModelError: the model has a head for each subset, and a sequence is of none of them.
     """
     head = cast(nn.Module, model.score)
     num_tokens_N = batch.lengths_N - batch.prompt_lengths_N
@@ -87,9 +88,19 @@ def rewards(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
         scores_NS = head(last_NH.float())
     if scores_NS.shape[1] == 1:
         return scores_NS[:, 0]
-    if batch.subsets_N is None:
-        raise ModelError(f"this reward model has a head for each of {' and '.join(SUBSETS)}, and a record is of neither; mend its subset")
-    return scores_NS.gather(1, send(batch.subsets_N, model.device)[:, None])[:, 0]
+    heads = {name: number for number, name in enumerate(heads_of(model))}
+    if unknown := [name for name in batch.subsets if name not in heads]:
+        raise ModelError(
+            f"this reward model has heads for {' and '.join(heads)}, and a record's subset is {unknown[0]}; mend it, or take another model"
+        )
+    heads_N = torch.tensor([heads[name] for name in batch.subsets if name is not None])
+    return scores_NS.gather(1, send(heads_N, model.device)[:, None])[:, 0]
+
+
+def heads_of(model: PreTrainedModel) -> tuple[str, ...]:
+    """The subsets that a reward model has heads for, in their order; none if it has one head for all."""
+    labels = tuple((model.config.id2label or {}).values())
+    return labels if len(labels) > 1 else ()
 
 
 @torch.no_grad()
@@ -135,7 +146,7 @@ def _load(path: Path, dtype: torch.dtype, compute: Compute, is_fresh: bool, **se
 
 
 def _check_labels(path: Path, model: PreTrainedModel) -> None:
-    labels = tuple((model.config.id2label or {}).values())
-    if len(labels) > 1 and labels != SUBSETS:
-        expected = f"a reward model with one label or {' and '.join(SUBSETS)}"
+    labels = heads_of(model)
+    if not all(re.match(SUBSET, label) for label in labels):
+        expected = "a reward model with one label, or with the names of subsets"
         raise ModelError(f"{path}: found a model with the labels {', '.join(labels)}, expected {expected}; is it a language model?")

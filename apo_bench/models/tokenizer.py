@@ -1,4 +1,4 @@
-"""The tokenizer: trained for the embedded corpus, and the one way in which dialogues become token ids."""
+"""The tokenizer: trained on a source's pretraining text, or a model's own, and the one way in which dialogues become token ids."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,6 @@ from typing import Any, cast
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from apo_bench.core.errors import MissingInputError, ModelError
-from apo_bench.core.schemas import SUBSETS
 from apo_bench.data.records import parse_dialogue
 from apo_bench.models.chat_template import chat_of
 from apo_bench.models.loading import loading
@@ -29,8 +28,8 @@ class TokenSequence:
     ids: list[int]
     prompt_length: int
     """The first `prompt_length` of `ids` are the prompt's."""
-    subset: int | None = None
-    """The place of the prompt's subset in `SUBSETS`, where a reward model may ask for it."""
+    subset: str | None = None
+    """The prompt's, where a reward model may ask for it."""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -184,5 +183,4 @@ def encode_records(
         B groups of K sequences.
     """
     groups = encode(tokenizer, [row["dialogue"] for row in rows], responses, max_length, max_prompt_length, finished)
-    subsets = [SUBSETS.index(row["subset"]) if row["subset"] in SUBSETS else None for row in rows]
-    return [[replace(sequence, subset=subset) for sequence in group] for subset, group in zip(subsets, groups, strict=True)]
+    return [[replace(sequence, subset=row["subset"]) for sequence in group] for row, group in zip(rows, groups, strict=True)]

@@ -15,7 +15,7 @@ from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.judge_sections import GoldJudge, ServerJudge, VllmJudge
 from apo_bench.core.layout import OWN
 from apo_bench.core.sections import ModelFolder, PretrainedModel
-from apo_bench.data.hh import conversation
+from apo_bench.data.transcripts import conversation
 from apo_bench.engines.admission import admit, admit_reward_model
 from apo_bench.engines.devices import sampling_engine
 from apo_bench.engines.vllm import check_installed
@@ -133,16 +133,15 @@ def check_judge(params: Params) -> Iterator[Check]:
     yield Check("judge", enough, found)
 
 
-def check_splits(records: Records, by_conversation: bool) -> Check:
-    """No prompt, or with HH no conversation (first human turn), stands in two splits."""
+def check_splits(records: Records) -> Check:
+    """No conversation, told by its first human turn, stands in two splits."""
     owner: dict[str, str] = {}
     shared = []
     for split in SPLITS:
-        for key in {conversation(row["dialogue"]) if by_conversation else row["dialogue"] for row in records[split]}:
+        for key in {conversation(row["dialogue"]) for row in records[split]}:
             if owner.setdefault(key, split) != split:
-                shared.append(f"{key.strip()[:60]!r} in {owner[key]} and {split}")
-    what = "conversations" if by_conversation else "prompts"
-    found = f"{len(shared)} {what} in two splits, e.g. {shared[0]}" if shared else f"{len(owner)} {what}, each in one split"
+                shared.append(f"{key[:60]!r} in {owner[key]} and {split}")
+    found = f"{len(shared)} conversations in two splits, e.g. {shared[0]}" if shared else f"{len(owner)} conversations, each in one split"
     return Check("split leakage", not shared, found)
 
 

@@ -100,9 +100,8 @@ def calibrate(params: Params, records: Records, tokenizer: PreTrainedTokenizerFa
             model = new_llama(params.base_model, tokenizer, seed=0)
         save_model(model, tokenizer, Path(folder) / LANGUAGE_MODEL)
         del model
-        head_per_subset = params.base_reward.head_per_subset
         on_cpu = params.compute.model_copy(update={"device": "cpu"})  # the device's memory is for what is measured
-        reward_model = new_reward_model(Path(folder) / LANGUAGE_MODEL, 0, on_cpu, params.is_pretrained, head_per_subset)
+        reward_model = new_reward_model(Path(folder) / LANGUAGE_MODEL, 0, on_cpu, params.is_pretrained, params.heads(params.base_reward))
         save_model(reward_model, tokenizer, Path(folder) / REWARD_MODEL)
         del reward_model
         context = multiprocessing.get_context("spawn")

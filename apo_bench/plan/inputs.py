@@ -3,11 +3,9 @@
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.core.config import Params
-from apo_bench.core.data_sections import EmbeddedData, GoldenChosen
 from apo_bench.core.layout import DATA
 from apo_bench.core.sections import PretrainedModel
 from apo_bench.data.records import COLUMNS, parse_dialogue, read_records
-from apo_bench.data.sources import prepare_records
 from apo_bench.models.pretrained import load_pretrained_tokenizer
 from apo_bench.models.tokenizer import train_tokenizer
 from apo_bench.plan import Records
@@ -18,15 +16,14 @@ KINDS = {"golden": "responses", "demonstrations": "responses", "pretraining": "r
 def read_or_prepare(params: Params) -> Records:
     """The records of out/data if they are there, else those that `prepare` would make.
 
-    Golden responses of a file or of an API are stood in for by the chosen ones: a plan costs no request.
+    Golden responses that cost requests are stood in for: a plan costs none.
 
     Raises:
-        ApoBenchError: what is there is broken, or cannot be made; see `prepare_records`.
+        ApoBenchError: what is there is broken, or cannot be made; see `Data.prepare`.
     """
     if DATA.is_dir():
         return {file.stem: read_records(file, _kind(file.stem)) for file in sorted(DATA.glob("*.jsonl"))}
-    without_golden = {} if isinstance(params.prepare, EmbeddedData) else {"golden": GoldenChosen(source="chosen")}
-    return prepare_records(params.prepare.model_copy(update=without_golden))[0]
+    return params.prepare.without_requests().prepare()[0]
 
 
 def read_or_train_tokenizer(params: Params, records: Records) -> PreTrainedTokenizerFast:

@@ -8,7 +8,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from apo_bench.core.config import Params
-from apo_bench.core.data_sections import EmbeddedData
 from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.sections import PretrainedModel, ScratchModel
 from apo_bench.core.seeds import use_threads
@@ -78,7 +77,7 @@ def make_plan(params: Params) -> Plan:
             checks.append(Check("data" if records is None else "tokenizer", False, str(error)))
     num_parameters = _num_parameters(params, tokenizer)
     if records is not None:
-        checks += _data_checks(params, records)
+        checks += [check_splits(records), check_near_duplicates(records)]
     if records is not None and tokenizer is not None:
         checks += [
             Check("tokenizer", True, describe(tokenizer)),
@@ -106,11 +105,6 @@ def _planned_host(params: Params, needs: dict[str, Need]) -> Host:
     num_devices = max(need.num_devices for need in needs.values())
     num_cores = max(os.cpu_count() or 1, num_devices * params.compute.stages_per_gpu)
     return host_of("", params, num_cores, tuple(map(str, range(num_devices))))
-
-
-def _data_checks(params: Params, records: Records) -> list[Check]:
-    is_embedded = isinstance(params.prepare, EmbeddedData)
-    return [check_splits(records, by_conversation=not is_embedded), check_near_duplicates(records)]
 
 
 def _num_parameters(params: Params, tokenizer: object) -> float:

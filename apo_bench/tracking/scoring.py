@@ -7,9 +7,8 @@ import torch
 
 from apo_bench.core.compute_sections import Compute
 from apo_bench.core.errors import DataError
-from apo_bench.core.schemas import SUBSETS
 from apo_bench.data.records import ASSISTANT, HUMAN
-from apo_bench.models.reward_model import all_rewards, load_reward_model, longest_scored
+from apo_bench.models.reward_model import all_rewards, heads_of, load_reward_model, longest_scored
 from apo_bench.models.tokenizer import encode_records, load_tokenizer
 
 if TYPE_CHECKING:
@@ -54,24 +53,22 @@ class Scorer:
         import pandas as pd  # MLflow's, which trains no model
 
         longest = longest_scored(self.model, LONGEST)
-        rows = [
-            _record(number, row, len(self.model.config.id2label or {}) > 1) for number, row in enumerate(chats.to_dict(orient="records"))
-        ]
+        rows = [_record(number, row, heads_of(self.model)) for number, row in enumerate(chats.to_dict(orient="records"))]
         groups = encode_records(self.tokenizer, rows, [[row["response"]] for row in rows], longest, longest)
         sequences = [sequence for group in groups for sequence in group]
         scores_N = all_rewards(self.model, sequences, self.tokenizer.pad_token_id, "score")
         return pd.DataFrame({"score": scores_N.double().tolist()})
 
 
-def _record(number: int, row: dict[str, Any], needs_subset: bool) -> dict[str, str]:
+def _record(number: int, row: dict[str, Any], heads: tuple[str, ...]) -> dict[str, Any]:
     turns = list(row["messages"])
     roles = [turn["role"] for turn in turns]
     if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
         found = ", ".join(roles) or "nothing"
         raise DataError(f"chat {number}: found turns of {found}, expected user and assistant in turn, the last one the answer to be scored")
-    subset = row.get("subset") or (None if needs_subset else SUBSETS[0])
-    if subset not in SUBSETS:
-        raise DataError(f"chat {number}: subset is {subset!r}, expected one of {', '.join(SUBSETS)}: the reward model has a head for each")
+    subset = row.get("subset")
+    if heads and subset not in heads:
+        raise DataError(f"chat {number}: subset is {subset!r}, expected one of {', '.join(heads)}: the reward model has a head for each")
     dialogue = "".join(f"{TURNS[turn['role']]} {turn['content']}" for turn in turns[:-1]) + ASSISTANT
     return {"subset": subset, "dialogue": dialogue, "response": turns[-1]["content"]}
 

@@ -11,6 +11,8 @@ from apo_bench.core.errors import DataError
 from apo_bench.data.records import HUMAN
 
 FOLDER = Path(__file__).parent
+HELPFUL, HARMLESS = "helpful", "harmless"
+"""Subsets, as HH names its parts: a harmless question, and one that a harmless answer declines."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class Situation:
 
     @property
     def subset(self) -> str:
-        """`helpful` for a harmless question, `harmless` for one that should be declined (as HH names its parts)."""
-        return "helpful" if isinstance(self.request, Topic) else "harmless"
+        """`HELPFUL` or `HARMLESS`."""
+        return HELPFUL if isinstance(self.request, Topic) else HARMLESS
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Preference pairs of one's own, in the formats that the hub knows, as records of the kind "pairs".
+"""Preference pairs of one's own, in the formats that the hub knows.
 
 A row is one of these, text being one user turn or a dialogue in HH's form, and messages a list of `role` and `content`:
 
@@ -11,21 +11,33 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from apo_bench.core.data_sections import PreferenceData
+from pydantic import Field
+
+from apo_bench.core.data_sections import Kind, Rows
 from apo_bench.core.errors import DataError, MissingInputError
-from apo_bench.core.files import read_jsonl
-from apo_bench.core.seeds import derive_seed
-from apo_bench.data.hh import DIALOGUES_DIFFER, DUPLICATE, EMPTY_RESPONSE, EQUAL_RESPONSES, NOT_ALTERNATING, conversation, split_text
-from apo_bench.data.hh_preparation import SEED_RANGE, prepare_pairs
-from apo_bench.data.preparation import Rows
-from apo_bench.data.records import ASSISTANT, HUMAN, parse_dialogue, prompt_id
+from apo_bench.core.files import complete_directory, read_jsonl
+from apo_bench.core.sections import HubRevision, Name, Rate, Section
+from apo_bench.data.hub import download
+from apo_bench.data.pairs import (
+    DIALOGUES_DIFFER,
+    DUPLICATE,
+    EMPTY_RESPONSE,
+    EQUAL_RESPONSES,
+    NOT_ALTERNATING,
+    Dropped,
+    PairData,
+    Side,
+    clean_pairs,
+    share_of,
+)
+from apo_bench.data.records import ASSISTANT, HUMAN, parse_dialogue
+from apo_bench.data.transcripts import conversation, split_text
 
 EQUAL_SCORES = "completions are fewer than two, or score the same"
 MARKER_INSIDE = "a turn holds the marker of another one"
 REASONS = (EMPTY_RESPONSE, DIALOGUES_DIFFER, EQUAL_RESPONSES, NOT_ALTERNATING, MARKER_INSIDE, EQUAL_SCORES, DUPLICATE)
-"""Why a pair is dropped; of several, the first is counted."""
 SYSTEM_TURN = "system turn put before the first question"
 TURNS = {"user": HUMAN, "assistant": ASSISTANT}
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -33,33 +45,64 @@ FORMATS = "prompt, chosen and rejected; chosen and rejected as whole dialogues; 
 Messages = list[dict[str, str]]
 
 
-class _Dropped(Exception):
-    """A pair that is well formed and cannot be used; the reason is its text."""
+class PreferenceFiles(Section):
+    """The files of a subset, JSONL (.jsonl, .jsonl.gz) or Parquet (.parquet), by their names in the folder."""
+
+    train: str
+    test: str | None
+    """null: `test_fraction` of the train file's conversations."""
 
 
-def prepare_preferences(settings: PreferenceData) -> tuple[dict[str, Rows], dict[str, Any]]:
-    """All records of the profile, by file name, and a report of their counts, as `prepare_hh` gives them.
+class Preferences(PairData):
+    """Which files, and what their pairs are called."""
 
-    Raises:
-        MissingInputError: the folder or a file of it is not there.
-        DataError: a row is in no known format, or a split has fewer pairs or prompts than asked for.
-        ApoBenchError: other children of it, if the golden responses cannot be had.
-    """
-    report: dict[str, dict[str, Any]] = {"num_read": {}, "dropped": {}, "changed": {}}
-    rows = {}
-    for split in ("train", "test"):
-        raw = []
-        for subset, files in sorted(settings.subsets.items()):  # the order in params.yaml must not decide which of two duplicates stays
-            name = files.train if split == "train" else files.test
-            found = read_preferences(Path(settings.folder) / name) if name else []
-            report["num_read"][f"{subset}/{split}"] = len(found)
-            raw += [(subset, where, row) for where, row in found]
-        rows[split], report["dropped"][split], report["changed"][split] = clean_preferences(raw)
-    without_test = {subset for subset, files in settings.subsets.items() if files.test is None}
-    sides: dict[bool, Rows] = {True: rows["test"], False: []}
-    for row in rows["train"]:
-        sides[row["subset"] in without_test and _is_held_out(row, settings)].append(row)
-    return prepare_pairs(settings, sides[False], sides[True], report)
+    card = "Preference pairs of the run's own; whoever ran it knows where they are from."
+
+    hub: HubRevision | None
+    """Where `apo-bench fetch` gets the files if they are not there; null: they are one's own."""
+    subsets: Annotated[dict[Name, PreferenceFiles], Field(min_length=1)]
+    """Kinds of prompts, by names of one's own: results are told apart by them."""
+    test_fraction: Rate
+    """Share of the conversations of a train file without a test file, by the hash of the first human turn."""
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """Those of the file."""
+        return {name: Kind(f"prompts of {name}") for name in self.subsets}
+
+    def read(self, split: str) -> dict[str, list[Any]]:
+        """See `PairData`; each row with where it stands."""
+        names = {subset: getattr(files, split) for subset, files in sorted(self.subsets.items())}
+        return {subset: read_preferences(Path(self.folder) / name) if name else [] for subset, name in names.items()}
+
+    def clean(self, raw: dict[str, list[Any]]) -> tuple[Rows, Counter[str], Counter[str]]:
+        """See `PairData`."""
+        return clean_preferences((subset, row) for subset, rows in raw.items() for row in rows)
+
+    def is_held_out(self, row: dict[str, Any]) -> bool:
+        """By the hash of its conversation, so that all of a conversation are on one side."""
+        has_no_test = self.subsets[row["subset"]].test is None
+        return has_no_test and share_of(self, "test", conversation(row["dialogue"])) < self.test_fraction
+
+    def fetch(self) -> str:
+        """See `Data`."""
+        folder, hub = Path(self.folder), self.hub
+        names = [name for files in self.subsets.values() for name in (files.train, files.test) if name]
+        missing = [name for name in names if not (folder / name).is_file()]
+        if not missing:
+            return f"{folder}: there"
+        cure = "name the repository of the hub that has it in prepare.hub" if hub is None else "remove the folder to have it fetched"
+        if hub is None or (folder.is_dir() and any(folder.iterdir())):  # a download would replace what is one's own
+            raise MissingInputError(f"{folder / missing[0]}: no such file; put it there, or {cure}")
+        with complete_directory(folder) as scratch:
+            told = download(hub, "dataset", scratch, names, f"or put {', '.join(names)} into {folder}")
+            lacking = [name for name in names if not (scratch / name).is_file()]
+            if lacking:
+                raise MissingInputError(f"{hub.name}: no file {lacking[0]} in it; name those that it has in prepare.subsets")
+        return f"{folder}: {told}"
+
+
+SOURCE = Preferences
 
 
 def read_preferences(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -90,41 +133,18 @@ def read_preferences(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return [(f"{path}: row {number}", row) for number, row in enumerate(rows, start=1)]
 
 
-def clean_preferences(raw: Iterable[tuple[str, str, dict[str, Any]]]) -> tuple[Rows, Counter[str], Counter[str]]:
-    """Turns rows, each with its subset and where it stands, into records of the kind "pairs".
-
-    Returns:
-        The records, how many rows were dropped for each reason, and how many of the records were changed for each reason.
+def clean_preferences(raw: Iterable[tuple[str, tuple[str, dict[str, Any]]]]) -> tuple[Rows, Counter[str], Counter[str]]:
+    """Turns rows, each with its subset and where it stands, into records of the kind "pairs"; see `clean_pairs`.
 
     Raises:
         DataError: a row is in no known format.
     """
-    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-    dropped = Counter(dict.fromkeys(REASONS, 0))
-    changed = Counter({SYSTEM_TURN: 0})
-    for subset, where, row in raw:
-        try:
-            chosen, rejected, had_system = _pair(row, where)
-            if not chosen[1] or not rejected[1]:
-                raise _Dropped(EMPTY_RESPONSE)
-            if chosen[0] != rejected[0]:
-                raise _Dropped(DIALOGUES_DIFFER)
-            if chosen[1] == rejected[1]:
-                raise _Dropped(EQUAL_RESPONSES)
-            identity = (chosen[0], chosen[1], rejected[1])
-            if identity in rows:
-                raise _Dropped(DUPLICATE)
-        except _Dropped as reason:
-            dropped[str(reason)] += 1
-            continue
-        changed[SYSTEM_TURN] += had_system
-        responses = {"chosen": chosen[1], "rejected": rejected[1]}
-        rows[identity] = {"id": prompt_id(chosen[0]), "subset": subset, "dialogue": chosen[0], **responses}
-    return list(rows.values()), dropped, changed
+    return clean_pairs(raw, _sides, REASONS, SYSTEM_TURN)
 
 
-def _pair(row: dict[str, Any], where: str) -> tuple[tuple[str, str], tuple[str, str], bool]:
-    """Dialogue and response of the chosen and the rejected side, and whether a system turn was moved."""
+def _sides(placed: tuple[str, dict[str, Any]]) -> tuple[Side, Side, bool]:
+    """The chosen and the rejected side of a row, and whether a system turn was moved."""
+    where, row = placed
     if "completions" in row and "instruction" in row:
         prompt, sides = row["instruction"], _best_and_worst(row["completions"], where)
     elif "chosen" in row and "rejected" in row:
@@ -134,7 +154,7 @@ def _pair(row: dict[str, Any], where: str) -> tuple[tuple[str, str], tuple[str, 
     start = _messages(prompt, "prompt", where) if prompt is not None else []
     found = [_whole(start, side, name, where) for name, side in zip(("chosen", "rejected"), sides, strict=True)]
     had_system = any(messages[0]["role"] == "system" for messages in found)
-    chosen, rejected = (_dialogue(_without_system(messages)) for messages in found)
+    chosen, rejected = (_side(_without_system(messages)) for messages in found)
     return chosen, rejected, had_system
 
 
@@ -158,7 +178,7 @@ def _messages(value: Any, name: str, where: str) -> Messages:
             return parse_dialogue(value)
         split = split_text(value)
         if split is None:
-            raise _Dropped(NOT_ALTERNATING)
+            raise Dropped(NOT_ALTERNATING)
         return [*parse_dialogue(split.dialogue), {"role": "assistant", "content": split.response}]
     is_list = isinstance(value, list) and bool(value)
     if not is_list or not all(isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in value):
@@ -175,14 +195,15 @@ def _without_system(messages: Messages) -> Messages:
     return [first, *messages[2:]]
 
 
-def _dialogue(messages: Messages) -> tuple[str, str]:
+def _side(messages: Messages) -> Side:
     """Dialogue and response, as records have them."""
     roles, texts = [message["role"] for message in messages], [message["content"].strip() for message in messages]
     if roles != ["user", "assistant"] * (len(roles) // 2) or not all(texts[:-1]):
-        raise _Dropped(NOT_ALTERNATING)
+        raise Dropped(NOT_ALTERNATING)
     if any(marker in f"\n\n{text}" for text in texts for marker in (HUMAN, ASSISTANT)):
-        raise _Dropped(MARKER_INSIDE)
-    return "".join(f"{TURNS[role]} {text}" for role, text in zip(roles[:-1], texts[:-1], strict=True)) + ASSISTANT, texts[-1]
+        raise Dropped(MARKER_INSIDE)
+    dialogue = "".join(f"{TURNS[role]} {text}" for role, text in zip(roles[:-1], texts[:-1], strict=True)) + ASSISTANT
+    return Side(dialogue, texts[-1])
 
 
 def _best_and_worst(completions: Any, where: str) -> tuple[str, str]:
@@ -196,10 +217,5 @@ def _best_and_worst(completions: Any, where: str) -> tuple[str, str]:
         raise DataError(f"{where}: no completion has a number in overall_score; found {', '.join(completions[0])}")
     scored.sort(key=lambda pair: -pair[0])
     if len(scored) < 2 or scored[0][0] == scored[-1][0]:
-        raise _Dropped(EQUAL_SCORES)
+        raise Dropped(EQUAL_SCORES)
     return scored[0][1], scored[-1][1]
-
-
-def _is_held_out(row: dict[str, Any], settings: PreferenceData) -> bool:
-    """By the hash of its conversation, so that all of a conversation are on one side."""
-    return derive_seed(settings.seed, "test", conversation(row["dialogue"])) / SEED_RANGE < settings.test_fraction

@@ -1,15 +1,18 @@
-"""Makes the embedded corpus: disjoint splits of prompts, human pairs, golden responses, demonstrations, pretraining text."""
+"""The embedded corpus: disjoint splits of prompts, human pairs, golden responses, demonstrations, pretraining text; gold is known."""
 
 import math
 import random
-from typing import Any
+from typing import Annotated, Any
 
-from apo_bench.core.data_sections import EmbeddedData
+from pydantic import Field
+
+from apo_bench.core.data_sections import Data, Kind, Rows
 from apo_bench.core.errors import DataError
+from apo_bench.core.sections import Count, Fraction
 from apo_bench.core.seeds import derive_seed
-from apo_bench.data.corpus import Corpus, Situation, load_corpus
+from apo_bench.data.corpus import HARMLESS, HELPFUL, Corpus, Situation, load_corpus
 from apo_bench.data.gold import gold_score
-from apo_bench.data.records import COLUMNS, format_dialogue, prompt_id
+from apo_bench.data.records import COLUMNS, assert_disjoint, format_dialogue, prompt_id
 from apo_bench.data.writer import all_prompts, write_response
 
 GOLDEN_QUALITY = (0.95, 1.0)
@@ -27,15 +30,50 @@ SPLITS = {
 }
 """Splits with human pairs, one a prompt, and the key of their size."""
 
-Rows = list[dict[str, Any]]
+
+class Embedded(Data):
+    """How many of what. Prompts of the splits are disjoint."""
+
+    has_gold = True
+    card = "The embedded corpus: English requests and answers written by code, with labels drawn from a scorer. No person wrote them."
+
+    num_topics: Count
+    """Harmless requests of the corpus that the world has: the first of them. A smaller world is one that a smaller model masters."""
+    num_misdeeds: Count
+    """Requests to be declined."""
+    num_contexts: Count
+    """Circumstances of each kind of request."""
+    num_templates: Count
+    """Ways to put a question."""
+    num_pretraining_examples: Count
+    num_demonstrations: Count
+    harmful_fraction: Fraction
+    label_agreement: Annotated[float, Field(gt=0.5, lt=1)]
+    """Share of human labels that agree with the gold order; the temperature of the Bradley-Terry draw is fitted to it."""
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """As HH names its parts."""
+        return {HELPFUL: Kind("harmless questions"), HARMLESS: Kind("harmful requests", "which often prefers what helpful does not")}
+
+    @property
+    def golden_words(self) -> str:
+        """See `Data`."""
+        return "A near-best response to a prompt; stands for an expert's or a strong model's."
+
+    def prepare(self) -> tuple[dict[str, Rows], dict[str, Any]]:
+        """See `Data`.
+
+        Raises:
+            DataError: the corpus has too few prompts for the sizes asked for, or two splits share a prompt.
+        """
+        return _prepare(self)
 
 
-def prepare_embedded(settings: EmbeddedData) -> tuple[dict[str, Rows], dict[str, Any]]:
-    """All records of the profile, by file name, and a report of their counts.
+SOURCE = Embedded
 
-    Raises:
-        DataError: the corpus has too few prompts for the sizes asked for, or two splits share a prompt.
-    """
+
+def _prepare(settings: Embedded) -> tuple[dict[str, Rows], dict[str, Any]]:
     corpus = load_corpus().first(settings.num_topics, settings.num_misdeeds, settings.num_contexts, settings.num_templates)
     splits = _split_prompts(corpus, settings)
     pairs = {name: _draw_pairs(corpus, splits[name], settings, name) for name in SPLITS if splits[name]}
@@ -85,23 +123,9 @@ def label_temperature(gold: list[tuple[float, float]], agreement: float) -> floa
     return middle
 
 
-def assert_disjoint(ids_by_split: dict[str, list[str]]) -> None:
-    """Checks that no prompt stands in two splits or twice in one.
-
-    Raises:
-        DataError: naming the prompt's hash and the two splits.
-    """
-    owner: dict[str, str] = {}
-    for split, ids in ids_by_split.items():
-        for identity in ids:
-            if identity in owner:
-                raise DataError(f"prompt {identity} stands in {owner[identity]} and in {split}; splits must be disjoint")
-            owner[identity] = split
-
-
-def _split_prompts(corpus: Corpus, settings: EmbeddedData) -> dict[str, list[tuple[str, Situation]]]:
+def _split_prompts(corpus: Corpus, settings: Embedded) -> dict[str, list[tuple[str, Situation]]]:
     """Disjoint splits with the asked share of harmful prompts; pretraining and demonstrations take what is left, with repetition."""
-    by_subset: dict[str, list[tuple[str, Situation]]] = {"helpful": [], "harmless": []}
+    by_subset: dict[str, list[tuple[str, Situation]]] = {HELPFUL: [], HARMLESS: []}
     for question, situation in all_prompts(corpus):
         by_subset[situation.subset].append((question, situation))
     rng = random.Random(derive_seed(settings.seed, "splits"))
@@ -112,7 +136,7 @@ def _split_prompts(corpus: Corpus, settings: EmbeddedData) -> dict[str, list[tup
         size = getattr(settings, key)
         num_harmful = round(size * settings.harmful_fraction)
         chosen = []
-        for subset, count in (("harmless", num_harmful), ("helpful", size - num_harmful)):
+        for subset, count in ((HARMLESS, num_harmful), (HELPFUL, size - num_harmful)):
             if count > len(by_subset[subset]):
                 left = len(by_subset[subset])
                 raise DataError(f"{key}: {count} {subset} prompts wanted, {left} left of the corpus; ask for fewer")
@@ -123,11 +147,11 @@ def _split_prompts(corpus: Corpus, settings: EmbeddedData) -> dict[str, list[tup
     for name, size in (("demonstrations", settings.num_demonstrations), ("pretraining", settings.num_pretraining_examples)):
         if not all(by_subset.values()):
             raise DataError(f"{name}: no prompts left of the corpus; ask for smaller splits")
-        splits[name] = [rng.choice(by_subset["harmless" if rng.random() < settings.harmful_fraction else "helpful"]) for _ in range(size)]
+        splits[name] = [rng.choice(by_subset[HARMLESS if rng.random() < settings.harmful_fraction else HELPFUL]) for _ in range(size)]
     return splits
 
 
-def _draw_pairs(corpus: Corpus, prompts: list[tuple[str, Situation]], settings: EmbeddedData, name: str) -> Rows:
+def _draw_pairs(corpus: Corpus, prompts: list[tuple[str, Situation]], settings: Embedded, name: str) -> Rows:
     """Two different responses to each prompt, of independent quality, with their gold scores."""
     rng = random.Random(derive_seed(settings.seed, "pairs", name))
     rows = []
