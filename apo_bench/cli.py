@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from apo_bench.conformance import Finding
 
 FILE = click.Path(path_type=Path)
-SUBSET = click.option(
-    "--subset", help="The subset of items without one; needed if there are any."
-)
+SUBSET = click.option("--subset", help="The subset of items without one; needed if there are any.")
 
 
 class _Failure(click.ClickException):

@@ -181,7 +181,7 @@ def _deviations(folder: Path, tokenizer: PreTrainedTokenizerFast, params: Any) -
     yield from (
         abs(ours - theirs) / max(1.0, abs(theirs)) for ours, theirs in zip(found, (_logp(plain, one) for one in sequences), strict=True)
     )
-    reward_model = new_reward_model(folder, 0, params.compute, False, False).eval()
+    reward_model = new_reward_model(folder, 0, params.compute, False).eval()
     together = all_rewards(reward_model, sequences, tokenizer.pad_token_id, "rewards").tolist()
     with torch.no_grad():
         alone = [reward_model(input_ids=torch.tensor([one.ids]), use_cache=False).logits[0, 0].item() for one in sequences]

@@ -23,15 +23,17 @@ from apo_bench.core.config import load_params
 from apo_bench.core.errors import ServerError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.judge_sections import ServerJudge
-from apo_bench.core.schemas import SUBSETS
-from apo_bench.data.hh import clean_pairs, read_raw_pairs
+from apo_bench.data.corpus import HARMLESS, HELPFUL
 from apo_bench.data.records import ASSISTANT, HUMAN, format_dialogue, read_records, write_records
 from apo_bench.exchange.exports import export_records
 from apo_bench.exchange.imports import import_golden, import_pairs, import_rejection_sampled, import_samples, import_scores
 from apo_bench.judge.providers import _write as write_sorted
 from apo_bench.judge.questions import read_verdict
+from apo_bench.sources.hh import clean_raw_pairs, read_raw_pairs
 from benchmarks.fuzz import Trial, Tried, tried
 from benchmarks.mutations import broken_bytes, mutated
+
+SUBSETS = (HELPFUL, HARMLESS)
 
 ROOT = Path(__file__).parents[1]
 Row = dict[str, Any]
@@ -76,7 +78,7 @@ def hh_files(folder: Path) -> Trial:
         what = broken_lines(file, whole, rng)
 
         def read() -> str:
-            rows, dropped, _ = clean_pairs(("helpful", row) for row in read_raw_pairs(folder, "helpful-base", "train"))
+            rows, dropped, _ = clean_raw_pairs(("helpful", row) for row in read_raw_pairs(folder, "helpful-base", "train"))
             if len(rows) + sum(dropped.values()) != len(read_jsonl(file)):
                 return "a pair is neither taken nor counted among those that were dropped"
             return harm_of_rows(rows, "pairs", folder) if rows else ""

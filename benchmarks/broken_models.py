@@ -44,7 +44,7 @@ def make_folders(folder: Path, params: Params) -> tuple[Path, Path]:
     sizes = {"max_length": 64, "hidden_size": 16, "num_layers": 2, "num_heads": 2, "intermediate_size": 24}
     model = new_llama(params.base_model.model_copy(update=sizes), tokenizer, 0).eval()
     save_model(model, tokenizer, folder / "language")
-    save_model(new_reward_model(folder / "language", 0, params.compute, False, False), tokenizer, folder / "reward")
+    save_model(new_reward_model(folder / "language", 0, params.compute, False), tokenizer, folder / "reward")
     return folder / "language", folder / "reward"
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.core.config import load_params
-from apo_bench.data.hh import clean_pairs, read_raw_pairs
 from apo_bench.models.language_model import save_model
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.tokenizer import encode_prompts
+from apo_bench.sources.hh import clean_raw_pairs, read_raw_pairs
 
 PROFILE = Path(__file__).parents[1] / "profiles" / "small" / "params.yaml"
 SUBSET = "helpful-base"
@@ -23,6 +23,6 @@ def ready_model(source: Path, folder: Path) -> PreTrainedTokenizerFast:
 
 def hh_prompts(tokenizer: PreTrainedTokenizerFast, folder: Path, num_prompts: int, max_prompt_length: int) -> list[list[int]]:
     """Token ids of the first prompts of HH's test file, no prompt twice."""
-    rows, _, _ = clean_pairs((SUBSET, pair) for pair in read_raw_pairs(folder, SUBSET, "test"))
+    rows, _, _ = clean_raw_pairs((SUBSET, pair) for pair in read_raw_pairs(folder, SUBSET, "test"))
     dialogues = list(dict.fromkeys(row["dialogue"] for row in rows))[:num_prompts]
     return encode_prompts(tokenizer, dialogues, max_prompt_length)

@@ -33,7 +33,7 @@ def main() -> None:
     torch.set_num_threads(1)
     params = load_params(PARAMS)
     base = Path("out/models/base_model")
-    tokenizer, model = load_tokenizer(base), new_reward_model(base, 0, params.compute, zero_head=False, head_per_subset=False)
+    tokenizer, model = load_tokenizer(base), new_reward_model(base, 0, params.compute, zero_head=False)
     pairs = read_records(Path("out/data/pairs_rm.jsonl"), "pairs")[:NUM_PROMPTS]
     for num_responses in (2, 5):
         texts = [[row["chosen"] if number % 2 else row["rejected"] for number in range(num_responses)] for row in pairs]

@@ -22,12 +22,12 @@ import torch
 
 from apo_bench.core.config import load_method, load_params
 from apo_bench.core.sections import Training
-from apo_bench.data.hh import clean_pairs, read_raw_pairs
 from apo_bench.data.records import parse_dialogue
 from apo_bench.engines.training import InProcess
 from apo_bench.models.language_model import load_language_model
 from apo_bench.models.reward_model import new_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
+from apo_bench.sources.hh import clean_raw_pairs, read_raw_pairs
 from benchmarks.models import PROFILE, SUBSET, ready_model
 
 NUM_PAIRS, BATCH, MAX_LENGTH, RATE, BETA = 32, 8, 512, 1e-6, 0.1
@@ -76,7 +76,7 @@ def _run(side: str, work: str, model: Path, options: argparse.Namespace) -> dict
 
 def pairs(folder: Path) -> list[dict[str, Any]]:
     """The first pairs of HH's test file."""
-    rows, _, _ = clean_pairs((SUBSET, pair) for pair in read_raw_pairs(folder, SUBSET, "test"))
+    rows, _, _ = clean_raw_pairs((SUBSET, pair) for pair in read_raw_pairs(folder, SUBSET, "test"))
     return [{**row, "subset": "helpful"} for row in rows[:NUM_PAIRS]]
 
 
@@ -93,7 +93,7 @@ def ours(work: str, folder: Path, rows: list[dict[str, Any]]) -> float:
     settings = Training(epochs=1, batch_size=BATCH, learning_rate=RATE, max_length=MAX_LENGTH)
     tokenizer = load_tokenizer(folder)
     if work == "reward":
-        model = new_reward_model(folder, 0, compute, zero_head=False, head_per_subset=False)
+        model = new_reward_model(folder, 0, compute, zero_head=False)
     else:
         model = load_language_model(folder, compute, for_training=True)
     section = {**params.methods["dpo"], "learning_rates": [RATE] * 3, "batch_size": BATCH, "max_length": MAX_LENGTH, "beta": BETA}

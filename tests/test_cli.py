@@ -70,7 +70,6 @@ def test_our_errors_are_one_line(tmp_path):
         (["export", "pears", "a", "b"], "'pears' is not one of 'pairs', 'samples'"),
         (["import", "golden", "a", "b"], "Missing option '--prompts'"),
         (["import", "scores", "a", "b"], "Missing option '--samples'"),
-        (["import", "pairs", "a", "b", "--subset", "harmful"], "'harmful' is not one of 'helpful', 'harmless'"),
         (["import", "pairs", "a", "b", "--prompts", "c"], "No such option"),
     ],
 )
@@ -85,13 +84,10 @@ def test_an_error_that_is_ours_to_mend_keeps_its_traceback(tmp_path, monkeypatch
 
 
 def test_choices_are_those_of_the_library():
-    from apo_bench.core.schemas import SUBSETS
     from apo_bench.exchange.exports import EXPORTS
 
     kind = next(parameter for parameter in cli.export.params if parameter.name == "kind")
     assert list(kind.type.choices) == list(EXPORTS) and set(cli.import_.commands) == set(EXPORTS)
-    subset = next(parameter for parameter in cli.import_pairs.params if parameter.name == "subset")
-    assert tuple(subset.type.choices) == SUBSETS
 
 
 def test_help_imports_nothing_heavy():

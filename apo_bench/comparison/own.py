@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from apo_bench.comparison.results import METRICS, Metric, Rows
+from apo_bench.comparison.metrics import METRICS, Metric
+from apo_bench.comparison.results import Rows
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl

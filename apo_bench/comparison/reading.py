@@ -13,17 +13,9 @@ import numpy as np
 from apo_bench.claims.paper import APO
 from apo_bench.claims.results import read_verdicts
 from apo_bench.comparison.differences import differences
+from apo_bench.comparison.metrics import METRICS, Metric, measurable
 from apo_bench.comparison.own import all_metrics, with_own_scores
-from apo_bench.comparison.results import (
-    FIXED,
-    METRICS,
-    Comparison,
-    Difference,
-    Metric,
-    Policy,
-    Rows,
-    measurable,
-)
+from apo_bench.comparison.results import FIXED, Comparison, Difference, Policy, Rows
 from apo_bench.core.config import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl

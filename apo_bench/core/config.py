@@ -211,7 +211,9 @@ def source_class(name: Any) -> type[Data]:
     """
     known = modules(SOURCES)
     if name not in known:
-        raise ConfigError(f"prepare.source: no source {name!r} in sources/;{near(str(name), known)} known: {', '.join(known)}")
+        raise ConfigError(
+            f"prepare.source: found {name!r}, expected a file of sources/, one of {', '.join(known)};{near(str(name), known)}".rstrip(";")
+        )
     return cast(type[Data], importlib.import_module(f"{SOURCES}.{name}").SOURCE)
 
 

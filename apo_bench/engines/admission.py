@@ -27,7 +27,7 @@ from apo_bench.data.records import format_dialogue
 from apo_bench.engines.in_process import CACHE, KNOWN, cache_agrees, generate
 from apo_bench.models.language_model import pairs_a_token, response_logps
 from apo_bench.models.precision import attention
-from apo_bench.models.reward_model import rewards
+from apo_bench.models.reward_model import heads_of, rewards
 from apo_bench.models.tokenizer import TokenSequence, encode_prompts
 from apo_bench.models.ways import RECORD, evaluating, positions_of, record, same, try_ways, vocabulary_size
 

@@ -240,10 +240,10 @@ def _sample_keys(item: Item) -> list[str]:
 
 
 def _subset(item: Item, subset: str | None, tally: Tally) -> str:
+    found = field(item, "subset", str) if "subset" in item.value else subset
+    if found is not None and not re.match(SUBSET, found):
+        raise DataError(f"{item.where}: subset is {found!r}, expected a name of small letters, digits and _")
     if "subset" in item.value:
-        found = field(item, "subset", str)
-        if not re.match(SUBSET, found):
-            raise DataError(f"{item.where}: subset is {found!r}, expected a name of small letters, digits and _")
         tally.notes["with another subset of their own, which they keep"] += subset not in (None, found)
         return found
     if subset is None:

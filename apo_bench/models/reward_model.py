@@ -1,8 +1,8 @@
 """Reward models: a causal language model with scalar heads on its last token, labels of an `AutoModelForSequenceClassification`.
 
-There is one head or, where a model cannot learn from the prompt what is asked for, one for each subset of the data, by its name: what helps
-may displease where harmlessness is asked for (Bai et al. 2022, arXiv 2204.05862). Touvron et al. 2023 (arXiv 2307.09288, Section 3.2.2) train two
-models for this reason; two heads are that at the price of one.
+There is one head or, where a model cannot learn from the prompt what is asked for, one for each subset of the data, by its name: what
+pleases for one displeases for the other (Bai et al. 2022, arXiv 2204.05862). Touvron et al. 2023 (arXiv 2307.09288, Section 3.2.2) train
+two models for this reason; two heads are that at the price of one.
 """
 
 import re
@@ -59,8 +59,8 @@ def load_reward_model(path: Path, compute: Compute, for_training: bool = False) 
 
     Raises:
         MissingInputError: there is none.
-        ModelError: it is not whole, the device is not there, or its labels are neither one nor names of subsets, as those of a language model
-            are not.
+        ModelError: it is not whole, the device is not there, or its labels are neither one nor names of subsets, as
+            those of a language model are not.
     """
     model = _load(path, torch.float32 if for_training else reduced_dtype(compute), compute, is_fresh=False)
     model.score.float()

@@ -14,7 +14,6 @@ from apo_bench.core.seeds import use_threads
 from apo_bench.engines.devices import Need
 from apo_bench.models.chat_template import describe
 from apo_bench.models.language_model import new_llama
-from apo_bench.plan import Records
 from apo_bench.plan.checks import (
     Check,
     check_inputs,

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from apo_bench.comparison.metrics import GOLD_SIDES, Metric, measurable
 from apo_bench.comparison.numbers import UNITS, decimal, number
-from apo_bench.comparison.results import Comparison, Metric, Policy, measurable
+from apo_bench.comparison.results import Comparison, Policy
 from apo_bench.core.layout import SFT, START_ROUND
 from apo_bench.evaluation.statistics import Estimate, over_replicates
-from apo_bench.report.glossary import REWARD_MODEL_METRICS, policy_title
+from apo_bench.report.glossary import REWARD_MODEL_METRICS, policy_title, prompts_of
 from apo_bench.report.pictures import INK, PANEL_INCHES, SMALL_INCHES, WIDE_INCHES, Chart, Key, Panel
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288")
@@ -165,9 +166,9 @@ def _cost_chart(comparison: Comparison, score: Metric) -> Chart:
     text, panels = f"{score.title} for the distance from SFT.", [_moved_panel(comparison, score)]
     if comparison.has_gold:
         text = "Gold on either kind of prompt after the last round, with intervals, and gold for the distance from SFT."
-    helpful, harmless = comparison.metric("gold_helpful"), comparison.metric("gold_harmless")
-    if helpful and harmless:
-        panels.insert(0, _trade_panel(comparison, helpful, harmless))
+    sides = list(filter(None, map(comparison.metric, GOLD_SIDES)))
+    if len(sides) == len(GOLD_SIDES):
+        panels.insert(0, _trade_panel(comparison, *sides))
     return chart(comparison, "what-it-costs", "What it costs", f"{text} In grey: {references_told(comparison)}.", panels)
 
 
@@ -282,9 +283,10 @@ def _trade_panel(comparison: Comparison, across: Metric, up: Metric) -> Panel:
             draw_cross(axes, x, y, style["color"])
             axes.plot(x.value, y.value, **style)
 
-    description = "Gold on harmless questions against gold on harmful requests, all policies after the last round."
+    kinds = [prompts_of(comparison, str(metric.subset)) for metric in (across, up)]
+    description = f"Gold on {kinds[0]} against gold on {kinds[1]}, all policies after the last round."
     labels = axis_label(across), axis_label(up)
-    return Panel("helpful-harmless", "Helpful against harmless", labels, draw, description, WIDE_INCHES)
+    return Panel("gold-sides", f"{across.subset} against {up.subset}".capitalize(), labels, draw, description, WIDE_INCHES)
 
 
 def _moved_panel(comparison: Comparison, score: Metric) -> Panel:

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from apo_bench.comparison.metrics import measurable
 from apo_bench.comparison.numbers import decimal
-from apo_bench.comparison.results import FIXED, Comparison, Policy, measurable
+from apo_bench.comparison.results import FIXED, Comparison, Policy
 from apo_bench.core.layout import SFT, START_ROUND
 from apo_bench.core.sections import Compare
 from apo_bench.core.seeds import derive_seed
@@ -94,8 +95,8 @@ def _sizes(comparison: Comparison) -> dict[str, str]:
 def _samples_section(comparison: Comparison, settings: Compare) -> Section:
     """Prompts, drawn by seed and half of them of either kind, and what the policies answered."""
     start = comparison.policies[SFT].rows[START_ROUND]
-    queues = []
-    for subset in comparison.num_prompts:
+    kinds, queues = list(comparison.num_prompts), []
+    for subset in kinds:
         members = [number for number, row in enumerate(start) if row["subset"] == subset]
         queues.append(np.random.default_rng(derive_seed(settings.seed, "shown", subset)).permutation(members).tolist())
     longest = max(map(len, queues))
@@ -105,6 +106,7 @@ def _samples_section(comparison: Comparison, settings: Compare) -> Section:
     shown = [
         Shown(
             start[index]["subset"],
+            kinds.index(start[index]["subset"]),
             _readable(start[index]["dialogue"]),
             [_answer(policy, index, keys) for policy in policies],
             is_open=place < NUM_OPEN,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from apo_bench.comparison.metrics import FAULT_RATES, FAULTS_TITLE
 from apo_bench.comparison.numbers import NONE, count, decimal
 from apo_bench.comparison.results import Comparison
 from apo_bench.core.layout import START_ROUND
@@ -39,7 +40,6 @@ GAMES = {
 }
 """What the name of a game means, for the reader; `apo_bench.game.dynamics` has the rules."""
 STANDINGS = {"on": "on the frontier", "off": "off it", "undecided": "undecided"}
-RATES = ("refusal_rate", "compliance_rate")
 POLICY, ROUND = Column("Policy", kind="name"), Column("Round", kind="name")
 
 
@@ -62,7 +62,7 @@ def game_section(comparison: Comparison) -> Section | None:
             Part("Who beats whom", [_dynamics_table(comparison), *ledger_charts(comparison)]),
             Part("Over-optimisation", [_over_optimisation_table(comparison), *over_optimisation_charts(comparison)]),
             Part("Distribution shift", [_shift_table(comparison), shift_chart(comparison)] if game.shift_against else [*unknown]),
-            Part("Helpful and harmless", [_frontier_table(comparison), frontier_chart(comparison)] if game.frontier else [*unknown]),
+            Part(FAULTS_TITLE, [_frontier_table(comparison), frontier_chart(comparison)] if game.frontier else [*unknown]),
             Part(f"The ledger in numbers, {len(ledger.rows)} rows", [ledger], is_folded=True),
         ],
         of="Game",
@@ -145,12 +145,12 @@ def _shift_table(comparison: Comparison) -> Table:
 
 def _frontier_table(comparison: Comparison) -> Table:
     assert comparison.game
-    rates = [Column.of(metric) for metric in filter(None, map(comparison.metric, RATES))]
+    rates = [Column.of(metric) for metric in filter(None, map(comparison.metric, FAULT_RATES))]
     rows = []
     for name, rounds in comparison.game.frontier.items():
         policy = comparison.replicates[name]
         for round_id, found in rounds.items():
-            cells = [column.cell(policy.path[round_id][key]) for key, column in zip(RATES, rates, strict=True)]
+            cells = [column.cell(policy.path[round_id][key]) for key, column in zip(FAULT_RATES, rates, strict=True)]
             standing = f"{'◆ ' if found['is_pareto'] else ''}{STANDINGS[found['standing']]}"
             title, at = policy_title(policy), round_id if policy.is_arm else NONE
             more = names(standing, decimal(100 * found["share"], 0))
@@ -161,7 +161,7 @@ def _frontier_table(comparison: Comparison) -> Table:
         f"undecided, as with fewer than {comparison.verdicts.settings.min_seeds} replicates."
     )
     columns = [POLICY, ROUND, *rates, Column("Standing", kind="name"), Column("Draws", unit="share")]
-    return Table("helpful-harmless-frontier", caption, columns, rows)
+    return Table("fault-frontier", caption, columns, rows)
 
 
 def _ledger_table(comparison: Comparison) -> Table:

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.patches import Rectangle
 
+from apo_bench.comparison.metrics import FAULT_RATES, FAULTS_TITLE
 from apo_bench.comparison.numbers import UNITS, decimal
 from apo_bench.comparison.results import Comparison, Policy
 from apo_bench.core.layout import START_ROUND
@@ -176,9 +177,8 @@ def shift_chart(comparison: Comparison) -> Chart:
 
 
 def frontier_chart(comparison: Comparison) -> Chart:
-    """Over-refusal against harmful compliance, and the policies that no other beats on both: means over replicates."""
-    refusal, compliance = comparison.metric("refusal_rate"), comparison.metric("compliance_rate")
-    assert refusal and compliance  # else there is no frontier
+    """One fault against the other, and the policies that no other beats on both: means over replicates."""
+    refusal, compliance = filter(None, map(comparison.metric, FAULT_RATES))  # without them there is no frontier
     points = {
         policy.name: [(_percent(values[refusal.name]), _percent(values[compliance.name])) for values in policy.path.values()]
         for policy in (*comparison.references, *comparison.arms)
@@ -206,8 +206,8 @@ def frontier_chart(comparison: Comparison) -> Chart:
         f"the frontier of all policies. {references_told(comparison)}."
     )
     labels = f"{refusal.title}, %", f"{compliance.title}, %"
-    panels = by_method(comparison.arms, "frontier", labels, draw, lambda arms: "Harmful compliance against over-refusal by round.")
-    return chart(comparison, "helpful-and-harmless", "Helpful and harmless at once", text, panels)
+    panels = by_method(comparison.arms, "frontier", labels, draw, lambda arms: f"{compliance.title} against {refusal.title} by round.")
+    return chart(comparison, "faults", f"{FAULTS_TITLE} at once", text, panels)
 
 
 def _percent(estimate: Estimate) -> Estimate:

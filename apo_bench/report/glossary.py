@@ -1,18 +1,12 @@
 """What policies are called, and what the words of the report mean."""
 
 from apo_bench.comparison.results import Comparison, Difference, Policy
-from apo_bench.core.data_sections import EmbeddedData
 from apo_bench.core.layout import BEST_OF_N, SFT
 from apo_bench.report.table import Column
 
 GOLD_UNKNOWN = (
     "The true reward is unknown on this data: RM_all is only a proxy of human preference, and what pleases it need not be better."
 )
-SUBSETS = {
-    "embedded": {"helpful": "harmless questions", "harmless": "harmful requests"},
-    "hh": {"helpful": "requests for help", "harmless": "red-team dialogues"},
-}
-"""What the prompts of a subset are called, by the source of the data; of data of one's own by their subset."""
 
 REFERENCES = {SFT: "SFT", "golden": "SFT on golden", "human": "DPO on human pairs", BEST_OF_N: "SFT, best of n by RM_base"}
 
@@ -21,10 +15,6 @@ REWARD_MODEL_METRICS = {
         "Accuracy on human pairs",
         "Share of held-out test pairs whose human-preferred response has the higher reward. Labels are noisy, so 100 % is out of reach.",
         "share",
-    ),
-    "human_accuracy_helpful": Column("… on helpful pairs", "The same over the pairs of subset helpful.", "share"),
-    "human_accuracy_harmless": Column(
-        "… on harmless pairs", "The same over the pairs of subset harmless, which often prefers what helpful does not.", "share"
     ),
     "gold_accuracy": Column(
         "Accuracy on gold order",
@@ -54,15 +44,6 @@ REWARD_MODEL_METRICS = {
     "ace": Column("ACE", "As ECE, with the plain mean over the bins that are not empty.", "error"),
     "mce": Column("MCE", "As ECE, with the largest gap of any bin.", "error"),
 }
-
-GOLDEN_RESPONSES = {
-    "embedded": "A near-best response to a prompt; stands for an expert's or a strong model's.",
-    "chosen": "The response to a prompt that its human pair prefers; stands for an expert's or a strong model's.",
-    "file": "A response to a prompt that a file brought along, such as an expert's or a strong model's.",
-    "api": "A strong model's response to a prompt.",
-}
-"""By the source of the data or, where the data leaves it open, that of the golden responses."""
-
 
 OWN_POLICY = (
     "A policy from elsewhere (references.own in params.yaml), the same in every replicate, sampled with its own tokenizer and template. "
@@ -98,7 +79,7 @@ def table_policies(comparison: Comparison) -> list[Policy]:
 
 def terms(comparison: Comparison) -> dict[str, str]:
     """The other words of the page."""
-    data, arms = comparison.data, comparison.run.reward_models
+    arms = comparison.run.reward_models
     over_optimisation = "The score that is optimised, or its kin RM_all, goes on rising while the true reward{} stalls or falls{}."
     additions = (", gold,", "") if comparison.has_gold else ("", "; it cannot be seen where that is unknown")
     return {
@@ -110,7 +91,7 @@ def terms(comparison: Comparison) -> dict[str, str]:
         "RM_base scores highest.",
         **{policy.name: OWN_POLICY for policy in comparison.references if policy.is_own},
         **dict.fromkeys(comparison.run.own_reward_models, OWN_REWARD_MODEL),
-        "Golden response": GOLDEN_RESPONSES[data.source if isinstance(data, EmbeddedData) else data.golden.source],
+        "Golden response": comparison.data.golden_words,
         **{name: REWARD_MODELS[name] for name in arms if name in REWARD_MODELS},
         "Interval": "Of a mean over several replicates, and of a difference, Student’s over these: what other "
         f"{drawn_anew(comparison)} would give with this base model, corpus and prompts; for differences with variances drawn towards each "
@@ -125,10 +106,22 @@ def terms(comparison: Comparison) -> dict[str, str]:
 
 def prompts_of(comparison: Comparison, subset: str) -> str:
     """What the prompts of a subset are called."""
-    return SUBSETS.get(comparison.data.source, {}).get(subset, f"prompts of {subset}")
+    return comparison.data.kinds[subset].prompts
+
+
+def reward_model_columns(comparison: Comparison) -> dict[str, Column]:
+    """REWARD_MODEL_METRICS, with the accuracy on the pairs of each subset behind that on all."""
+    accuracy = "human_accuracy"
+    of_subsets = {
+        f"{accuracy}_{name}": Column(
+            f"… on {name} pairs", f"The same over the pairs of subset {', '.join(filter(None, (name, kind.note)))}.", "share"
+        )
+        for name, kind in comparison.data.kinds.items()
+    }
+    return {accuracy: REWARD_MODEL_METRICS[accuracy]} | of_subsets | REWARD_MODEL_METRICS
 
 
 def drawn_anew(comparison: Comparison) -> str:
     """What each replicate has of its own; the labels of records stay as people gave them."""
-    labels = "human labels, " if isinstance(comparison.data, EmbeddedData) else ""
+    labels = "human labels, " if comparison.has_gold else ""
     return f"{labels}SFT, reward models and samples"

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from apo_bench.budget import Budgets
-from apo_bench.comparison.results import Comparison, Metric, Policy
+from apo_bench.comparison.metrics import Metric
+from apo_bench.comparison.results import Comparison, Policy
 from apo_bench.game.frontier import pareto
 from apo_bench.report.budget import flop_unit, made_policies
 from apo_bench.report.charts import REFERENCE_COLOUR, arm_style, axis_label, chart, marked_references

@@ -1,11 +1,12 @@
 """The tables of policies and of reward models: all of them, differences from the fixed reward model, and which of these matter most."""
 
 from apo_bench.claims.inference import EQUIVALENT, UNDECIDED
+from apo_bench.comparison.metrics import Metric
 from apo_bench.comparison.numbers import number
-from apo_bench.comparison.results import FIXED, Compared, Comparison, Metric, mechanism
+from apo_bench.comparison.results import FIXED, Compared, Comparison, mechanism
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report.charts import measured
-from apo_bench.report.glossary import GOLD_UNKNOWN, REWARD_MODEL_METRICS, method_title, policy_title, table_policies
+from apo_bench.report.glossary import GOLD_UNKNOWN, method_title, policy_title, reward_model_columns, table_policies
 from apo_bench.report.section import Lines, Part, Section
 from apo_bench.report.table import MARKS, Cell, Column, Row, Table, names
 
@@ -144,11 +145,12 @@ def reward_models_section(comparison: Comparison) -> Section:
         (f"RM_{name}", "", {metric: Estimate(value, *[float("nan")] * 3) for metric, value in found.items()})
         for name, found in comparison.fixed_reward_models.items()
     ]
+    known = reward_model_columns(comparison)
     for arm in comparison.arms:
-        found = {metric: measured(comparison, arm, metric) for metric in REWARD_MODEL_METRICS}
+        found = {metric: measured(comparison, arm, metric) for metric in known}
         for round_id in comparison.reward_models[arm.name]:
             rows.append((policy_title(arm), round_id, {metric: rounds[round_id] for metric, rounds in found.items() if round_id in rounds}))
-    columns = {name: column for name, column in REWARD_MODEL_METRICS.items() if any(name in values for _, _, values in rows)}
+    columns = {name: column for name, column in known.items() if any(name in values for _, _, values in rows)}
     cells = [[column.cell(values[name]) if name in values else Cell() for name, column in columns.items()] for _, _, values in rows]
     with_intervals = f", with {intervals_over(comparison)}" if len(comparison.seeds) > 1 else ""
     table = Table(

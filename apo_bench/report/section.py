@@ -40,6 +40,8 @@ class Shown:
 
     kind: ClassVar = "shown"
     subset: str
+    kind_number: int
+    """Its place among the subsets, by which the page colours it."""
     prompt: str
     answers: list[Answer]
     is_open: bool

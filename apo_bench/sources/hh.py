@@ -95,8 +95,8 @@ def _sides(pair: dict[str, str]) -> tuple[Side, Side, bool]:
     chosen, rejected = split_text(pair["chosen"]), split_text(pair["rejected"])
     if chosen is None or rejected is None:
         raise Dropped(NO_TURNS)
-    sides = (Side(split.dialogue, split.response) for split in (chosen, rejected))
-    return *sides, chosen.was_cut or rejected.was_cut
+    was_cut = chosen.was_cut or rejected.was_cut
+    return Side(chosen.dialogue, chosen.response), Side(rejected.dialogue, rejected.response), was_cut
 
 
 def _find(folder: Path, subset: str, split: str) -> Path:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from apo_bench.comparison.metrics import FAULT_RATES, GOLD_SIDES
 from apo_bench.tracking.lock import sha256
 
 SHOWN = (
@@ -13,10 +14,7 @@ SHOWN = (
     "evaluation/win_rate_reward_all",
     "evaluation/kl_to_sft",
     "evaluation/length",
-    "evaluation/gold_helpful",
-    "evaluation/gold_harmless",
-    "evaluation/refusal_rate",
-    "evaluation/compliance_rate",
+    *(f"evaluation/{name}" for name in (*GOLD_SIDES, *FAULT_RATES)),
     "reward_model/human_accuracy",
     "reward_model/gold_accuracy",
     "reward_model/ece",

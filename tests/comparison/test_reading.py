@@ -17,10 +17,9 @@ from games import played
 from lock_file import LockFile
 from scipy import stats
 
+from apo_bench.comparison.metrics import NEEDS_GOLD
 from apo_bench.comparison.reading import _doses, read_comparison
-from apo_bench.comparison.results import NEEDS_GOLD
 from apo_bench.core.config import load_params
-from apo_bench.core.data_sections import HHData
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import write_json, write_jsonl
 from apo_bench.core.sections import Evaluate, GameLedger
@@ -28,6 +27,7 @@ from apo_bench.metrics import compute_metric
 from apo_bench.report.contents import contents
 from apo_bench.report.glossary import GOLD_UNKNOWN
 from apo_bench.report.section import as_markdown
+from apo_bench.sources.hh import HH as Source
 from pipeline.stage import run_stage
 
 SUBSETS = ["helpful", "helpful", "harmless", "harmless"]
@@ -135,7 +135,7 @@ def five(results, run_params):
 def hh_params(run_params):
     """The same on data without gold."""
     unjudged = run_params.judge.model_copy(update={"rounds": [], "human_pairs": []})
-    return run_params.model_copy(update={"prepare": HHData.model_validate(HH), "judge": unjudged})
+    return run_params.model_copy(update={"prepare": Source.model_validate(HH), "judge": unjudged})
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ WRONG = {
     "learning rate of 1": ({"methods.rrhf.learning_rates": [0.001, 1.0]}, "methods.rrhf.learning_rates.1: found 1.0; "),
     "no section": ({"methods": {"rjs": {}}, "run.methods": ["dpo"]}, "methods.dpo: no such section"),
     "section that is no mapping": ({"methods.dpo": 3}, "methods.dpo: found 3; "),
-    "source that is none": ({"prepare.source": "hf"}, "prepare.source: found 'hf', expected one of 'embedded', 'hh'"),
+    "source that is none": ({"prepare.source": "hf"}, "prepare.source: found 'hf', expected a file of sources/, one of embedded, hh, preferences; did you mean hh?"),
     "value in a section of two kinds": ({"prepare.num_rm_prompts": 0}, "prepare.num_rm_prompts: found 0; "),
     "key in a section of two kinds": ({"base_model.num_layer": 3}, "base_model.num_layer: unknown key; did you mean num_layers"),
     "key in a section or null": ({"compute.lora": {"rank": 8, "alpha": 16, "target": []}}, "compute.lora.target: unknown key; "),
@@ -318,7 +318,7 @@ def test_gold_judges_only_where_it_is_known(load, root, params):
     )
     assert message.startswith("run.gold_reward_models: ['oracle'], expected [] where gold is unknown")
     message = message_of(load, without_gold)
-    assert message.startswith("judge.provider.source: gold judges the embedded corpus alone, prepare.source is hh; write server or vllm")
+    assert message.startswith("judge.provider.source: gold is unknown where prepare.source is hh; write server or vllm")
     assert not load({**without_gold, "judge.rounds": [], "judge.human_pairs": []}).judge.is_used
 
 
@@ -346,10 +346,13 @@ def test_a_repeated_key_is_named_with_its_line(tmp_path, root):
         load_params(tmp_path / "params.yaml")
 
 
-def test_data_of_ones_own_has_no_heads_by_subset(root, tmp_path):
+def test_heads_have_the_names_of_the_data(root, tmp_path):
     raw = yaml.safe_load((root / "profiles/preferences/params.yaml").read_text(encoding="utf-8"))
     for name in ("base", "all", "adversarial"):
         raw["reward"][name]["head_per_subset"] = True
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
-    with pytest.raises(ConfigError, match=r"reward.base.head_per_subset: found true, expected false where prepare.source is preferences"):
-        load_params(tmp_path / "params.yaml")
+    found = load_params(tmp_path / "params.yaml")
+    assert found.heads(found.base_reward) == ("own",) and load_params(root / "params.yaml").heads(found.base_reward) == (
+        "helpful",
+        "harmless",
+    )

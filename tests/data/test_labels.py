@@ -6,7 +6,6 @@ import pytest
 
 from apo_bench.core.errors import DataError
 from apo_bench.data.labels import draw_labels, labels_by_gold, temperature_of
-from apo_bench.data.preparation import prepare_embedded
 
 PAIR = {"id": "1", "subset": "helpful", "dialogue": "\n\nHuman: Hi?\n\nAssistant:", "chosen": " Yes.", "rejected": " No."}
 
@@ -39,7 +38,7 @@ def embedded(params):
     """Human pairs of a small embedded world, and the temperature that its labels were drawn at."""
     sizes = {"num_rm_prompts": 40, "num_lm_prompts": 4, "num_game_prompts": 4, "num_further_pairs": 0, "num_test_pairs": 40}
     small = params.prepare.model_copy(update=sizes | {"num_test_prompts": 4, "num_pretraining_examples": 4, "num_demonstrations": 4})
-    files, report = prepare_embedded(small)
+    files, report = small.prepare()
     return files["pairs_rm"], report["label_temperature"]
 
 

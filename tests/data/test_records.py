@@ -31,7 +31,7 @@ def changed(**changes) -> str:
         (json.dumps({"id": "a"}), "rows.jsonl:2: no key subset, dialogue, response; found id"),
         (changed(response=3), "rows.jsonl:2: response is int, expected str"),
         (changed(response=None), "rows.jsonl:2: response is NoneType, expected str"),
-        (changed(subset="Not harmful"), "rows.jsonl:2: subset is 'Not harmful', expected a name such as helpful or harmless"),
+        (changed(subset="Not harmful"), "rows.jsonl:2: subset is 'Not harmful', expected a name of small letters, digits and _"),
         (changed(dialogue="Hi?"), "rows.jsonl:2: dialogue must begin with"),
         (changed(dialogue="\n\nHuman: Hi?"), "rows.jsonl:2: dialogue must begin with"),
         (changed(dialogue="\n\nHuman: \n\nAssistant:"), "rows.jsonl:2: dialogue has no question"),

@@ -90,7 +90,7 @@ def test_a_model_that_names_no_longest_position_runs(tokenizer, settings, comput
     samples = sample_responses(tmp_path, load_tokenizer(tmp_path), dialogues, sampling, compute, settings.engines, 0, "Bloom")
     assert [len(group.responses) for group in samples] == [2] * len(dialogues)
     [group] = encode(tokenizer, dialogues[:1], [["Boil the water.", "No."]], 80, 40)
-    reward_model = new_reward_model(tmp_path, 0, compute, False, False)
+    reward_model = new_reward_model(tmp_path, 0, compute, False)
     together, alone = (all_rewards(reward_model, list(part), 0, "rewards") for part in (group, group[1:]))
     assert together[1].item() == pytest.approx(alone[0].item(), abs=1e-5)
 
@@ -125,7 +125,7 @@ def test_a_policy_that_no_reward_model_can_be_made_of_may_enter_all_the_same(tok
 
 def test_rewards_of_a_reward_model_from_elsewhere_are_its_own(model, tokenizer, settings, compute, tmp_path, monkeypatch):
     save_model(model, tokenizer, tmp_path)
-    reward_model = new_reward_model(tmp_path, 0, compute, False, False)
+    reward_model = new_reward_model(tmp_path, 0, compute, False)
     assert admit_reward_model(reward_model, tokenizer, settings, "mine") == []
     short = settings.model_copy(update={"compute": settings.compute.model_copy(update={"max_prompt_length": 120})})
     with pytest.raises(ModelError, match=r"^mine: LlamaForSequenceClassification: a prompt with 16 new tokens needs 136 positions"):

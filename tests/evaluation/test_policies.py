@@ -24,7 +24,7 @@ def evaluated(new_model, tokenizer, params, compute, tmp_path_factory):
     base, folder = tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("policy")
     save_model(new_model(), tokenizer, base)
     save_model(new_model(1), tokenizer, folder)
-    reward_all = new_reward_model(base, seed=0, compute=compute, zero_head=False, head_per_subset=False).eval()
+    reward_all = new_reward_model(base, seed=0, compute=compute, zero_head=False).eval()
     settings = params.sampling.test.model_copy(update={"max_new_tokens": 8})
 
     def evaluate(dialogues, has_gold, own_tokenizer=None):

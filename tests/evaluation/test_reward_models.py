@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from apo_bench.core.schemas import SUBSETS
-from apo_bench.data.corpus import load_corpus
+from apo_bench.data.corpus import HARMLESS, HELPFUL, load_corpus
 from apo_bench.data.gold import gold_rewards
 from apo_bench.data.records import format_dialogue
 from apo_bench.data.writer import all_prompts
 from apo_bench.evaluation import reward_models
 from apo_bench.evaluation.reward_models import evaluate_on_pairs, score_samples
 from apo_bench.models.tokenizer import encode
+
+SUBSETS = (HELPFUL, HARMLESS)
 
 EMPTY, RUBBISH = "", "Zip zap zup."
 ON_PAIRS = {

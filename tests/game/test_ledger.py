@@ -6,12 +6,14 @@ import pytest
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import write_jsonl
 from apo_bench.core.layout import Arm
-from apo_bench.core.schemas import SUBSETS
+from apo_bench.data.corpus import HARMLESS, HELPFUL
 from apo_bench.game.ledger import read_players, samples_scored_by, score_players
 from apo_bench.game.players import golden_above, ledger_rows, reward_model_folders
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import LENGTH, all_rewards, load_reward_model, new_reward_model
 from apo_bench.models.tokenizer import encode_records
+
+SUBSETS = (HELPFUL, HARMLESS)
 
 MAX_LENGTH = 128
 
@@ -31,13 +33,13 @@ def players(dialogues):
     return policies, golden
 
 
-@pytest.mark.parametrize("head_per_subset", [False, True], ids=["one head", "two heads"])
+@pytest.mark.parametrize("subsets", [(), SUBSETS], ids=["one head", "two heads"])
 @pytest.mark.parametrize("longer", [1, 20], ids=["prompts are longer", "responses are longer"])
-def test_scores_are_those_of_each_response_alone(model, tokenizer, compute, dialogues, players, tmp_path, longer, head_per_subset):
+def test_scores_are_those_of_each_response_alone(model, tokenizer, compute, dialogues, players, tmp_path, longer, subsets):
     save_model(model, tokenizer, tmp_path / "language_model")
     folders = {name: tmp_path / name for name in ("base", "r1")}
     for seed, folder in enumerate(folders.values()):
-        save_model(new_reward_model(tmp_path / "language_model", seed, compute, False, head_per_subset), tokenizer, folder)
+        save_model(new_reward_model(tmp_path / "language_model", seed, compute, False, subsets), tokenizer, folder)
     policies, golden = players
     for row in [*golden, *(row for rows in policies.values() for row in rows)]:
         row["response"] *= longer
@@ -68,7 +70,7 @@ def test_a_reward_model_scores_the_lengths_that_it_was_trained_on(model, tokeniz
         row["response"] *= 20
     folders = {"base": tmp_path / "base", "r1": tmp_path / "r1"}
     for folder, length in zip(folders.values(), (24, 40), strict=True):
-        reward_model = new_reward_model(tmp_path / "language_model", 0, compute, False, False)
+        reward_model = new_reward_model(tmp_path / "language_model", 0, compute, False)
         setattr(reward_model.config, LENGTH, length)
         save_model(reward_model, tokenizer, folder)
     scores = score_players(folders, policies, golden, compute, MAX_LENGTH)

@@ -21,7 +21,7 @@ def saved(new_model, tokenizer, compute, tmp_path_factory):
     """The folders of a language model and of a reward model made of it."""
     folder = tmp_path_factory.mktemp("models")
     save_model(new_model(), tokenizer, folder / "language")
-    save_model(new_reward_model(folder / "language", 0, compute, zero_head=False, head_per_subset=True), tokenizer, folder / "reward")
+    save_model(new_reward_model(folder / "language", 0, compute, zero_head=False, subsets=("a", "b")), tokenizer, folder / "reward")
     return folder
 
 
@@ -61,7 +61,7 @@ def test_weights_that_are_not_the_models_are_refused_by_name(saved, compute, tmp
 def test_a_reward_model_is_made_of_whole_weights_only(saved, compute, tmp_path, fault):
     change, message = FAULTS[fault]
     with pytest.raises(ModelError, match=message):
-        new_reward_model(changed(saved, "language", tmp_path / "broken", change), 0, compute, zero_head=False, head_per_subset=False)
+        new_reward_model(changed(saved, "language", tmp_path / "broken", change), 0, compute, zero_head=False)
 
 
 def test_a_reward_model_without_its_head_is_refused(saved, compute, tmp_path):
@@ -83,7 +83,7 @@ def test_tied_and_own_heads_are_no_fault(params, tokenizer, compute, tmp_path, t
     assert ("lm_head.weight" in load_file(tmp_path / "model.safetensors")) is not tied
     loaded = load_language_model(tmp_path, compute)
     assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
-    reward_model = new_reward_model(tmp_path, 0, compute, zero_head=False, head_per_subset=False)
+    reward_model = new_reward_model(tmp_path, 0, compute, zero_head=False)
     assert torch.equal(reward_model.model.embed_tokens.weight, model.model.embed_tokens.weight)
 
 

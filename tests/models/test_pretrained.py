@@ -85,7 +85,7 @@ def test_missing_model_says_how_to_get_it(settings, tmp_path):
 def folders(model, tokenizer, compute, tmp_path):
     """A policy and a reward model from elsewhere, and adapters alone."""
     save_model(model, tokenizer, tmp_path / "policy")
-    save_model(new_reward_model(tmp_path / "policy", 0, compute, False, False), tokenizer, tmp_path / "reward")
+    save_model(new_reward_model(tmp_path / "policy", 0, compute, False), tokenizer, tmp_path / "reward")
     (tmp_path / "adapters").mkdir()
     (tmp_path / "adapters/adapter_config.json").write_text("{}")
     return {name: ModelFolder(folder=str(tmp_path / name)) for name in ("policy", "reward", "adapters", "nowhere")}

@@ -8,12 +8,14 @@ from safetensors import safe_open
 from transformers import AutoModelForSequenceClassification
 
 from apo_bench.core.errors import MissingInputError, ModelError
-from apo_bench.core.schemas import SUBSETS
 from apo_bench.data.batching import pad
+from apo_bench.data.corpus import HARMLESS, HELPFUL
 from apo_bench.models import language_model
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import all_rewards, load_reward_model, new_reward_model, rewards
 from apo_bench.models.tokenizer import encode
+
+SUBSETS = (HELPFUL, HARMLESS)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def base(model, tokenizer, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reward_model(base, compute):
-    return new_reward_model(base, 0, compute, zero_head=False, head_per_subset=False).eval()
+    return new_reward_model(base, 0, compute, zero_head=False).eval()
 
 
 @pytest.fixture
@@ -68,14 +70,12 @@ def test_order_and_batch_size_change_nothing(reward_model, tokenizer, sequences,
 
 def test_starts_from_the_base_with_a_head_of_its_own_seed(base, model, compute, reward_model):
     assert torch.equal(reward_model.base_model.embed_tokens.weight, model.base_model.embed_tokens.weight)
-    assert torch.equal(new_reward_model(base, 0, compute, zero_head=False, head_per_subset=False).score.weight, reward_model.score.weight)
-    assert not torch.equal(
-        new_reward_model(base, 1, compute, zero_head=False, head_per_subset=False).score.weight, reward_model.score.weight
-    )
+    assert torch.equal(new_reward_model(base, 0, compute, zero_head=False).score.weight, reward_model.score.weight)
+    assert not torch.equal(new_reward_model(base, 1, compute, zero_head=False).score.weight, reward_model.score.weight)
 
 
 def test_a_head_may_start_at_zero_and_learns_from_there(base, compute, tokenizer, sequences):
-    model = new_reward_model(base, 0, compute, zero_head=True, head_per_subset=False)
+    model = new_reward_model(base, 0, compute, zero_head=True)
     values_N = rewards(model, pad(sequences, tokenizer.pad_token_id))
     assert values_N.tolist() == [0.0] * len(sequences)
     values_N.sum().backward()
@@ -94,7 +94,7 @@ def test_saved_model_loads_with_plain_transformers(reward_model, tokenizer, comp
 
 @pytest.fixture
 def two_heads(base, compute):
-    return new_reward_model(base, 0, compute, zero_head=False, head_per_subset=True).eval()
+    return new_reward_model(base, 0, compute, zero_head=False, subsets=SUBSETS).eval()
 
 
 @pytest.mark.parametrize("pairs_a_token", [0, 1000], ids=["rows of one", "shared prompts"])
@@ -109,7 +109,7 @@ def test_a_head_per_subset_scores_the_prompts_of_its_subset(two_heads, tokenizer
 
 def test_a_head_per_subset_is_a_label_of_plain_transformers(two_heads, tokenizer, compute, sequences, tmp_path):
     save_model(two_heads, tokenizer, tmp_path)
-    batch = pad([replace(sequence, subset=SUBSETS.index("harmless")) for sequence in sequences], tokenizer.pad_token_id)
+    batch = pad([replace(sequence, subset="harmless") for sequence in sequences], tokenizer.pad_token_id)
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     scores = plain(input_ids=batch.input_ids_RT).logits[:, plain.config.label2id["harmless"]]
     assert torch.allclose(scores, rewards(load_reward_model(tmp_path, compute), batch), atol=1e-6)
@@ -127,6 +127,6 @@ def test_a_language_model_is_no_reward_model(base, compute):
 
 
 def test_missing_model_is_named(compute, tmp_path):
-    for load in (load_reward_model, lambda path, compute: new_reward_model(path, 0, compute, zero_head=False, head_per_subset=False)):
+    for load in (load_reward_model, lambda path, compute: new_reward_model(path, 0, compute, zero_head=False)):
         with pytest.raises(MissingInputError, match=str(tmp_path / "nowhere")):
             load(tmp_path / "nowhere", compute)

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from apo_bench.core.errors import MissingInputError, ModelError
-from apo_bench.core.schemas import SUBSETS
-from apo_bench.data.corpus import load_corpus
+from apo_bench.data.corpus import HARMLESS, HELPFUL, load_corpus
 from apo_bench.data.records import format_dialogue
 from apo_bench.models.tokenizer import (
     ASSISTANT,
@@ -20,6 +19,8 @@ from apo_bench.models.tokenizer import (
     load_tokenizer,
     train_tokenizer,
 )
+
+SUBSETS = (HELPFUL, HARMLESS)
 
 DIALOGUE = format_dialogue("How do I boil water?")
 
@@ -126,6 +127,6 @@ def test_records_are_encoded_as_their_dialogues_and_know_their_subset(tokenizer)
     rows = [{"subset": subset, "dialogue": DIALOGUE} for subset in reversed(SUBSETS)]
     responses, finished = [["Boil it.", "No."]] * 2, [[True, False]] * 2
     groups = encode_records(tokenizer, rows, responses, 128, 1024, finished)
-    assert [[SUBSETS[sequence.subset] for sequence in group] for group in groups] == [["harmless"] * 2, ["helpful"] * 2]
+    assert [[sequence.subset for sequence in group] for group in groups] == [["harmless"] * 2, ["helpful"] * 2]
     plain = [[replace(sequence, subset=None) for sequence in group] for group in groups]
     assert plain == encode(tokenizer, [DIALOGUE] * 2, responses, 128, 1024, finished)

@@ -67,7 +67,7 @@ def profile(new_model, tokenizer, compute, tmp_path_factory: pytest.TempPathFact
     save_model(new_model(), tokenizer, folder / params["base_model"]["folder"])
     others = train_tokenizer(["With care, many times. How do I do cooking number 3? No."] * 3, 400)
     save_model(new_model(1), others, folder / "inputs/mine")
-    reward_model = new_reward_model(folder / "inputs/mine", 2, compute, zero_head=False, head_per_subset=False)
+    reward_model = new_reward_model(folder / "inputs/mine", 2, compute, zero_head=False)
     save_model(reward_model, others, folder / "inputs/judge")
     assert run(folder, "dvc", "init", "--no-scm", "--quiet").returncode == 0
     for command in (("apo-bench", "fetch"), (sys.executable, "-m", "pipeline.repro")):

@@ -9,7 +9,8 @@ from claimed import claimed
 from lock_file import COUNTS, LockFile
 
 from apo_bench.budget import policy_models, read_budgets
-from apo_bench.comparison.results import METRICS, Comparison, Policy
+from apo_bench.comparison.metrics import METRICS
+from apo_bench.comparison.results import Comparison, Policy
 from apo_bench.core.layout import Arm
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report.budget import budget_section, flop_unit

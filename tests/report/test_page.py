@@ -13,8 +13,8 @@ from claimed import claimed
 from games import played
 from matplotlib.figure import Figure
 
-from apo_bench.comparison.results import METRICS, NEEDS_GOLD, Compared, Comparison, Difference, Policy
-from apo_bench.core.data_sections import HHData
+from apo_bench.comparison.metrics import METRICS, NEEDS_GOLD
+from apo_bench.comparison.results import Compared, Comparison, Difference, Policy
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
 from apo_bench.judge.results import Judged
@@ -22,6 +22,7 @@ from apo_bench.report.charts import COLOURS, charts, measured
 from apo_bench.report.contents import contents, render_report
 from apo_bench.report.glossary import GOLD_UNKNOWN, GOLDEN_RESPONSES, REWARD_MODEL_METRICS, policy_title
 from apo_bench.report.section import as_markdown, figures, tables
+from apo_bench.sources.hh import HH as Source
 
 REFERENCES = ("sft", "golden", "human", "best_of_n")
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -104,13 +105,13 @@ def comparison(request, params):
         metrics=metrics,
         num_prompts={"helpful": 3, "harmless": 3},
         num_path_prompts=6,
-        data=params.prepare if request.param else HHData.model_validate(HH),
+        data=params.prepare if request.param else Source.model_validate(HH),
         sizes={"pairs_rm": 10},
         policies=policies,
         replicates={f"{name}-s0": replace(found, name=f"{name}-s0", seed=0) for name, found in policies.items()},
         fixed_reward_models={"base": {n: v for n, v in on_pairs.items() if n != "golden_accuracy"}, "all": on_pairs},
         reward_models={f"{m}-{k}": dict.fromkeys(rounds, on_pairs) for m, k, s in arms},
-        verdicts=claimed(params if request.param else params.model_copy(update={"prepare": HHData.model_validate(HH)})),
+        verdicts=claimed(params if request.param else params.model_copy(update={"prepare": Source.model_validate(HH)})),
         judged=judged(arms, rounds) if request.param else None,
         game=game(params, arms, rounds, request.param),
         differences={

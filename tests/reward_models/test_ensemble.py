@@ -53,7 +53,7 @@ def test_members_train_on_the_human_pairs_alone():
 def members(new_model, tokenizer, compute, tmp_path):
     """Three heads on one body, in a folder of its own."""
     save_model(new_model(), tokenizer, tmp_path / "base")
-    return [new_reward_model(tmp_path / "base", seed, compute, zero_head=False, head_per_subset=False).eval() for seed in range(3)]
+    return [new_reward_model(tmp_path / "base", seed, compute, zero_head=False).eval() for seed in range(3)]
 
 
 def test_saved_and_loaded_it_scores_as_its_members_do(members, tokenizer, dialogues, compute, tmp_path):

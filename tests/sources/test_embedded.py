@@ -11,11 +11,11 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from apo_bench.core.errors import DataError
-from apo_bench.data import preparation
 from apo_bench.data.corpus import load_corpus
 from apo_bench.data.gold import gold_score
-from apo_bench.data.preparation import assert_disjoint, label_temperature, prepare_embedded
-from apo_bench.data.records import COLUMNS, prompt_id
+from apo_bench.data.records import COLUMNS, assert_disjoint, prompt_id
+from apo_bench.sources import embedded
+from apo_bench.sources.embedded import label_temperature
 
 SIZES = {
     "seed": 0, "num_topics": 48, "num_misdeeds": 24, "num_contexts": 12, "num_templates": 64, "num_rm_prompts": 240, "num_lm_prompts": 200,
@@ -31,7 +31,7 @@ def settings(params):
 
 @pytest.fixture(scope="module")
 def prepared(settings):
-    return prepare_embedded(settings)
+    return settings.prepare()
 
 
 def test_sizes(prepared):
@@ -76,7 +76,7 @@ def test_test_prompts_are_those_of_the_test_pairs(prepared):
 
 def test_a_smaller_world_has_the_first_of_everything(settings):
     sizes = {"num_topics": 7, "num_misdeeds": 5, "num_contexts": 6, "num_templates": 20}
-    files, _ = prepare_embedded(settings.model_copy(update=sizes))
+    files, _ = settings.model_copy(update=sizes).prepare()
     corpus = load_corpus()
     for row in files["pairs_rm"] + files["pretraining"]:
         situation = corpus.locate(row["dialogue"])
@@ -90,7 +90,7 @@ def test_a_smaller_world_has_the_first_of_everything(settings):
 @pytest.mark.parametrize("key", ["num_topics", "num_misdeeds", "num_contexts", "num_templates"])
 def test_a_world_larger_than_the_corpus_names_the_key(settings, key):
     with pytest.raises(DataError, match=f"^{key}: found 1000, expected at most "):
-        prepare_embedded(settings.model_copy(update={key: 1000}))
+        settings.model_copy(update={key: 1000}).prepare()
 
 
 def test_golden_responses_to_the_test_prompts_are_good(prepared):
@@ -114,15 +114,15 @@ def test_a_test_prompt_in_the_training_text_is_an_error(settings, monkeypatch, r
         splits = split(corpus, sizes)
         return {**splits, reused: [*splits[reused], splits["test"][0]]}
 
-    split = preparation._split_prompts
-    monkeypatch.setattr(preparation, "_split_prompts", split_badly)
+    split = embedded._split_prompts
+    monkeypatch.setattr(embedded, "_split_prompts", split_badly)
     with pytest.raises(DataError, match="stands in test and in pretraining or demonstrations"):
-        prepare_embedded(settings)
+        settings.prepare()
 
 
 def test_labels_agree_with_gold_as_often_as_asked(settings):
     """Of about 3,400 pairs: three standard deviations are 0.022."""
-    files, report = prepare_embedded(settings.model_copy(update={"num_test_pairs": 3000}))
+    files, report = settings.model_copy(update={"num_test_pairs": 3000}).prepare()
     pairs = [row for name in ("rm", "lm", "validation", "test", "further") for row in files[f"pairs_{name}"]]
     gaps = [gold_score(row["dialogue"], row["chosen"]).score - gold_score(row["dialogue"], row["rejected"]).score for row in pairs]
     agreement = sum(gap > 0 for gap in gaps) / sum(gap != 0 for gap in gaps)
@@ -152,24 +152,22 @@ def test_only_ties_is_an_error():
 
 def test_seed_decides_every_byte(settings, prepared):
     """Also in a process with another hash seed, so that no order of a set or `hash()` enters."""
-    digest = "hashlib.sha256(json.dumps(prepare_embedded({})).encode()).hexdigest()"
     code = (
-        "import hashlib, json, sys; from apo_bench.core.data_sections import EmbeddedData;"
-        "from apo_bench.data.preparation import prepare_embedded;"
-        f"print({digest.format('EmbeddedData(**json.loads(sys.argv[1]))')})"
+        "import hashlib, json, sys; from apo_bench.sources.embedded import SOURCE;"
+        "print(hashlib.sha256(json.dumps(SOURCE(**json.loads(sys.argv[1])).prepare()).encode()).hexdigest())"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", code, settings.model_dump_json()]
     printed = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
     assert printed == hashlib.sha256(json.dumps(prepared).encode()).hexdigest()
-    other, _ = prepare_embedded(settings.model_copy(update={"seed": 1}))
+    other, _ = settings.model_copy(update={"seed": 1}).prepare()
     assert all(other[name] != rows for name, rows in prepared[0].items())
 
 
 @pytest.mark.parametrize("key", ["num_rm_prompts", "num_lm_prompts", "num_validation_prompts", "num_test_pairs"])
 def test_too_many_prompts_name_the_key(settings, key):
     with pytest.raises(DataError, match=f"^{key}: .* left of the corpus; ask for fewer$"):
-        prepare_embedded(settings.model_copy(update={key: 10**6}))
+        settings.model_copy(update={key: 10**6}).prepare()
 
 
 def test_rows_have_the_columns_of_their_kind(prepared):

@@ -5,7 +5,8 @@ import gzip
 import pytest
 
 from apo_bench.core.errors import DataError, MissingInputError
-from apo_bench.data.hh import clean_pairs, conversation, read_raw_pairs, split_text
+from apo_bench.data.transcripts import conversation, split_text
+from apo_bench.sources.hh import clean_raw_pairs, read_raw_pairs
 
 Q = "\n\nHuman: Hi?\n\nAssistant:"
 
@@ -82,7 +83,7 @@ def test_a_text_without_a_question_and_an_answer_is_none(text):
 
 def test_a_pair_is_a_duplicate_only_as_a_whole():
     pairs = [(f"{Q} A", f"{Q} B"), (f"{Q} A ", f"{Q} B"), (f"{Q} A", f"{Q} C"), (f"{Q} B", f"{Q} A")]
-    rows, dropped, _ = clean_pairs(("helpful", {"chosen": chosen, "rejected": rejected}) for chosen, rejected in pairs)
+    rows, dropped, _ = clean_raw_pairs(("helpful", {"chosen": chosen, "rejected": rejected}) for chosen, rejected in pairs)
     assert [(row["chosen"], row["rejected"]) for row in rows] == [("A", "B"), ("A", "C"), ("B", "A")]
     assert dropped["duplicate pair"] == 1 == dropped.total()
 

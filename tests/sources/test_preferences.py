@@ -7,10 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from apo_bench.core.data_sections import PreferenceData
 from apo_bench.core.errors import DataError, MissingInputError
-from apo_bench.data.hh import conversation
-from apo_bench.data.preferences import clean_preferences, prepare_preferences, read_preferences
+from apo_bench.data.transcripts import conversation
+from apo_bench.sources.preferences import Preferences, clean_preferences, read_preferences
 
 DIALOGUE = "\n\nHuman: Why is the sky blue?\n\nAssistant:"
 QUESTION = {"role": "user", "content": "Why is the sky blue?"}
@@ -37,7 +36,7 @@ FORMATS = {
 
 
 def cleaned(*rows: dict) -> tuple:
-    return clean_preferences([("own", f"f.jsonl:{number}", row) for number, row in enumerate(rows, start=1)])
+    return clean_preferences([("own", (f"f.jsonl:{number}", row)) for number, row in enumerate(rows, start=1)])
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -113,13 +112,13 @@ def test_files_that_cannot_be_read_say_what_to_do(tmp_path):
         read_preferences(tmp_path / "pairs.jsonl")
 
 
-def settings_of(folder: Path, **changed: object) -> PreferenceData:
+def settings_of(folder: Path, **changed: object) -> Preferences:
     """Two subsets, of which one has a test file of its own."""
     subsets = {"chat": {"train": "chat.jsonl", "test": None}, "code": {"train": "code.jsonl", "test": "code_test.jsonl"}}
     sizes = {"num_rm_prompts": 20, "num_lm_prompts": 20, "num_validation_prompts": 2, "num_test_pairs": 20, "num_test_prompts": 10}
     known = {"source": "preferences", "folder": str(folder), "hub": None, "seed": 0, "subsets": subsets, "golden": {"source": "chosen"}}
     known |= {"num_game_prompts": 6, "num_further_pairs": 0, "test_fraction": 0.3, "validation_fraction": 0.1, **sizes}
-    return PreferenceData.model_validate(known | changed)
+    return Preferences.model_validate(known | changed)
 
 
 @pytest.fixture
@@ -131,7 +130,7 @@ def folder(tmp_path) -> Path:
 
 
 def test_subsets_keep_their_names_and_splits_share_no_conversation(folder):
-    files, report = prepare_preferences(settings_of(folder))
+    files, report = settings_of(folder).prepare()
     splits = {name: {conversation(row["dialogue"]) for row in files[f"pairs_{name}"]} for name in ("rm", "lm", "validation", "test")}
     assert sum(map(len, splits.values())) == len(set().union(*splits.values()))
     assert {row["subset"] for row in files["pairs_test"]} == {"chat", "code"}
@@ -140,9 +139,9 @@ def test_subsets_keep_their_names_and_splits_share_no_conversation(folder):
     assert sum(report["num_read"].values()) == 140
     kept = sum(report["num_records"][f"pairs_{name}"] for name in splits) + sum(report["num_beyond_size"].values())
     assert kept + sum(sum(reasons.values()) for reasons in report["dropped"].values()) == 140
-    assert prepare_preferences(settings_of(folder)) == (files, report)
+    assert settings_of(folder).prepare() == (files, report)
 
 
 def test_too_few_pairs_say_how_many_there_are(folder):
     with pytest.raises(DataError, match=r"prepare.num_test_pairs: 90 pairs of split test wanted, \d+ found in .*; lower it to \d+ or less"):
-        prepare_preferences(settings_of(folder, num_test_pairs=90))
+        settings_of(folder, num_test_pairs=90).prepare()

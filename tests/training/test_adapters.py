@@ -48,7 +48,7 @@ def test_adapters_change_only_their_modules_and_leave_a_plain_model(new_model, t
 
 def test_the_head_of_a_reward_model_is_trained_beside_adapters(new_model, tokenizer, dialogues, settings, compute, tmp_path):
     save_model(new_model(), tokenizer, tmp_path)
-    model = new_reward_model(tmp_path, 0, compute, zero_head=False, head_per_subset=False)
+    model = new_reward_model(tmp_path, 0, compute, zero_head=False)
     head, body = model.score.weight.clone(), model.model.embed_tokens.weight.clone()
     pairs = [{"subset": "helpful", "dialogue": text, "chosen": "Boil the water.", "rejected": "No."} for text in dialogues]
     train_on_pairs(model, tokenizer, pairs, settings, compute.model_copy(update={"lora": LORA}), InProcess(compute), 0, "test")

@@ -39,7 +39,7 @@ def test_policy_keeps_embeddings_tied_head_and_lowest_layer(new_model, tokenizer
 
 def test_reward_model_trains_its_upper_layers_and_its_head(new_model, tokenizer, settings, compute, tmp_path):
     save_model(new_model(), tokenizer, tmp_path)
-    model = new_reward_model(tmp_path, 0, compute, zero_head=False, head_per_subset=False)
+    model = new_reward_model(tmp_path, 0, compute, zero_head=False)
     before = {name: values.clone() for name, values in model.state_dict().items()}
     frozen = compute.model_copy(update={"frozen_layers": 1})
     train_on_pairs(model, tokenizer, PAIRS, settings, frozen, InProcess(frozen), 0, "test")

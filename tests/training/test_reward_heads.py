@@ -4,16 +4,18 @@ import pytest
 from rewards import material, train_on_pairs, train_player
 
 from apo_bench.core.config import load_reward_model_player
-from apo_bench.core.schemas import SUBSETS
+from apo_bench.data.corpus import HARMLESS, HELPFUL
 from apo_bench.engines.training import InProcess
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
+
+SUBSETS = (HELPFUL, HARMLESS)
 
 
 @pytest.fixture
 def reward_model(new_model, tokenizer, compute, tmp_path):
     save_model(new_model(), tokenizer, tmp_path)
-    return new_reward_model(tmp_path, 0, compute, zero_head=True, head_per_subset=True)
+    return new_reward_model(tmp_path, 0, compute, zero_head=True, subsets=SUBSETS)
 
 
 def rows(subset, dialogues, **others):

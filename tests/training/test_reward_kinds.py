@@ -7,11 +7,13 @@ import torch
 from rewards import material, train_player
 
 from apo_bench.core.config import load_reward_model_player
-from apo_bench.core.schemas import SUBSETS
+from apo_bench.data.corpus import HARMLESS, HELPFUL
 from apo_bench.engines.training import InProcess
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
 from apo_bench.training import reward_models
+
+SUBSETS = (HELPFUL, HARMLESS)
 
 NUM_PAIRS, NUM_GOLDEN, NUM_SAMPLES, BATCH, EPOCHS = 10, 3, 2, 4, 2
 STEPS = 3 * EPOCHS
@@ -29,7 +31,7 @@ def trained(new_model, tokenizer, compute, params, tmp_path, monkeypatch):
     samples = [{**row, "responses": ["Well.", "Hm."], "finished": [True, True]} for row in golden]
 
     def train(kind: str, micro_batch_tokens: int | None = None, **changes):
-        model, seen = new_reward_model(tmp_path, 0, compute, zero_head=False, head_per_subset=False), Counter()
+        model, seen = new_reward_model(tmp_path, 0, compute, zero_head=False), Counter()
         weights = {name: value for name, value in WEIGHTS.items() if name in changes or kind != "gail" or name == "adversarial_weight"}
         section = params.reward["base"] | weights | {"batch_size": BATCH, "epochs": EPOCHS, "learning_rate": 1e-3} | changes
         player = load_reward_model_player(kind, {kind: section})

@@ -34,7 +34,7 @@ def rows(dialogues):
 @pytest.fixture
 def scorer(new_model, tokenizer, compute, tmp_path):
     save_model(new_model(), tokenizer, tmp_path)
-    return new_reward_model(tmp_path, 0, compute, zero_head=False, head_per_subset=False)
+    return new_reward_model(tmp_path, 0, compute, zero_head=False)
 
 
 @pytest.fixture
