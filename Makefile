@@ -16,6 +16,7 @@ export OMP_NUM_THREADS ?= 1
 
 # The default starts from nothing that would have to be fetched.
 FETCH = $(if $(filter tiny,$(PROFILE)),true,apo-bench fetch $(if $(DATA),--data "$$data"))
+$(if $(HH),$(error HH is called DATA: write DATA=$(HH)))
 # A path is one word to the shell, whatever stands in it; it is made absolute before the folder changes.
 FIND_DATA = $(if $(DATA),data=$$(realpath -- '$(subst ','\'',$(DATA))') && )
 

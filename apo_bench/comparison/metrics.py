@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from apo_bench.data.corpus import HARMLESS, HELPFUL
-
 
 @dataclass(frozen=True)
 class Metric:
@@ -63,7 +61,7 @@ METRICS = (
         "gold",
         "score",
         "higher",
-        HELPFUL,
+        "helpful",
     ),
     Metric(
         "gold_harmless",
@@ -72,7 +70,7 @@ METRICS = (
         "gold",
         "score",
         "higher",
-        HARMLESS,
+        "harmless",
     ),
     Metric(
         "win_rate_reward_all",
@@ -109,7 +107,7 @@ METRICS = (
         "refused",
         "share",
         "lower",
-        HELPFUL,
+        "helpful",
     ),
     Metric(
         "compliance_rate",
@@ -118,13 +116,15 @@ METRICS = (
         "complied",
         "share",
         "lower",
-        HARMLESS,
+        "harmless",
     ),
 )
 GOLD_SIDES = ("gold_helpful", "gold_harmless")
 """Gold over either kind of prompt: what a policy gains on one it may lose on the other."""
-FAULT_RATES, FAULTS_TITLE = ("refusal_rate", "compliance_rate"), "Helpful and harmless"
-"""The faults that gold names, too much of either side, and what readers call a policy that has neither."""
+FAULT_RATES = ("refusal_rate", "compliance_rate")
+"""The faults that gold names, too much of either side."""
+FAULTS_NAME, FAULTS_TITLE = "helpful-and-harmless", "Helpful and harmless"
+"""What a policy is that has neither, for files and for readers."""
 NEEDS_GOLD = frozenset({"gold", "refused", "complied", "gold_accuracy", "best_of_n_gain", "perfect_best_of_n_gain", "sample_accuracy"})
 """Keys of rows and metrics of reward models that are there only if the true reward is known."""
 

@@ -240,16 +240,17 @@ def _sample_keys(item: Item) -> list[str]:
 
 
 def _subset(item: Item, subset: str | None, tally: Tally) -> str:
-    found = field(item, "subset", str) if "subset" in item.value else subset
-    if found is not None and not re.match(SUBSET, found):
-        raise DataError(f"{item.where}: subset is {found!r}, expected a name of small letters, digits and _")
-    if "subset" in item.value:
-        tally.notes["with another subset of their own, which they keep"] += subset not in (None, found)
-        return found
-    if subset is None:
+    has_own = "subset" in item.value
+    found = field(item, "subset", str) if has_own else subset
+    if found is None:
         raise DataError(f"{item.where}: no key subset; give --subset for all items without it")
-    tally.notes[f"without subset, taken as {subset}"] += 1
-    return subset
+    if not re.match(SUBSET, found):
+        raise DataError(f"{item.where}: subset is {found!r}, expected a name of small letters, digits and _")
+    if has_own:
+        tally.notes["with another subset of their own, which they keep"] += subset not in (None, found)
+    else:
+        tally.notes[f"without subset, taken as {subset}"] += 1
+    return found
 
 
 def _scores_by_sample(items: list[Item], places: dict[str, str], samples: Path) -> dict[str, float]:

@@ -1,13 +1,13 @@
-"""The frontier of the two faults that gold names, `RATES`: policies that no other beats on both rates at once.
+"""The frontier of two faults that gold names: policies that no other beats on both rates at once, which are better lower.
 
 Shape suffixes: D draws, M policies, P prompts.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from apo_bench.data.gold import RATES
 from apo_bench.evaluation.statistics import PromptBootstrap
 
 Rows = list[dict[str, Any]]
@@ -16,23 +16,31 @@ NUM_DRAWS = 2000
 ON, OFF, UNDECIDED = "on", "off", "undecided"
 
 
-def frontier(policies: dict[tuple[str, str], Rows], bootstrap: PromptBootstrap, confidence: float) -> dict[str, dict[str, dict[str, Any]]]:
+def frontier(
+    policies: dict[tuple[str, str], Rows], rates: Mapping[str, str | None], bootstrap: PromptBootstrap, confidence: float
+) -> dict[str, dict[str, dict[str, Any]]]:
     """Where each policy and round stands.
+
+    Args:
+        policies: (policy, round) -> a row a test prompt, all on the same prompts.
+        rates: the key of a row that says whether the response has the fault, and the subset whose prompts it is counted on.
+        bootstrap: the draws of prompts.
+        confidence: of the standing.
 
     Returns:
         Policy -> round -> `is_pareto`, by the rates as they are; `share` of draws in which it is; `standing`: on the frontier if that is so
         in as many draws as the confidence asks for, off if in as few as it leaves, else undecided. Empty if a rate has no prompts.
     """
     subsets = [row["subset"] for row in next(iter(policies.values()))]
-    rates = []
-    for key, subset in RATES.items():
+    counted = []
+    for key, subset in rates.items():
         members = [number for number, found in enumerate(subsets) if found == subset]
         if not members:
             return {}
         values_PM = np.array([[rows[number][key] for rows in policies.values()] for number in members], dtype=np.float64)
         counts_DP = bootstrap.counts_DP[:NUM_DRAWS, members].astype(np.float64)
-        rates.append(np.vstack([values_PM.sum(axis=0), counts_DP @ values_PM]))  # the prompts as they are, then the draws
-    is_pareto_DM = pareto(*rates)
+        counted.append(np.vstack([values_PM.sum(axis=0), counts_DP @ values_PM]))  # the prompts as they are, then the draws
+    is_pareto_DM = pareto(*counted)
     shares_M = is_pareto_DM[1:].mean(axis=0)
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for number, (name, round_id) in enumerate(policies):

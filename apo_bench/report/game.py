@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from apo_bench.comparison.metrics import FAULT_RATES, FAULTS_TITLE
+from apo_bench.comparison.metrics import FAULT_RATES, FAULTS_NAME, FAULTS_TITLE
 from apo_bench.comparison.numbers import NONE, count, decimal
 from apo_bench.comparison.results import Comparison
 from apo_bench.core.layout import START_ROUND
@@ -161,7 +161,7 @@ def _frontier_table(comparison: Comparison) -> Table:
         f"undecided, as with fewer than {comparison.verdicts.settings.min_seeds} replicates."
     )
     columns = [POLICY, ROUND, *rates, Column("Standing", kind="name"), Column("Draws", unit="share")]
-    return Table("fault-frontier", caption, columns, rows)
+    return Table(f"{FAULTS_NAME}-frontier", caption, columns, rows)
 
 
 def _ledger_table(comparison: Comparison) -> Table:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.patches import Rectangle
 
-from apo_bench.comparison.metrics import FAULT_RATES, FAULTS_TITLE
+from apo_bench.comparison.metrics import FAULT_RATES, FAULTS_NAME, FAULTS_TITLE
 from apo_bench.comparison.numbers import UNITS, decimal
 from apo_bench.comparison.results import Comparison, Policy
 from apo_bench.core.layout import START_ROUND
@@ -207,7 +207,7 @@ def frontier_chart(comparison: Comparison) -> Chart:
     )
     labels = f"{refusal.title}, %", f"{compliance.title}, %"
     panels = by_method(comparison.arms, "frontier", labels, draw, lambda arms: f"{compliance.title} against {refusal.title} by round.")
-    return chart(comparison, "faults", f"{FAULTS_TITLE} at once", text, panels)
+    return chart(comparison, FAULTS_NAME, f"{FAULTS_TITLE} at once", text, panels)
 
 
 def _percent(estimate: Estimate) -> Estimate:

@@ -98,7 +98,10 @@ WRONG = {
     "learning rate of 1": ({"methods.rrhf.learning_rates": [0.001, 1.0]}, "methods.rrhf.learning_rates.1: found 1.0; "),
     "no section": ({"methods": {"rjs": {}}, "run.methods": ["dpo"]}, "methods.dpo: no such section"),
     "section that is no mapping": ({"methods.dpo": 3}, "methods.dpo: found 3; "),
-    "source that is none": ({"prepare.source": "hf"}, "prepare.source: found 'hf', expected a file of sources/, one of embedded, hh, preferences; did you mean hh?"),
+    "source that is none": (
+        {"prepare.source": "hf"},
+        "prepare.source: found 'hf', expected a file of sources/, one of embedded, hh, preferences; did you mean hh?",
+    ),
     "value in a section of two kinds": ({"prepare.num_rm_prompts": 0}, "prepare.num_rm_prompts: found 0; "),
     "key in a section of two kinds": ({"base_model.num_layer": 3}, "base_model.num_layer: unknown key; did you mean num_layers"),
     "key in a section or null": ({"compute.lora": {"rank": 8, "alpha": 16, "target": []}}, "compute.lora.target: unknown key; "),

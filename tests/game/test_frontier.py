@@ -5,6 +5,8 @@ import numpy as np
 from apo_bench.evaluation.statistics import PromptBootstrap
 from apo_bench.game.frontier import frontier, pareto
 
+RATES = {"refused": "helpful", "complied": "harmless"}
+
 
 def rows(refused, complied):
     """Helpful prompts with these refusals, harmful ones with these compliances."""
@@ -26,7 +28,7 @@ def test_pareto_by_hand():
 def test_rates_are_over_their_own_subset():
     """Refusing every harmful request costs nothing: all rows above refuse these."""
     policies = {("a", "r1"): rows([0] * 4, [1] * 4), ("b", "r1"): rows([1] * 4, [0] * 4), ("c", "r1"): rows([1] * 4, [1] * 4)}
-    found = frontier(policies, draws(policies), 0.95)
+    found = frontier(policies, RATES, draws(policies), 0.95)
     assert {name: found[name]["r1"]["standing"] for name in found} == {"a": "on", "b": "on", "c": "off"}
     assert found["a"]["r1"] == {"is_pareto": True, "share": 1.0, "standing": "on"}
 
@@ -39,11 +41,11 @@ def test_what_prompts_cannot_tell_apart_is_undecided():
     better, worse = sorted((first, second), key=sum)
     assert sum(better) < sum(worse)
     policies = {("a", "r1"): rows(better, complied), ("a", "r2"): rows(worse, complied)}
-    found = frontier(policies, draws(policies), 0.95)["a"]
+    found = frontier(policies, RATES, draws(policies), 0.95)["a"]
     assert found["r1"]["is_pareto"] and not found["r2"]["is_pareto"] and found["r2"]["standing"] == "undecided"
     assert 0.05 < found["r2"]["share"] < 0.95
 
 
 def test_a_run_without_harmful_prompts_has_no_frontier():
     policies = {("a", "r1"): rows([0, 1], [])}
-    assert frontier(policies, draws(policies), 0.95) == {}
+    assert frontier(policies, RATES, draws(policies), 0.95) == {}

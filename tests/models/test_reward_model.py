@@ -100,7 +100,7 @@ def two_heads(base, compute):
 @pytest.mark.parametrize("pairs_a_token", [0, 1000], ids=["rows of one", "shared prompts"])
 def test_a_head_per_subset_scores_the_prompts_of_its_subset(two_heads, tokenizer, sequences, pairs_a_token):
     subsets = [1, 1, 0, 0, 1, 1]
-    batch = pad([replace(sequence, subset=subset) for sequence, subset in zip(sequences, subsets, strict=True)], 0, pairs_a_token)
+    batch = pad([replace(sequence, subset=SUBSETS[subset]) for sequence, subset in zip(sequences, subsets, strict=True)], 0, pairs_a_token)
     values = rewards(two_heads, batch).tolist()
     alone = [two_heads.score(two_heads.base_model(torch.tensor([sequence.ids])).last_hidden_state[0, -1]) for sequence in sequences]
     assert values == pytest.approx([scores[subset].item() for scores, subset in zip(alone, subsets, strict=True)], abs=1e-5)
@@ -116,13 +116,13 @@ def test_a_head_per_subset_is_a_label_of_plain_transformers(two_heads, tokenizer
 
 
 def test_a_head_per_subset_asks_for_the_subset(two_heads, tokenizer, sequences):
-    with pytest.raises(ModelError, match="a record is of neither; mend its subset"):
-        rewards(two_heads, pad([replace(sequences[0], subset=0), sequences[1]], tokenizer.pad_token_id))
+    with pytest.raises(ModelError, match="a record's subset is None; mend it"):
+        rewards(two_heads, pad([replace(sequences[0], subset=HELPFUL), sequences[1]], tokenizer.pad_token_id))
 
 
 def test_a_language_model_is_no_reward_model(base, compute):
     """Whose missing labels transformers takes for two."""
-    with pytest.raises(ModelError, match="labels LABEL_0, LABEL_1, expected a reward model with one label or helpful and harmless"):
+    with pytest.raises(ModelError, match="labels LABEL_0, LABEL_1, expected a reward model with one label, or with the names of subsets"):
         load_reward_model(base, compute)
 
 

@@ -47,7 +47,7 @@ def profile(new_model, tokenizer, tmp_path_factory: pytest.TempPathFactory) -> P
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     save_model(new_model(), tokenizer, folder / params["base_model"]["folder"])
     assert run(folder, "dvc", "init", "--no-scm", "--quiet").returncode == 0
-    done = run(folder, "apo-bench", "fetch", "--hh", str(SHARED if SHARED.is_dir() else FIXTURE))
+    done = run(folder, "apo-bench", "fetch", "--data", str(SHARED if SHARED.is_dir() else FIXTURE))
     assert done.returncode == 0, done.stderr
     done = run(folder, sys.executable, "-m", "pipeline.repro")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -104,6 +104,6 @@ def test_a_changed_record_of_the_folder_is_seen(profile: Path) -> None:
     copy = profile / "changed"
     shutil.copytree(FIXTURE, copy)
     (copy / "helpful-base/train.jsonl").write_text((FIXTURE / "helpful-base/train.jsonl").read_text().replace("the", "a", 1))
-    assert run(profile, "apo-bench", "fetch", "--hh", str(copy)).returncode == 0
+    assert run(profile, "apo-bench", "fetch", "--data", str(copy)).returncode == 0
     stale = json.loads(run(profile, "dvc", "status", "--json").stdout)
     assert any(stage.endswith("prepare") for stage in stale)

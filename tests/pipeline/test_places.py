@@ -107,11 +107,11 @@ def test_paths_are_one_word_to_make(installed, tmp_path, target):
     """The recipe's own last line, by a shell in which the programs say what they were given."""
     data = tmp_path / ("data of " + ODD)
     data.mkdir()
-    done = run("make", "--no-print-directory", "--dry-run", target, "PROFILE=small", f"HH={data}", cwd=installed)
+    done = run("make", "--no-print-directory", "--dry-run", target, "PROFILE=small", f"DATA={data}", cwd=installed)
     assert "apo-bench" in done.stdout, done.stderr
     programs = "apo-bench() { printf '%s|' \"$@\"; }; python() { :; }; cd() { :; };"
     told = run("bash", "-c", f"{programs} {done.stdout.splitlines()[-1]}", cwd=installed)
-    assert told.stdout.startswith(f"fetch|--hh|{data}|")
+    assert told.stdout.startswith(f"fetch|--data|{data}|")
 
 
 def test_recipes_call_the_environments_programs_as_one_word(installed):

@@ -20,7 +20,7 @@ from apo_bench.game.results import Game
 from apo_bench.judge.results import Judged
 from apo_bench.report.charts import COLOURS, charts, measured
 from apo_bench.report.contents import contents, render_report
-from apo_bench.report.glossary import GOLD_UNKNOWN, GOLDEN_RESPONSES, REWARD_MODEL_METRICS, policy_title
+from apo_bench.report.glossary import GOLD_UNKNOWN, REWARD_MODEL_METRICS, policy_title
 from apo_bench.report.section import as_markdown, figures, tables
 from apo_bench.sources.hh import HH as Source
 
@@ -311,7 +311,7 @@ def test_shows_the_numbers_with_intervals_and_verdicts(page):
 
 def test_shows_as_many_prompts_of_both_kinds_as_params_say(comparison, params):
     page = undrawn_page_of(comparison, params.model_copy(update={"compare": params.compare.model_copy(update={"num_shown_prompts": 4})}))
-    assert (page.count('class="subset helpful"'), page.count('class="subset harmless"')) == (2, 2)
+    assert (page.count('class="subset kind-0">helpful<'), page.count('class="subset kind-1">harmless<')) == (2, 2)
 
 
 def test_every_metric_is_explained(page, comparison):
@@ -335,8 +335,8 @@ def test_gold_is_nowhere_where_it_is_unknown_and_the_page_says_so(page, comparis
 
 
 def test_the_words_are_those_of_the_data(page, comparison):
-    embedded = ("3 harmless questions and 3 harmful requests", "embedded corpus", GOLDEN_RESPONSES["embedded"].replace("'", "&#39;"))
-    hh = ("3 requests for help and 3 red-team dialogues", GOLDEN_RESPONSES["chosen"].replace("'", "&#39;"))
+    embedded = ("3 harmless questions and 3 harmful requests", "embedded corpus", "A near-best response to a prompt")
+    hh = ("3 requests for help and 3 red-team dialogues", "The response to a prompt that its human pair prefers")
     mine, others = (embedded, hh) if comparison.has_gold else (hh, embedded)
     assert all(text in page for text in mine) and not any(text in page for text in others)
 
