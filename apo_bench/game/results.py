@@ -1,6 +1,6 @@
 """What the stage `game` left, read for the comparison, and the frontier of all policies."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,12 @@ class Game:
 
 
 def read_game(
-    results: Path, params: Params, arms: Iterable[Arm], policies: dict[tuple[str, str], Rows], bootstrap: PromptBootstrap
+    results: Path,
+    params: Params,
+    arms: Iterable[Arm],
+    policies: dict[tuple[str, str], Rows],
+    rates: Mapping[str, str | None],
+    bootstrap: PromptBootstrap,
 ) -> Game | None:
     """The numbers of each arm's game, and the frontier; None if no ledger is kept.
 
@@ -42,6 +47,7 @@ def read_game(
         params: all of params.yaml.
         arms: those with a ledger.
         policies: (policy, round) -> a row a test prompt, all on the same prompts.
+        rates: the faults of the frontier, as it takes them.
         bootstrap: over these prompts.
 
     Raises:
@@ -52,7 +58,7 @@ def read_game(
     if not found:
         return None
     confidence, min_seeds = params.compare.confidence, params.claims.min_seeds
-    standing = frontier(policies, bootstrap, confidence) if params.has_gold else {}
+    standing = frontier(policies, rates, bootstrap, confidence) if params.has_gold else {}
     said = with_words_of_replicates(found, confidence, min_seeds)
     return Game(
         {arm.name: numbers for arm, numbers in said.items()},
