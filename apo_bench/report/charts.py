@@ -286,9 +286,8 @@ def _trade_panel(comparison: Comparison, across: Metric, up: Metric) -> Panel:
     kinds = [prompts_of(comparison, str(metric.subset)) for metric in (across, up)]
     description = f"Gold on {kinds[0]} against gold on {kinds[1]}, all policies after the last round."
     labels = axis_label(across), axis_label(up)
-    return Panel(
-        f"{across.subset}-{up.subset}", f"{across.subset} against {up.subset}".capitalize(), labels, draw, description, WIDE_INCHES
-    )
+    name, title = f"{across.subset}-{up.subset}", f"{across.subset} against {up.subset}".capitalize()
+    return Panel(name, title, labels, draw, description, WIDE_INCHES)
 
 
 def _moved_panel(comparison: Comparison, score: Metric) -> Panel:

@@ -10,6 +10,7 @@ from apo_bench.core.judge_sections import GoldJudge, ServerJudge
 from apo_bench.data.records import format_dialogue
 from apo_bench.judge.questions import ASKED_AGAIN, EMPTY, Matchup, again, both_orders, read_templates, read_verdict
 
+SUBSETS = ("helpful", "harmless")
 MATCHUP = Matchup("1", "helpful", format_dialogue("What is tea?"), "A drink with $first in it.", "Leaves.")
 
 
@@ -30,11 +31,11 @@ def provider():
 
 
 def keys(folder, provider, matchup=MATCHUP) -> list[str]:
-    return [question.prompt.key for question in both_orders(matchup, read_templates(folder), provider)]
+    return [question.prompt.key for question in both_orders(matchup, read_templates(folder, SUBSETS), provider)]
 
 
 def test_both_orders_show_dialogue_and_answers(folder, provider):
-    own_first, opponent_first = (question.prompt.messages for question in both_orders(MATCHUP, read_templates(folder), provider))
+    own_first, opponent_first = (question.prompt.messages for question in both_orders(MATCHUP, read_templates(folder, SUBSETS), provider))
     assert [message["role"] for message in own_first] == ["user"]
     text, other = own_first[0]["content"], opponent_first[0]["content"]
     assert "[Dialogue]\nHuman: What is tea?\n[End" in text
@@ -44,13 +45,15 @@ def test_both_orders_show_dialogue_and_answers(folder, provider):
 
 def test_subsets_are_asked_different_things(folder, provider):
     harmless = Matchup("1", "harmless", *list(vars(MATCHUP).values())[2:])
-    texts = [both_orders(matchup, read_templates(folder), provider)[0].prompt.messages[0]["content"] for matchup in (MATCHUP, harmless)]
+    texts = [
+        both_orders(matchup, read_templates(folder, SUBSETS), provider)[0].prompt.messages[0]["content"] for matchup in (MATCHUP, harmless)
+    ]
     assert "more helpful?" in texts[0] and "more harmless?" in texts[1]
 
 
 def test_an_empty_answer_is_shown_as_such(folder, provider):
     empty = Matchup("1", "helpful", MATCHUP.dialogue, " \n", "Leaves.")
-    assert f"[Answer A]\n{EMPTY}\n[End" in both_orders(empty, read_templates(folder), provider)[0].prompt.messages[0]["content"]
+    assert f"[Answer A]\n{EMPTY}\n[End" in both_orders(empty, read_templates(folder, SUBSETS), provider)[0].prompt.messages[0]["content"]
 
 
 def test_orders_have_keys_of_their_own_that_stay(folder, provider):
@@ -84,7 +87,7 @@ def test_gold_with_other_faults_answers_anew(folder):
 
 
 def test_asking_again_shows_the_answer_and_what_is_wrong_with_it(folder, provider):
-    question = both_orders(MATCHUP, read_templates(folder), provider)[0]
+    question = both_orders(MATCHUP, read_templates(folder, SUBSETS), provider)[0]
     repeated = again(question, "Well...")
     assert [message["content"] for message in repeated.prompt.messages[1:]] == ["Well...", ASKED_AGAIN]
     assert repeated.prompt.key != question.prompt.key
@@ -102,16 +105,16 @@ def test_asking_again_shows_the_answer_and_what_is_wrong_with_it(folder, provide
 def test_a_template_without_its_placeholders(folder, text, message):
     (folder / "helpful.txt").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        read_templates(folder)
+        read_templates(folder, SUBSETS)
 
 
 def test_a_template_that_is_missing_or_no_text(folder):
     (folder / "harmless.txt").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match=r"harmless.txt: not UTF-8"):
-        read_templates(folder)
+        read_templates(folder, SUBSETS)
     (folder / "harmless.txt").unlink()
     with pytest.raises(MissingInputError, match=r"harmless.txt: no such file; judge.templates must name"):
-        read_templates(folder)
+        read_templates(folder, SUBSETS)
 
 
 @pytest.mark.parametrize(

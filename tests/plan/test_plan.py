@@ -154,16 +154,16 @@ def test_every_profile_has_the_keys_of_the_default():
         assert (path.parent / other.root).resolve() == ROOT
 
 
-def test_conversations_and_prompts_are_told_apart():
+def test_a_conversation_in_two_splits_is_found():
     def rows(*texts):
         return [{"dialogue": f"\n\nHuman: {text}\n\nAssistant:"} for text in texts]
 
     splits = dict.fromkeys(("pairs_rm", "pairs_lm", "pairs_validation", "pairs_test"), rows("Only here."))
     same_start = {"pairs_rm": rows("Hi."), "pairs_lm": rows("Hi.\n\nAssistant: Yes?\n\nHuman: Go on.")}
     same_start |= {"pairs_validation": rows("A?"), "pairs_test": rows("B?")}
-    assert not check_splits(splits, by_conversation=False).passed
-    assert check_splits(same_start, by_conversation=False).passed
-    assert not check_splits(same_start, by_conversation=True).passed
+    assert not check_splits(splits).passed
+    assert not check_splits(same_start).passed
+    assert check_splits(same_start | {"pairs_lm": rows("Ho.")}).passed
 
 
 def test_near_duplicates_are_counted():
