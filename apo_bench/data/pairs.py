@@ -18,6 +18,7 @@ DIALOGUES_DIFFER = "dialogues of chosen and rejected differ"
 EQUAL_RESPONSES = "both responses equal"
 NOT_ALTERNATING = "turns do not alternate"
 DUPLICATE = "duplicate pair"
+REASONS = (EMPTY_RESPONSE, DIALOGUES_DIFFER, EQUAL_RESPONSES, NOT_ALTERNATING, DUPLICATE)
 """Why a pair may be dropped, whatever the source."""
 SIZE_KEYS = {"rm": "num_rm_prompts", "lm": "num_lm_prompts", "validation": "num_validation_prompts", "test": "num_test_pairs"}
 IN_TEST_FILES = "conversation of the test files"
@@ -104,21 +105,24 @@ class PairData(Data):
 
 
 def clean_pairs(
-    raw: Iterable[tuple[str, Raw]], sides_of: Callable[[Raw], tuple[Side, Side, bool]], reasons: Iterable[str], change: str
+    raw: Iterable[tuple[str, Raw]],
+    sides_of: Callable[[Raw], tuple[Side, Side, bool]],
+    reasons: Iterable[str] = (),
+    change: str = "changed",
 ) -> tuple[Rows, Counter[str], Counter[str]]:
     """Turns raw pairs, each with its subset, into records of the kind "pairs".
 
     Args:
         raw: the pairs.
-        sides_of: the chosen and the rejected side of one, and whether it was changed; raises `Dropped`.
-        reasons: why pairs may be dropped; of several that hold, the first is counted.
+        sides_of: the chosen and the rejected side of one, and whether it was changed; may raise `Dropped`.
+        reasons: why it does; the others, `REASONS`, are found here.
         change: what is done to a pair that is changed.
 
     Returns:
         The records, how many pairs were dropped for each reason, and how many of the records were changed.
     """
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-    dropped, changed = Counter(dict.fromkeys(reasons, 0)), Counter({change: 0})
+    dropped, changed = Counter(dict.fromkeys((*reasons, *REASONS), 0)), Counter({change: 0})
     for subset, pair in raw:
         try:
             chosen, rejected, was_changed = sides_of(pair)

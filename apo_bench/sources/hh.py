@@ -17,21 +17,10 @@ from apo_bench.core.files import complete_directory, read_jsonl
 from apo_bench.core.schemas import Schema
 from apo_bench.core.sections import HubRevision
 from apo_bench.data.hub import download
-from apo_bench.data.pairs import (
-    DIALOGUES_DIFFER,
-    DUPLICATE,
-    EMPTY_RESPONSE,
-    EQUAL_RESPONSES,
-    NOT_ALTERNATING,
-    Dropped,
-    PairData,
-    Side,
-    clean_pairs,
-)
+from apo_bench.data.pairs import Dropped, PairData, Side, clean_pairs
 from apo_bench.data.transcripts import split_text
 
 NO_TURNS = "no Human turn first or no Assistant turn"
-REASONS = (NO_TURNS, EMPTY_RESPONSE, DIALOGUES_DIFFER, EQUAL_RESPONSES, NOT_ALTERNATING, DUPLICATE)
 CUT = "cut at a stray marker"
 RAW_PAIR = Schema({"chosen": str, "rejected": str})
 HELPFUL, HARMLESS = "helpful", "harmless"
@@ -88,7 +77,7 @@ def read_raw_pairs(folder: Path, subset: str, split: str) -> list[dict[str, str]
 
 def clean_raw_pairs(raw: Iterable[tuple[str, dict[str, str]]]) -> tuple[Rows, Counter[str], Counter[str]]:
     """Turns raw pairs, each with its subset, into records of the kind "pairs"; see `clean_pairs`."""
-    return clean_pairs(raw, _sides, REASONS, CUT)
+    return clean_pairs(raw, _sides, [NO_TURNS], CUT)
 
 
 def _sides(pair: dict[str, str]) -> tuple[Side, Side, bool]:

@@ -20,24 +20,12 @@ from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import complete_directory, read_jsonl
 from apo_bench.core.sections import HubRevision, Name, Rate, Section
 from apo_bench.data.hub import download
-from apo_bench.data.pairs import (
-    DIALOGUES_DIFFER,
-    DUPLICATE,
-    EMPTY_RESPONSE,
-    EQUAL_RESPONSES,
-    NOT_ALTERNATING,
-    Dropped,
-    PairData,
-    Side,
-    clean_pairs,
-    share_of,
-)
+from apo_bench.data.pairs import NOT_ALTERNATING, Dropped, PairData, Side, clean_pairs, share_of
 from apo_bench.data.records import ASSISTANT, HUMAN, parse_dialogue
 from apo_bench.data.transcripts import conversation, split_text
 
 EQUAL_SCORES = "completions are fewer than two, or score the same"
 MARKER_INSIDE = "a turn holds the marker of another one"
-REASONS = (EMPTY_RESPONSE, DIALOGUES_DIFFER, EQUAL_RESPONSES, NOT_ALTERNATING, MARKER_INSIDE, EQUAL_SCORES, DUPLICATE)
 SYSTEM_TURN = "system turn put before the first question"
 TURNS = {"user": HUMAN, "assistant": ASSISTANT}
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -139,7 +127,7 @@ def clean_preferences(raw: Iterable[tuple[str, tuple[str, dict[str, Any]]]]) -> 
     Raises:
         DataError: a row is in no known format.
     """
-    return clean_pairs(raw, _sides, REASONS, SYSTEM_TURN)
+    return clean_pairs(raw, _sides, [MARKER_INSIDE, EQUAL_SCORES], SYSTEM_TURN)
 
 
 def _sides(placed: tuple[str, dict[str, Any]]) -> tuple[Side, Side, bool]:

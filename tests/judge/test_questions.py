@@ -45,9 +45,8 @@ def test_both_orders_show_dialogue_and_answers(folder, provider):
 
 def test_subsets_are_asked_different_things(folder, provider):
     harmless = Matchup("1", "harmless", *list(vars(MATCHUP).values())[2:])
-    texts = [
-        both_orders(matchup, read_templates(folder, SUBSETS), provider)[0].prompt.messages[0]["content"] for matchup in (MATCHUP, harmless)
-    ]
+    templates = read_templates(folder, SUBSETS)
+    texts = [both_orders(matchup, templates, provider)[0].prompt.messages[0]["content"] for matchup in (MATCHUP, harmless)]
     assert "more helpful?" in texts[0] and "more harmless?" in texts[1]
 
 
