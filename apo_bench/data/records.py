@@ -1,4 +1,4 @@
-"""The records that stages exchange: JSONL files with the columns of HH (Anthropic, helpful and harmless), read as `datasets`.
+"""The records that stages exchange: JSONL files with the columns of HH-RLHF (Anthropic), read as `datasets`.
 
 A dialogue is one string in Anthropic's form: "\\n\\nHuman: ...\\n\\nAssistant:" (several turns if need be), and a response is the text
 that follows it.
