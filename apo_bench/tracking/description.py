@@ -9,9 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from apo_bench.comparison.summary import Estimated, GameSummary, Judgement, JudgeSummary, PolicySummary, read_summary
 from apo_bench.core import layout
 from apo_bench.core.config import PLAYER, reward_model_class
-from apo_bench.core.errors import DataError, MissingInputError
+from apo_bench.core.errors import MissingInputError
 from apo_bench.core.files import read_json
 from apo_bench.core.layout import (
     BASE,
@@ -64,30 +65,25 @@ def describe(lock: Lock, data: Path, labels: Path, models: Path, results: Path, 
         MissingInputError: an output, or its entry in dvc.lock, is not there.
         DataError: an output is broken.
     """
-    try:
-        return _Describer(lock, data, labels, models, results, report).all_runs()
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{report / 'summary.json'}: not as the stage compare writes it ({error!r}); run it (dvc repro) again") from error
+    return _Describer(lock, data, labels, models, results, report).all_runs()
 
 
 class _Describer:
     def __init__(self, lock: Lock, data: Path, labels: Path, models: Path, results: Path, report: Path) -> None:
         self.lock, self.data, self.labels, self.models, self.results, self.report = lock, data, labels, models, results, report
-        self.summary = read_json(report / layout.SUMMARY)
+        self.summary = read_summary(report / layout.SUMMARY)
         policies, replicates = self.summary["policies"], self.summary["replicates"]
         self.groups = {name: policy for name, policy in policies.items() if policy["kind"] == "arm"}
         self.references = {name: policy for name, policy in replicates.items() if policy["kind"] == "reference"}
         of_arms = (policy for policy in replicates.values() if policy["kind"] == "arm")
-        self.arms = {Arm(*(policy[key] for key in ("method", "reward_model", "seed"))): policy for policy in of_arms}
-        if not self.arms:
-            raise DataError(f"{report / 'summary.json'}: no arms; run dvc repro")
+        self.arms = {Arm(policy["method"], policy["reward_model"], policy["seed"]): policy for policy in of_arms}
         self.rounds = list(next(iter(self.arms.values()))["rounds"])
         self.seeds = list(dict.fromkeys(arm.seed for arm in self.arms))
-        self.kinds: dict[str, list[str]] = self.summary["run"]
+        self.kinds = self.summary["run"]
         others, found = {*self.kinds["fixed_reward_models"], TEST_REWARD_MODEL}, self.summary["reward_models"]
         self.own_rewards = [name for name in found if name not in others and FIRST_ROUND not in found[name]]  # an arm's have rounds
-        self.judged = self.summary.get("judge", {"arms": {}, "human": {}})
-        self.game = self.summary.get("game", {"arms": {}, "frontier": {}})
+        self.judged = self.summary.get("judge", JudgeSummary(judge="", arms={}, human={}))
+        self.game = self.summary.get("game", GameSummary(arms={}, frontier={}))
         self.seconds = read_json(report / layout.SECONDS) if "budget" in self.summary else {}
         self.data_md5: dict[Path, str] = {}
 
@@ -213,7 +209,7 @@ class _Describer:
         labelled = [name for source, name in (("human", "pairs_rm"), ("further", "pairs_further")) if source in sources]
         return [*(self._file(name, seed=seed) for name in labelled), *([self._file("golden_rm")] if "golden" in sources else [])]
 
-    def _mean(self, name: str, policy: dict[str, Any], replicates: list[Run]) -> Run:
+    def _mean(self, name: str, policy: PolicySummary, replicates: list[Run]) -> Run:
         """The mean over the replicates of an arm: what arms are compared by."""
         arms = [arm for arm in self.arms if arm.group == name]
         measures = evaluation_measures(self.summary["policies"][SFT]["rounds"][START_ROUND], 0)
@@ -230,7 +226,7 @@ class _Describer:
         seconds, data = sum(run.seconds for run in own) / len(own), [self._file("prompts_test", "evaluation")]
         return self._run(name, tags, paths, own[0].all_params, measures=measures, seconds=seconds, data=data)
 
-    def _arm(self, arm: Arm, policy: dict[str, Any]) -> Run:
+    def _arm(self, arm: Arm, policy: PolicySummary) -> Run:
         name = arm.name
         paths = [Reference(SFT, arm.seed).evaluation(self.results)]
         measures, models, note = evaluation_measures(self._start(arm.seed), 0), [], ""
@@ -274,11 +270,11 @@ class _Describer:
         """What a policy took up to a round, and the part of it that others share."""
         measures = []
         for numbers in (found[policy][round_id] for found in (self.summary.get("budget"), self.seconds) if found):
-            measures += measures_of("budget", numbers, step)
+            measures += measures_of("budget", {**numbers}, step)
             measures += measures_of("budget", {f"shared_{key}": value for key, value in numbers["shared"].items()}, step)
         return measures
 
-    def _judge(self, name: str, numbers: dict[str, Any]) -> Run:
+    def _judge(self, name: str, numbers: Judgement) -> Run:
         """The test of the judge on a file of human pairs."""
         folder = layout.judge_test(self.results, name)
         measures = [measure for measure in judge_measures("judge", numbers, 0, None) if "win_rate" not in measure.key]
@@ -303,7 +299,7 @@ class _Describer:
         paths = [self.data, *(arm.evaluation(self.results, round_id) for arm in self.arms for round_id in self.rounds)]
         return self._run("comparison", tags, paths, artifacts=files, tables=tables)
 
-    def _start(self, seed: int) -> dict[str, Any]:
+    def _start(self, seed: int) -> dict[str, Estimated]:
         return self.references[Reference(SFT, seed).name]["rounds"][START_ROUND]
 
     def _reward_paths(self, arm: Arm, round_id: str) -> list[Path]:

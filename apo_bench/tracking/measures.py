@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from apo_bench.comparison.summary import ClaimSummary, DifferenceSummary, Estimated, Judgement
 from apo_bench.core.results import read_curves, read_metrics
 from apo_bench.tracking.runs import Measure
 
@@ -10,17 +11,20 @@ NO_CURVES = ("step", "epoch", "num_tokens")
 """Columns of curves.csv that are no measure of a training."""
 
 
-def claim_rows(claims: dict[str, Any]) -> list[dict[str, Any]]:
+def claim_rows(claims: dict[str, ClaimSummary]) -> list[dict[str, Any]]:
     """A row a contrast, or a claim that was not tested, with what became of the claim."""
     shown = ("contrast", "measure", "value", "low", "high", "smallest", "detectable")
     return [
-        {"name": name, **{key: claim[key] for key in ("claim", "verdict", "p", "why")}, **{key: contrast[key] for key in shown if contrast}}
+        {
+            **{"name": name, "claim": claim["claim"], "verdict": claim["verdict"], "p": claim["p"], "why": claim["why"]},
+            **{key: contrast[key] for key in shown if contrast},
+        }
         for name, claim in claims.items()
         for contrast in claim["contrasts"] or [{}]
     ]
 
 
-def difference_rows(differences: dict[str, Any]) -> list[dict[str, Any]]:
+def difference_rows(differences: dict[str, DifferenceSummary]) -> list[dict[str, Any]]:
     """A row a difference of an arm to the one with the fixed reward model, by round and metric."""
     return [
         {"arm": name, "round": round_id, "metric": metric, "value": estimate["value"], "low": estimate["low"], **estimate}
@@ -30,12 +34,12 @@ def difference_rows(differences: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def estimate_measure(group: str, name: str, estimate: dict[str, float], step: int, model: str | None = None) -> Measure:
+def estimate_measure(group: str, name: str, estimate: Estimated, step: int, model: str | None = None) -> Measure:
     """A number that was measured on the test prompts, with its interval."""
     return Measure(f"{group}/{name}", estimate["value"], step, model, True, estimate["low"], estimate["high"])
 
 
-def evaluation_measures(estimates: dict[str, Any], step: int, model: str | None = None) -> list[Measure]:
+def evaluation_measures(estimates: dict[str, Estimated], step: int, model: str | None = None) -> list[Measure]:
     """A policy's metrics."""
     return [estimate_measure("evaluation", name, estimate, step, model) for name, estimate in estimates.items()]
 
@@ -72,7 +76,7 @@ def measures_of(group: str, values: dict[str, Any], step: int, model: str | None
     ]
 
 
-def judge_measures(group: str, numbers: dict[str, Any], step: int, model: str | None) -> list[Measure]:
+def judge_measures(group: str, numbers: Judgement, step: int, model: str | None) -> list[Measure]:
     """The numbers of a judgement."""
     estimates = [estimate_measure(group, key, estimate, step, model) for key, estimate in numbers["estimates"].items()]
     return measures_of(group, numbers["counts"], step, model, is_test=True) + estimates
