@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
-from apo_bench.core.layout import LEDGERS, RESULTS, SFT, Arm, Files, Reference
+from apo_bench.core.layout import LEDGERS, RESPONSES, RESULTS, SFT, Arm, Files, Reference
 from apo_bench.judge.judgements import judge_responses, shared_ledgers, write_judgement
 
 
 def files(provider: str, method: str, reward_model: str, seed: int, round: str, opponent: str) -> Files:
     """Verdicts on the arm's responses of a round against SFT's, or those of the arm with the OPPONENT for reward model."""
     arm = Arm(method, reward_model, seed)
-    against = Reference(SFT, seed).evaluation(RESULTS) if opponent == SFT else arm.against(opponent).evaluation(RESULTS, round)
+    against = Reference(SFT, seed).responses(RESPONSES) if opponent == SFT else arm.against(opponent).responses(RESPONSES, round)
     return Files(
-        {"responses": arm.evaluation(RESULTS, round), "against": against},
+        {"responses": arm.responses(RESPONSES, round), "against": against},
         {"ledger": arm.ledger(LEDGERS / provider, round, opponent), "results": arm.judgement(RESULTS, round, opponent)},
     )
 

@@ -7,7 +7,7 @@ from apo_bench.core.layout import MODELS, RESULTS, SAMPLES, Arm, Files, prompts_
 from apo_bench.core.results import write_metrics
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records, write_records
-from apo_bench.engines.sampling import sample_responses
+from apo_bench.engines.sampling import counts, sample_responses
 from apo_bench.models.tokenizer import load_tokenizer
 
 
@@ -41,11 +41,6 @@ def main(policy: Path, prompts: Path, seed: int, round: str, output: Path, resul
         for row, group in zip(rows, groups, strict=True)
     ]
     write_records(output, records)
-    counts = {
-        "num_samples": sum(len(group.responses) for group in groups),
-        "num_tokens_generated": sum(sum(group.lengths) for group in groups),
-        "num_tokens_read": sum(group.prompt_length for group in groups),
-    }
-    write_metrics(results, counts)
+    write_metrics(results, counts(groups))
     finished = sum(sum(group.finished) for group in groups) / (len(groups) * params.sampling.train.num_samples)
     return f"{len(rows)} x {params.sampling.train.num_samples} responses, {finished:.1%} finished", output

@@ -4,17 +4,7 @@ from pathlib import Path
 
 from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, read_jsonl, write_jsonl
-from apo_bench.core.layout import (
-    MODELS,
-    RESULTS,
-    START_ROUND,
-    Files,
-    Reference,
-    all_of_arms,
-    all_of_references,
-    own_reward_model,
-    own_scores,
-)
+from apo_bench.core.layout import MODELS, RESPONSES, RESULTS, START_ROUND, Files, Reference, own_reward_model, own_scores, replicate
 from apo_bench.core.results import OWN_SCORES, RESPONSE
 from apo_bench.core.seeds import use_threads
 from apo_bench.models.reward_model import all_rewards, load_reward_model, longest_scored
@@ -22,12 +12,8 @@ from apo_bench.models.tokenizer import encode_records, load_tokenizer
 
 
 def files(reward_model: str, seed: int) -> Files:
-    """The scores of a reward model from elsewhere, from all that the policies of a replicate left."""
-    reads = {
-        "model": own_reward_model(MODELS, reward_model),
-        "arms": all_of_arms(RESULTS, seed),
-        "references": all_of_references(RESULTS, seed),
-    }
+    """The scores of a reward model from elsewhere, from all that the policies of a replicate answered."""
+    reads = {"model": own_reward_model(MODELS, reward_model), "responses": replicate(RESPONSES, seed)}
     return Files(reads, {"results": own_scores(RESULTS, reward_model, seed)})
 
 
@@ -37,12 +23,12 @@ def main(model: Path, seed: int, results: Path) -> tuple[str, Path]:
     use_threads(params.compute.num_threads)
     reward_model, tokenizer = load_reward_model(model, params.compute), load_tokenizer(model)
     longest = longest_scored(reward_model, params.sft.max_length)
-    folders = {(name, START_ROUND): Reference(name, seed).evaluation(RESULTS) for name in params.references.names}
+    answers = {(name, START_ROUND): Reference(name, seed).responses(RESPONSES) for name in params.references.names}
     arms = [arm for arm in params.run.arms if arm.seed == seed]
-    folders |= {(arm.group, round_id): arm.evaluation(RESULTS, round_id) for arm in arms for round_id in params.run.rounds}
+    answers |= {(arm.group, round_id): arm.responses(RESPONSES, round_id) for arm in arms for round_id in params.run.rounds}
     scores = []
-    for (policy, round_id), folder in folders.items():
-        rows = read_jsonl(folder / "prompts.jsonl", RESPONSE)
+    for (policy, round_id), file in answers.items():
+        rows = read_jsonl(file, RESPONSE)
         texts, finished = [[row["response"]] for row in rows], [[row["finished"]] for row in rows]
         groups = encode_records(tokenizer, rows, texts, longest, params.compute.max_prompt_length, finished)
         rewards_N = all_rewards(reward_model, [group[0] for group in groups], tokenizer.pad_token_id, f"{policy} {round_id}")

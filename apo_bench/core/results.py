@@ -11,7 +11,7 @@ from apo_bench.core.schemas import Name, Number, Schema, Share, Subset
 
 TIMED = ("base_model", "sft", "reference", "reward", "sample", "adversarial_reward", "score", "align")
 """Stages that policies are made by; dvc.yaml has their seconds among their outputs."""
-RECORDED = (*TIMED, "evaluate", "best_of_n")
+RECORDED = (*TIMED, "respond", "best_of_n", "evaluate")
 """Stages that run models, and leave what they ran them with beside their results."""
 ENVIRONMENT = "environment.json"
 """Where they leave it."""
@@ -22,7 +22,7 @@ MARGINS = "margins.jsonl"
 MARGIN = Schema({"id": Name, "subset": Subset, "margin": Number, "correct": Share})
 """Its columns: the reward of the chosen response minus that of the rejected one, and how probable it is that a label agrees."""
 RESPONSE = Schema({"id": Name, "subset": Subset, "dialogue": str, "response": str, "finished": bool})
-"""Columns of an evaluation: what a policy answered, and whether it ended by itself."""
+"""Columns of test responses: what a policy answered, and whether it ended by itself."""
 OWN_SCORES = "scores.jsonl"
 """What a reward model of one's own makes of the test responses of a replicate: a row a policy and round."""
 OWN_SCORE = Schema({"policy": Name, "round": Name, "rewards": list[Number]})

@@ -1,5 +1,6 @@
 """The tokenizer: trained for the embedded corpus, and the one way in which dialogues become token ids."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from apo_bench.data.records import parse_dialogue
 from apo_bench.models.chat_template import chat_of
 from apo_bench.models.loading import loading
 
+FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+"""What a model's folder says of its tokens."""
 PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
@@ -186,3 +189,11 @@ def encode_records(
     groups = encode(tokenizer, [row["dialogue"] for row in rows], responses, max_length, max_prompt_length, finished)
     subsets = [SUBSETS.index(row["subset"]) if row["subset"] in SUBSETS else None for row in rows]
     return [[replace(sequence, subset=subset) for sequence in group] for subset, group in zip(subsets, groups, strict=True)]
+
+
+def tokenizer_checksum(model: Path) -> str:
+    """The MD5 of what the folder of a model says of its tokens."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for file in (model / name for name in FILES):
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return digest.hexdigest()

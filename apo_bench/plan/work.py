@@ -109,10 +109,15 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
         method = params.method(part)
         trained = sizes.rows("prompts_lm", method.num_selected(num_samples) * sampled)
         return Work(train_policy=trained * method.hyperparameters.epochs, read_policy=trained * method.needs_reference)
+    response = min(sizes.sampled, params.sampling.test.max_new_tokens)
+    if kind.startswith("respond"):
+        return Work(sample=sizes.count["prompts_test"] * params.sampling.test.num_samples * response)
+    if kind == "best_of_n":
+        chosen_from = num_samples * sampled
+        return Work(sample=sizes.count["prompts_test"] * chosen_from, read_reward=sizes.rows("prompts_test", chosen_from))
     if kind.startswith("evaluate"):
-        responses = params.sampling.test.num_samples * min(sizes.sampled, params.sampling.test.max_new_tokens)
-        read, written = sizes.rows("prompts_test", responses), sizes.count["prompts_test"] * responses
-        return Work(sample=written, read_reward=read, read_policy=2 * read)
+        read = sizes.rows("prompts_test", response)
+        return Work(read_reward=read, read_policy=2 * read)
     if kind == "reward":
         trained = pairs["pairs_rm"] + (pairs["pairs_lm"] if part == TEST_REWARD_MODEL else 0)
         player = params.reward_model(part)

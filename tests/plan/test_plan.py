@@ -198,7 +198,8 @@ def test_work_by_hand(params):
     assert work_of("reward@all", params, sizes) == Work(train_reward=2 * 10 * 140, read_reward=10 * 140)
     adversarial = Work(train_reward=10 * 140 + 10 * (60 + 40 + 4 * 20), read_reward=10 * 140)
     assert work_of("adversarial_reward_first@adversarial-0", params, sizes) == adversarial
-    assert work_of("evaluate_sft", params, sizes) == Work(sample=200, read_reward=800, read_policy=1600)
+    assert work_of("respond_sft", params, sizes) == Work(sample=200)
+    assert work_of("evaluate_sft", params, sizes) == Work(read_reward=800, read_policy=1600)
     assert work_of("score@dpo-adversarial-0-round0", params, sizes) == Work(read_reward=2 * 10 * (60 + 40 + 4 * 20))
     assert work_of("score_fixed@dpo-base-0-round0", params, sizes) == Work(read_reward=10 * (60 + 40 + 4 * 20))
     ledger = 10 * (60 + 4 * 20 + 40)  # SFT and three rounds, and the golden responses
