@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from apo_bench.core.config import Params
-from apo_bench.core.data_sections import HHData, PreferenceData
+from apo_bench.config.data_sections import HHData, PreferenceData
+from apo_bench.config.params import Params
+from apo_bench.config.sections import HubRevision, PretrainedModel, WheelModel
 from apo_bench.core.errors import MissingInputError, OutputError
 from apo_bench.core.files import complete_directory
-from apo_bench.core.sections import HubRevision, PretrainedModel, WheelModel
 
 MODEL_FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.safetensors"]
 

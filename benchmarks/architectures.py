@@ -23,9 +23,9 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from apo_bench.core.config import load_params
+from apo_bench.config.params import load_params
+from apo_bench.config.sections import PretrainedModel, Sampling
 from apo_bench.core.errors import ApoBenchError
-from apo_bench.core.sections import PretrainedModel, Sampling
 from apo_bench.data.corpus import load_corpus
 from apo_bench.engines.admission import admit
 from apo_bench.engines.in_process import generate

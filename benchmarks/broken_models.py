@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from apo_bench.core.config import Params, load_params
-from apo_bench.core.sections import PretrainedModel
+from apo_bench.config.params import Params, load_params
+from apo_bench.config.sections import PretrainedModel
 from apo_bench.data.batching import pad
 from apo_bench.data.corpus import load_corpus
 from apo_bench.data.records import format_dialogue

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig, PreTrainedModel
 
-from apo_bench.core.compute_sections import Compute, LoRA
-from apo_bench.core.config import load_method, load_params
-from apo_bench.core.sections import Sampling, Training
+from apo_bench.config.compute_sections import Compute, LoRA
+from apo_bench.config.params import load_method, load_params
+from apo_bench.config.sections import Sampling, Training
 from apo_bench.data.batching import longest_row, pad
 from apo_bench.engines import in_process
 from apo_bench.engines.training import InProcess

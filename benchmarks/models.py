@@ -4,7 +4,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from apo_bench.core.config import load_params
+from apo_bench.config.params import load_params
 from apo_bench.data.hh import clean_pairs, read_raw_pairs
 from apo_bench.models.language_model import save_model
 from apo_bench.models.pretrained import load_pretrained

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from apo_bench.core.config import PARAMS, Params, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.data.batching import inference_batches, pad, split_into_rows
 from apo_bench.data.records import read_records
 from apo_bench.models.language_model import TOKENS_A_BATCH, pairs_a_token

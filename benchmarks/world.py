@@ -21,8 +21,8 @@ from typing import Any
 
 import yaml
 
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core import layout
-from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import BASE, DATA, FIRST_ROUND, MODELS, RESULTS, SFT, START_ROUND, TEST_REWARD_MODEL, Arm, Reference
 from apo_bench.core.results import read_metrics

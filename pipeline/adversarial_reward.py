@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core import layout
-from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import DATA, FIRST_ROUND, LABELS, MODELS, RESULTS, Arm, Files, base_model, records, replicate, round_before
 from apo_bench.core.results import final_numbers, write_training

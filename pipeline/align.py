@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import MODELS, RESULTS, Arm, Files, round_number
 from apo_bench.core.results import final_numbers, write_training

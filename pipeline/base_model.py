@@ -4,12 +4,12 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.compute_sections import Compute
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.compute_sections import Compute
+from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.sections import PretrainedModel, ScratchModel
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import MODELS, RESULTS, Files, base_model, records
 from apo_bench.core.results import write_training
-from apo_bench.core.sections import PretrainedModel, ScratchModel
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import parse_dialogue, read_records
 from apo_bench.engines.admission import admit

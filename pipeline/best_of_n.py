@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import write_jsonl
 from apo_bench.core.layout import BASE, BEST_OF_N, DATA, MODELS, RESPONSES, RESULTS, Files, Reference, records, reward_model, sft
 from apo_bench.core.results import write_metrics

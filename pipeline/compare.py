@@ -5,8 +5,8 @@ from pathlib import Path
 from rich.console import Console
 
 from apo_bench.comparison.whole import read_whole
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core import layout
-from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json, write_text
 from apo_bench.core.layout import Files
 from apo_bench.report.claims import verdicts_table

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import MODELS, RESPONSES, RESULTS, TEST_REWARD_MODEL, Arm, Files, Reference, sft
 from apo_bench.core.layout import reward_model as reward_folder

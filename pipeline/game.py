@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core import layout
-from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json, write_jsonl
 from apo_bench.core.layout import DATA, FIRST_ROUND, MODELS, RESULTS, SFT, Arm, Files, Reference, records
 from apo_bench.core.seeds import use_threads

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.layout import LEDGERS, RESPONSES, RESULTS, SFT, Arm, Files, Reference
 from apo_bench.judge.judgements import judge_responses, shared_ledgers, write_judgement
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import MODELS, OWN, Files, Reference
 from apo_bench.core.seeds import use_threads

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import DATA, MODELS, OWN, RESULTS, Files, own_reward_model, records
 from apo_bench.core.results import write_training

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json
 from apo_bench.core.layout import DATA, RESULTS, Files, preparation, records
 from apo_bench.data.records import write_records

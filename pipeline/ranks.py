@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, Params, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError, EngineError, NotTheWriter, is_out_of_memory
 from apo_bench.core.layout import Files
 from apo_bench.core.ranks import CHECKPOINTS_VARIABLE, join, leave

@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import apo_bench
-from apo_bench.core.config import PARAMS, Params, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError, EngineError
 from apo_bench.core.processes import die_with_parent, scratch_prefix
 from apo_bench.engines.devices import VISIBLE_VARIABLE

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, Params, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
+from apo_bench.config.sections import HumanPreferenceTraining
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import DATA, GOLDEN, HUMAN, LABELS, MODELS, RESULTS, Files, Reference, records, replicate, sft
 from apo_bench.core.results import final_numbers, write_training
-from apo_bench.core.sections import HumanPreferenceTraining
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import write_jsonl
 from apo_bench.core.layout import DATA, MODELS, RESPONSES, RESULTS, START_ROUND, Arm, Files, Reference, records
 from apo_bench.core.results import write_metrics

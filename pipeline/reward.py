@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core import layout
-from apo_bench.core.config import PARAMS, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import DATA, LABELS, MODELS, RESULTS, TEST_REWARD_MODEL, Files, base_model, records, replicate
 from apo_bench.core.results import final_numbers, write_training

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.layout import MODELS, RESULTS, SAMPLES, Arm, Files, prompts_of
 from apo_bench.core.results import write_metrics
 from apo_bench.core.seeds import derive_seed, use_threads

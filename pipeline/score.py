@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json
 from apo_bench.core.layout import DATA, MODELS, RESULTS, SAMPLES, Arm, Files, records
 from apo_bench.core.seeds import use_threads

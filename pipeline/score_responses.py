@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import complete_directory, read_jsonl, write_jsonl
 from apo_bench.core.layout import MODELS, RESPONSES, RESULTS, START_ROUND, Files, Reference, own_reward_model, own_scores, replicate
 from apo_bench.core.results import OWN_SCORES, RESPONSE

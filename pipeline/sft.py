@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import DATA, MODELS, RESULTS, Files, base_model, records, sft
 from apo_bench.core.results import final_numbers, write_training

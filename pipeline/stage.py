@@ -12,11 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.validation import near
 from apo_bench.core.errors import ApoBenchError, is_out_of_memory
 from apo_bench.core.layout import Files
 from apo_bench.core.results import RECORDED
-from apo_bench.core.validation import near
 from apo_bench.engines.memory import memory_error
 from apo_bench.engines.record import Stopwatch, leave_record
 from pipeline.arguments import Parser

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = [{"core"}, {"losses"}, {"methods", "models", "data", "chat"}]
+LAYERS = [{"core"}, {"config", "losses"}, {"methods", "models", "data", "chat"}]
 """From the bottom up; above them everything else of the package, and on top pipeline/."""
 ABOVE, PIPELINE = len(LAYERS), len(LAYERS) + 1
 FILES = sorted(path.relative_to(ROOT) for folder in ("apo_bench", "pipeline") for path in (ROOT / folder).rglob("*.py"))

@@ -10,7 +10,7 @@ import yaml
 from fsspec.implementations.memory import MemoryFileSystem
 from stages_file import with_own_models
 
-from apo_bench.core.config import load_params
+from apo_bench.config.params import load_params
 from apo_bench.core.errors import ConfigError
 from apo_bench.stages import changed_stages, parse_params_once, stage_graph, stage_index, stages_of_arm
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from apo_bench.claims.calibration import Pairs, calibration_contrast
 from apo_bench.claims.paper import Contrast, Measure, PolicyCell, RewardCell
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import SFT, START_ROUND, Arm, Reference, reward_model

@@ -24,7 +24,7 @@ from apo_bench.comparison.results import (
     Rows,
     measurable,
 )
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import NO_ADVERSARIAL, SFT, START_ROUND, TEST_REWARD_MODEL, Arm, Reference, own_reward_model, reward_model

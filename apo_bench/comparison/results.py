@@ -7,9 +7,9 @@ from typing import Any, Literal
 from apo_bench.budget import Budgets
 from apo_bench.claims.results import Verdicts
 from apo_bench.comparison.numbers import decimal
-from apo_bench.core.data_sections import EmbeddedData, HHData, PreferenceData
+from apo_bench.config.data_sections import EmbeddedData, HHData, PreferenceData
+from apo_bench.config.sections import Run
 from apo_bench.core.layout import BASE
-from apo_bench.core.sections import Run
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
 from apo_bench.judge.results import Judged

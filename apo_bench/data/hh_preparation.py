@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from apo_bench.core.data_sections import HHData, PreferenceData
+from apo_bench.config.data_sections import HHData, PreferenceData
 from apo_bench.core.errors import DataError
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.golden import golden_responses

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from apo_bench.core.data_sections import PreferenceData
+from apo_bench.config.data_sections import PreferenceData
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.seeds import derive_seed

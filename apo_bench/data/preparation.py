@@ -4,7 +4,7 @@ import math
 import random
 from typing import Any
 
-from apo_bench.core.data_sections import EmbeddedData
+from apo_bench.config.data_sections import EmbeddedData
 from apo_bench.core.errors import DataError
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.corpus import Corpus, Situation, load_corpus

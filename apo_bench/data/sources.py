@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from apo_bench.core.data_sections import EmbeddedData, HHData, PreferenceData
+from apo_bench.config.data_sections import EmbeddedData, HHData, PreferenceData
 from apo_bench.data.hh_preparation import prepare_hh
 from apo_bench.data.preferences import prepare_preferences
 from apo_bench.data.preparation import Rows, prepare_embedded

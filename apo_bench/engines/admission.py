@@ -19,9 +19,9 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
+from apo_bench.config.sections import Sampling
 from apo_bench.core.errors import ApoBenchError, ModelError, is_out_of_memory
-from apo_bench.core.sections import Sampling
 from apo_bench.data.batching import pad
 from apo_bench.data.records import format_dialogue
 from apo_bench.engines.in_process import CACHE, KNOWN, cache_agrees, generate

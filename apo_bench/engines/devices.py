@@ -5,9 +5,9 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from apo_bench.core.compute_sections import Compute, Engines
-from apo_bench.core.config import Params
-from apo_bench.core.judge_sections import VllmJudge
+from apo_bench.config.compute_sections import Compute, Engines
+from apo_bench.config.judge_sections import VllmJudge
+from apo_bench.config.params import Params
 from apo_bench.core.results import RECORDED, TIMED
 
 VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"

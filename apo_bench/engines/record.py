@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.files import write_json
 from apo_bench.core.layout import times_file
 from apo_bench.core.results import ENVIRONMENT, RECORDED, TIMED

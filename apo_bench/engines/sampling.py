@@ -8,9 +8,9 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
-from apo_bench.core.compute_sections import Compute, Engines
+from apo_bench.config.compute_sections import Compute, Engines
+from apo_bench.config.sections import Sampling
 from apo_bench.core.errors import EngineError, ModelError
-from apo_bench.core.sections import Sampling
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.records import HUMAN
 from apo_bench.engines import in_process, vllm

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from apo_bench.core.compute_sections import Compute
-from apo_bench.core.config import Params
+from apo_bench.config.compute_sections import Compute
+from apo_bench.config.params import Params
 from apo_bench.models.precision import ReducedWeights, mixed_precision, trains_reduced
 
 Loss = Callable[[list[int], int], tuple[Tensor, dict[str, Tensor]]]

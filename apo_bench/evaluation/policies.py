@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.compute_sections import Compute
+from apo_bench.config.compute_sections import Compute
 from apo_bench.core.files import complete_directory, write_jsonl
 from apo_bench.data.gold import gold_score
 from apo_bench.losses.sequence import sum_by_sequence, token_kl

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.compute_sections import Compute
+from apo_bench.config.compute_sections import Compute
 from apo_bench.data.gold import gold_rewards
 from apo_bench.data.labels import PROBABILITY
 from apo_bench.metrics import compute_metric

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import complete_directory, read_jsonl, write_json, write_jsonl
 from apo_bench.core.layout import LEDGERS

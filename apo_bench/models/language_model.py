@@ -17,10 +17,10 @@ from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.compute_sections import Compute
+from apo_bench.config.compute_sections import Compute
+from apo_bench.config.sections import Sampling, ScratchModel
 from apo_bench.core.errors import MissingInputError
 from apo_bench.core.ranks import add_up, num_ranks, rank
-from apo_bench.core.sections import Sampling, ScratchModel
 from apo_bench.data.batching import PACK, TokenBatch, inference_batches, pad
 from apo_bench.losses.sequence import sum_by_sequence, token_logps
 from apo_bench.models.card import Card, write_card

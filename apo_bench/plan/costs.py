@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.config import Params
-from apo_bench.core.sections import PretrainedModel
+from apo_bench.config.params import Params
+from apo_bench.config.sections import PretrainedModel
 from apo_bench.core.seeds import use_threads
 from apo_bench.data.batching import TokenBatch, longest_row, pad, training_batches
 from apo_bench.engines.in_process import generate

@@ -2,10 +2,10 @@
 
 from transformers import PreTrainedTokenizerFast
 
-from apo_bench.core.config import Params
-from apo_bench.core.data_sections import EmbeddedData, GoldenChosen
+from apo_bench.config.data_sections import EmbeddedData, GoldenChosen
+from apo_bench.config.params import Params
+from apo_bench.config.sections import PretrainedModel
 from apo_bench.core.layout import DATA
-from apo_bench.core.sections import PretrainedModel
 from apo_bench.data.records import COLUMNS, parse_dialogue, read_records
 from apo_bench.data.sources import prepare_records
 from apo_bench.models.pretrained import load_pretrained_tokenizer

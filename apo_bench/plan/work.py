@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 from transformers import PreTrainedTokenizerFast
 
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.layout import TEST_REWARD_MODEL
 from apo_bench.models.tokenizer import encode
 from apo_bench.plan import Records

@@ -1,7 +1,7 @@
 """What policies are called, and what the words of the report mean."""
 
 from apo_bench.comparison.results import Comparison, Difference, Policy
-from apo_bench.core.data_sections import EmbeddedData
+from apo_bench.config.data_sections import EmbeddedData
 from apo_bench.core.layout import BEST_OF_N, SFT
 from apo_bench.report.table import Column
 

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from apo_bench.config.params import PLAYER, reward_model_class
 from apo_bench.core import layout
-from apo_bench.core.config import PLAYER, reward_model_class
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import read_json
 from apo_bench.core.layout import (

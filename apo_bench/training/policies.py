@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.compute_sections import Compute
+from apo_bench.config.compute_sections import Compute
+from apo_bench.config.sections import Training
 from apo_bench.core.errors import DataError
 from apo_bench.core.ranks import share
-from apo_bench.core.sections import Training
 from apo_bench.data.batching import longest_row, pad
 from apo_bench.engines.training import Engine
 from apo_bench.methods.base import GOLDEN, SAMPLE, Candidates, Method, ResponseGroups, cross_entropy

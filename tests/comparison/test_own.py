@@ -6,7 +6,7 @@ import pytest
 from comparison.test_reading import GOLD, ON_PAIRS, five, results, rows, run_params, written  # noqa: F401  (fixtures)
 
 from apo_bench.comparison.reading import read_comparison
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import write_json, write_jsonl
 

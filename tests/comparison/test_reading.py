@@ -19,11 +19,11 @@ from scipy import stats
 
 from apo_bench.comparison.reading import _doses, read_comparison
 from apo_bench.comparison.results import NEEDS_GOLD
-from apo_bench.core.config import load_params
-from apo_bench.core.data_sections import HHData
+from apo_bench.config.data_sections import HHData
+from apo_bench.config.params import load_params
+from apo_bench.config.sections import Evaluate, GameLedger
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import write_json, write_jsonl
-from apo_bench.core.sections import Evaluate, GameLedger
 from apo_bench.metrics import compute_metric
 from apo_bench.report.contents import contents
 from apo_bench.report.glossary import GOLD_UNKNOWN

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from apo_bench.core.data_sections import PreferenceData
+from apo_bench.config.data_sections import PreferenceData
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.data.hh import conversation
 from apo_bench.data.preferences import clean_preferences, prepare_preferences, read_preferences

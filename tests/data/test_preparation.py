@@ -154,7 +154,7 @@ def test_seed_decides_every_byte(settings, prepared):
     """Also in a process with another hash seed, so that no order of a set or `hash()` enters."""
     digest = "hashlib.sha256(json.dumps(prepare_embedded({})).encode()).hexdigest()"
     code = (
-        "import hashlib, json, sys; from apo_bench.core.data_sections import EmbeddedData;"
+        "import hashlib, json, sys; from apo_bench.config.data_sections import EmbeddedData;"
         "from apo_bench.data.preparation import prepare_embedded;"
         f"print({digest.format('EmbeddedData(**json.loads(sys.argv[1]))')})"
     )

@@ -6,7 +6,7 @@ import pytest
 from other_engines import with_engines
 from stages_file import written_stages
 
-from apo_bench.core.judge_sections import VllmJudge
+from apo_bench.config.judge_sections import VllmJudge
 from apo_bench.engines import devices
 from apo_bench.engines.devices import MODEL_STAGES, RANK_STAGES, Need, need_of, sampling_engine, visible_devices
 from apo_bench.engines.record import environment

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import recording
 import yaml
 
 from apo_bench.data.records import parse_dialogue
@@ -21,6 +22,8 @@ SIZES = {
 KINDS = ["base", "no_adversarial", "oracle", "base_after_golden", "adversarial"]
 GROUPS = [f"{method}-{kind}" for method in ("rjs", "dpo") for kind in KINDS]
 ARMS = [f"{group}-s0" for group in GROUPS]
+BY_COMMAND: set[str] = set()
+"""Params that the command of a stage holds."""
 REFERENCES = ["sft", "golden", "human", "best_of_n"]
 
 
@@ -70,9 +73,27 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         params["compare"] |= {"num_bootstrap_draws": 1000, "num_shown_prompts": 2}
 
     edit(folder, shrink)
+    recording.install(folder)
     done = run(folder, sys.executable, "-m", "pipeline.repro")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder
+
+
+def test_stages_read_no_params_but_those_that_dvc_knows(workspace: Path) -> None:
+    """So that a param that changes re-runs what it can change, with no stage that depends on the schema."""
+    reads: dict[str, set[str]] = {}
+    for line in (workspace / recording.LOG).read_text().splitlines():
+        stage, param = line.split("\t")
+        reads.setdefault(stage, set()).add(param)
+    unknown, scripts = {}, set()
+    for name, entry in yaml.safe_load((workspace / "dvc.lock").read_text())["stages"].items():
+        command = entry["cmd"].removeprefix("exec python -m pipeline ")
+        known = entry.get("params", {}).get("params.yaml", {})
+        found = {param for param in reads.get(command, set()) if not any(f"{param}.".startswith(f"{key}.") for key in known)}
+        unknown |= {name: found - BY_COMMAND} if found - BY_COMMAND else {}
+        scripts |= {command.split()[0]} if reads.get(command) else set()
+    assert unknown == {}
+    assert {"base_model", "sft", "reward", "sample", "adversarial_reward", "score", "align", "respond", "evaluate", "judge"} <= scripts
 
 
 def test_every_arm_has_results_of_every_round(workspace: Path) -> None:
@@ -269,7 +290,7 @@ def test_counts_equal_what_the_outputs_hold(workspace: Path) -> None:
 
 def test_generated_tokens_are_those_that_the_policy_draws(workspace: Path) -> None:
     """Drawn once more: text that is read again may have other tokens than it was written with."""
-    from apo_bench.core.config import load_params
+    from apo_bench.config.params import load_params
     from apo_bench.core.seeds import derive_seed
     from apo_bench.engines.in_process import generate
     from apo_bench.models.language_model import load_language_model
@@ -330,7 +351,7 @@ MUTATIONS = {
 def unlike_after(workspace: Path, folder: Path, mutation: tuple | None) -> dict:
     """What the guard finds in a copy of what the stages recorded, after one change."""
     from apo_bench.comparability import read_inputs, unlike_arms
-    from apo_bench.core.config import load_params
+    from apo_bench.config.params import load_params
     from apo_bench.tracking.lock import Lock
 
     lock = yaml.load((workspace / "dvc.lock").read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))

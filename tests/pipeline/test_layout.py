@@ -12,7 +12,7 @@ import pytest
 import yaml
 from stages_file import with_own_models
 
-from apo_bench.core.config import Params, load_params
+from apo_bench.config.params import Params, load_params
 from apo_bench.core.layout import times_file
 from apo_bench.core.results import TIMED
 from apo_bench.stages import stage_index

@@ -12,8 +12,8 @@ import pytest
 import torch
 import yaml
 
-from apo_bench.core.compute_sections import DeepspeedEngine
-from apo_bench.core.config import load_params
+from apo_bench.config.compute_sections import DeepspeedEngine
+from apo_bench.config.params import load_params
 from apo_bench.core.layout import MODELS, RESULTS, Reference, reward_model
 from apo_bench.data.batching import pad
 from apo_bench.data.records import read_records

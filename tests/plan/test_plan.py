@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.cli import main
-from apo_bench.core.compute_sections import VllmEngine
-from apo_bench.core.config import load_params
+from apo_bench.config.compute_sections import VllmEngine
+from apo_bench.config.params import load_params
 from apo_bench.engines import vllm
 from apo_bench.engines.devices import Need
 from apo_bench.models.language_model import save_model

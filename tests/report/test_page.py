@@ -14,7 +14,7 @@ from games import played
 from matplotlib.figure import Figure
 
 from apo_bench.comparison.results import METRICS, NEEDS_GOLD, Compared, Comparison, Difference, Policy
-from apo_bench.core.data_sections import HHData
+from apo_bench.config.data_sections import HHData
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
 from apo_bench.judge.results import Judged

@@ -4,7 +4,7 @@ import pytest
 import torch
 from rewards import train_on_pairs
 
-from apo_bench.core.compute_sections import LoRA
+from apo_bench.config.compute_sections import LoRA
 from apo_bench.core.errors import ModelError
 from apo_bench.data.batching import pad
 from apo_bench.engines.training import InProcess

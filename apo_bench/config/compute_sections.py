@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from apo_bench.core.sections import Count, Rate, Section
+from apo_bench.config.sections import Count, Rate, Section
 
 
 class LoRA(Section):

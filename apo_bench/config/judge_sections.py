@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from apo_bench.core.sections import ChatServer, Count, Name, Section, Weight
+from apo_bench.config.sections import ChatServer, Count, Name, Section, Weight
 
 
 class GoldJudge(Section):

@@ -12,13 +12,10 @@ from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from apo_bench.core.compute_sections import Compute, Engines
-from apo_bench.core.data_sections import EmbeddedData, HHData, PreferenceData
-from apo_bench.core.errors import ConfigError
-from apo_bench.core.judge_sections import GoldJudge, Judge
-from apo_bench.core.layout import BASE, NO_ADVERSARIAL, OWN, TEST_REWARD_MODEL, is_trained_once
-from apo_bench.core.packages import code_sha256
-from apo_bench.core.sections import (
+from apo_bench.config.compute_sections import Compute, Engines
+from apo_bench.config.data_sections import EmbeddedData, HHData, PreferenceData
+from apo_bench.config.judge_sections import GoldJudge, Judge
+from apo_bench.config.sections import (
     Claims,
     Compare,
     Evaluate,
@@ -35,7 +32,10 @@ from apo_bench.core.sections import (
     Section,
     SupervisedFineTuning,
 )
-from apo_bench.core.validation import near, validated
+from apo_bench.config.validation import near, validated
+from apo_bench.core.errors import ConfigError
+from apo_bench.core.layout import BASE, NO_ADVERSARIAL, OWN, TEST_REWARD_MODEL, is_trained_once
+from apo_bench.core.packages import code_sha256
 
 BRACKET = re.compile(r"[\[\]{}]|(?:- ){64,}")
 """What opens or closes a list or mapping, or a list in a list in a list."""
@@ -95,7 +95,7 @@ class Params(Section):
     @property
     def own_reward_models(self) -> dict[str, ModelFolder]:
         """Reward models of one's own by name, which score the test responses of all policies."""
-        found = validated(OwnRewardModels, {key: value for key, value in self.reward.items() if key == OWN}, "reward")
+        found = validated(OwnRewardModels, {OWN: self.reward[OWN]} if OWN in self.reward else {}, "reward")
         return dict(cast(OwnRewardModels, found).own)
 
     @property

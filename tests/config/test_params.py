@@ -8,7 +8,7 @@ import pytest
 import yaml
 from dvc.utils.serialize import parse_yaml
 
-from apo_bench.core.config import Params, load_params
+from apo_bench.config.params import Params, load_params
 from apo_bench.core.errors import ConfigError
 
 

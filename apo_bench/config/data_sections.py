@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from apo_bench.core.sections import ChatServer, Count, Fraction, HubRevision, Name, Rate, Section
+from apo_bench.config.sections import ChatServer, Count, Fraction, HubRevision, Name, Rate, Section
 
 
 class Data(Section):
