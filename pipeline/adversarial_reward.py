@@ -94,7 +94,7 @@ def main(
         f"{name} {round}: reward model",
     )
     test = read_records(pairs_test, "pairs")
-    if round not in (FIRST_ROUND, params.run.rounds[-1]):
+    if round != FIRST_ROUND and round != params.run.rounds[-1]:
         test = test[: params.evaluate.num_earlier_pairs]
     metrics, margins = evaluate_on_pairs(model, tokenizer, test, settings.max_length, params.compute, params.has_gold)
     made = f"Trained for {round} on {', '.join(player.trains_on)}; samples are those of {samples}."

@@ -29,7 +29,7 @@ def main(policy: Path, prompts_test: Path, seed: int, round: str, output: Path, 
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     prompts = read_records(prompts_test, "prompts")
-    if round not in (START_ROUND, params.run.rounds[-1]):
+    if round != START_ROUND and round != params.run.rounds[-1]:
         prompts = prompts[: params.evaluate.num_earlier_prompts]
     groups = sample_responses(
         policy,

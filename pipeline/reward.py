@@ -38,7 +38,7 @@ def main(reward_model: str, base: Path, pairs_test: Path, labels: Path, seed: in
     settings = player.settings
     halves = ("rm", "lm") if name == TEST_REWARD_MODEL else ("rm",)
     human = [row for half in halves for row in read_records(records(labels, f"pairs_{half}"), "pairs")]
-    further = params.num_game_pairs
+    further = 0 if name == TEST_REWARD_MODEL else params.num_game_pairs  # which learns from what the others do not see
     material = Material(
         {HUMAN: lambda: human, FURTHER: lambda: read_records(records(labels, "pairs_further"), "pairs")[:further]}, len(human), further
     )

@@ -234,7 +234,8 @@ def test_seed_decides_every_byte(settings):
     """Also in a process with another hash seed, so that no order of a set or `hash()` enters."""
     files, report = prepare_hh(settings)
     code = (
-        "import hashlib, json, sys; from apo_bench.config.data_sections import HHData; from apo_bench.data.hh_preparation import prepare_hh;"
+        "import hashlib, json, sys; from apo_bench.config.data_sections import HHData;"
+        "from apo_bench.data.hh_preparation import prepare_hh;"
         "prepared = prepare_hh(HHData(**json.loads(sys.argv[1])));"
         "print(hashlib.sha256(json.dumps(prepared).encode()).hexdigest())"
     )
