@@ -21,21 +21,50 @@ METRIC = {"gold": "gold", "RM_all": "reward_all", "RM_all at equal length": "rew
 """Of an outcome."""
 
 
+class Margins:
+    """What reward models say of the test pairs; each file is read once."""
+
+    def __init__(self) -> None:
+        self._found: dict[Path, Pairs] = {}
+        self._pairs: list[tuple[str, str]] = []
+        """Id and subset of each."""
+
+    def of(self, folder: Path) -> Pairs:
+        """Those of the reward model with these results: of all test pairs or, between the first round and the last, of the first.
+
+        Raises:
+            MissingInputError: they are not there.
+            DataError: they are not of the pairs of the other reward models.
+        """
+        if folder not in self._found:
+            file = folder / "margins.jsonl"
+            rows = read_jsonl(file, MARGIN)
+            pairs = [(row["id"], row["subset"]) for row in rows]
+            shorter, longer = sorted((pairs, self._pairs or pairs), key=len)
+            if longer[: len(shorter)] != shorter:
+                raise DataError(
+                    f"{file}: {len(rows)} pairs that are not those of the other reward models; evaluate the same ones (dvc repro)"
+                )
+            self._pairs = longer
+            self._found[folder] = Pairs(*(np.array([row[key] for row in rows], dtype=np.float64) for key in ("margin", "correct")))
+        return self._found[folder]
+
+
 class Evidence:
     """The scores of policies and the margins of reward models of a run."""
 
-    def __init__(self, results: Path, params: Params, columns: Mapping[tuple[str, str], Mapping[str, np.ndarray]]) -> None:
+    def __init__(
+        self, results: Path, params: Params, columns: Mapping[tuple[str, str], Mapping[str, np.ndarray]], margins: Margins
+    ) -> None:
         """Reads nothing yet.
 
         Args:
             results: the folder of all results.
             params: all of params.yaml.
             columns: (replicate of a policy, round) -> metric -> its values, one a test prompt.
+            margins: of the reward models of the run.
         """
-        self._results, self._params, self._columns = results, params, columns
-        self._margins: dict[Path, Pairs] = {}
-        self._pairs: list[tuple[str, str]] = []
-        """Id and subset of each."""
+        self._results, self._params, self._columns, self._margins = results, params, columns, margins
 
     def values_S(self, contrast: Contrast) -> np.ndarray:
         """A contrast in each seed, all cells of which are that seed's: [S].
@@ -84,14 +113,4 @@ class Evidence:
             if cell.method
             else reward_model(self._results, cell.reward_model, seed)
         )
-        if folder not in self._margins:
-            file = folder / "margins.jsonl"
-            rows = read_jsonl(file, MARGIN)
-            pairs = [(row["id"], row["subset"]) for row in rows]
-            self._pairs = self._pairs or pairs
-            if pairs != self._pairs:
-                raise DataError(
-                    f"{file}: {len(rows)} pairs that are not those of the other reward models; evaluate the same ones (dvc repro)"
-                )
-            self._margins[folder] = Pairs(*(np.array([row[key] for row in rows], dtype=np.float64) for key in ("margin", "correct")))
-        return self._margins[folder]
+        return self._margins.of(folder)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from apo_bench.claims.evidence import Evidence
+from apo_bench.claims.evidence import Evidence, Margins
 from apo_bench.claims.inference import (
     CONTRADICTED,
     EQUIVALENT,
@@ -174,14 +174,14 @@ def _claims_of(params: Params, outcome: Outcome) -> list[Claim]:
     return [claim for claim in claims if all(cell.reward_model and cell.round in params.judge.rounds for cell in claim.policies)]
 
 
-def read_verdicts(results: Path, params: Params, columns: Mapping[tuple[str, str], Mapping[str, np.ndarray]]) -> Verdicts:
+def read_verdicts(results: Path, params: Params, columns: Mapping[tuple[str, str], Mapping[str, np.ndarray]], margins: Margins) -> Verdicts:
     """Tests the claims on a run's results; arguments as of `Evidence`.
 
     Raises:
         MissingInputError: the margins of a reward model are not there.
         DataError: they are of other pairs.
     """
-    evidence = Evidence(results, params, columns)
+    evidence = Evidence(results, params, columns, margins)
     first, *others = outcomes(params)
     families = {first: paper_claims(params.run, first)} | {outcome: _claims_of(params, outcome) for outcome in others}
     by_score: list[Outcome] = [outcome for outcome in (first, *others) if outcome != "judge"]  # which judges arms alone

@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from apo_bench.claims.evidence import Margins
 from apo_bench.claims.paper import APO
 from apo_bench.claims.results import read_verdicts
 from apo_bench.comparison.differences import differences
+from apo_bench.comparison.label_equivalent import label_equivalents
 from apo_bench.comparison.own import all_metrics, with_own_scores
+from apo_bench.comparison.predictors import played_rounds
 from apo_bench.comparison.results import (
     FIXED,
     METRICS,
@@ -77,6 +80,8 @@ def read_comparison(results: Path, params: Params) -> Comparison:
     groups = {group: _mean_policy(group, members, numbers) for group, members in _by_group(policies.values()).items()}
     ledgers = [arm for arm in params.run.arms if arm.seed in params.game.seeds and arm.reward_model not in _without_ledger(params)]
     reward_models = {arm.name: _read_reward_models(results, params, arm) for arm in params.run.arms}
+    margins = Margins()
+    paths = {name: policy.path for name, policy in policies.items() if policy.is_arm}
     return Comparison(
         profile=params.profile,
         confidence=params.compare.confidence,
@@ -94,7 +99,9 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         differences=_differences(params, numbers),
         judged=read_judged(results, params),
         doses=_doses(params),
-        verdicts=read_verdicts(results, params, columns),
+        verdicts=read_verdicts(results, params, columns, margins),
+        label_equivalents=label_equivalents(params, paths),
+        played=played_rounds(results, params, paths, reward_models, margins),
         game=read_game(
             results, params, ledgers, _common_rows(params, replicates, rows, numbers.num_common), numbers.bootstrap(numbers.num_common)
         ),

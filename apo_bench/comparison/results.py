@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from apo_bench.budget import Budgets
 from apo_bench.claims.results import Verdicts
+from apo_bench.comparison.label_equivalent import LabelEquivalent
 from apo_bench.comparison.numbers import decimal
+from apo_bench.comparison.predictors import PlayedRound, Predictor, predictors
 from apo_bench.config.data_sections import EmbeddedData, HHData, PreferenceData
 from apo_bench.config.sections import Run
 from apo_bench.core.layout import BASE
@@ -225,6 +227,10 @@ class Comparison:
     judged: Judged | None = None
     game: Game | None = None
     budgets: Budgets | None = None
+    label_equivalents: dict[str, LabelEquivalent] = field(default_factory=dict)
+    """Method -> what APO is worth in fresh labels; empty where the run does not try enough of them."""
+    played: list[PlayedRound] = field(default_factory=list)
+    """Every round of every arm with what its reward model was worth; empty where gold is unknown."""
     doses: dict[str, float] = field(default_factory=dict)
     """Reward model -> its weight of the game (alpha), of those that differ in nothing else."""
     unlike: dict[tuple[str, str], list[str]] = field(default_factory=dict)
@@ -265,6 +271,11 @@ class Comparison:
         """The others, SFT first."""
         return [policy for policy in self.policies.values() if not policy.is_arm]
 
+    @property
+    def predictors(self) -> list[Predictor]:
+        """How what is measured on reward models goes with the gold of policies."""
+        return predictors(self.played, self.confidence)
+
     def metric(self, name: str) -> Metric | None:
         """The metric called `name`, if it can be had."""
         return next((metric for metric in self.metrics if metric.name == name), None)
@@ -284,6 +295,8 @@ class Comparison:
             **({"judge": self.judged.summary()} if self.judged else {}),
             **({"mechanism": [asdict(one) for one in mechanism(self)]} if self.has_gold else {}),
             **({"game": self.game.summary()} if self.game else {}),
+            **({"labels": {name: asdict(found) for name, found in self.label_equivalents.items()}} if self.label_equivalents else {}),
+            **({"predictors": [asdict(one) for one in self.predictors]} if self.predictors else {}),
             **({"budget": self.budgets.summary()} if self.budgets else {}),
             **({"unlike_arms": {" | ".join(pair): faults for pair, faults in self.unlike.items()}} if self.unlike else {}),
         }

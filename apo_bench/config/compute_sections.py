@@ -26,7 +26,7 @@ class Compute(Section):
     faster, so results then differ between kinds of machines."""
     deterministic: bool = True
     """On a GPU, sums are added up in the same order each time, so that the same work on the same kind of card gives the same bytes."""
-    stages_per_gpu: Count
+    stages_per_gpu: Count = 1
     """Stages side by side on a GPU, each with its share of the memory, which batches of sampling follow. vLLM and DeepSpeed have theirs
     for themselves."""
     max_prompt_length: Count

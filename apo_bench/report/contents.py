@@ -13,6 +13,7 @@ from apo_bench.report.claims import claims_section, own_section
 from apo_bench.report.game import game_section
 from apo_bench.report.glossary import drawn_anew, policy_title, prompts_of, table_policies, terms
 from apo_bench.report.judge import judge_section
+from apo_bench.report.labels import labels_section, predictors_section
 from apo_bench.report.page import FOOTER, page
 from apo_bench.report.pareto import pareto_chart
 from apo_bench.report.policies import differences_sections, mechanism_sections, policies_section, reward_models_section, unlike_sections
@@ -36,10 +37,12 @@ def contents(comparison: Comparison, settings: Compare) -> list[Section]:
         Section("charts", "Charts", [*drawn]),
         claims_section(comparison.verdicts),
         own_section(comparison.verdicts),
+        labels_section(comparison),
         *mechanism_sections(comparison),
         judge_section(comparison),
         game_section(comparison),
         reward_models_section(comparison),
+        predictors_section(comparison),
         budget_section(comparison),
         _samples_section(comparison, settings),
     ]

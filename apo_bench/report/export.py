@@ -5,6 +5,7 @@ import textwrap
 from pathlib import Path
 
 from apo_bench.comparison.numbers import MINUS, NONE
+from apo_bench.comparison.predictors import games_csv
 from apo_bench.comparison.whole import read_whole
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.errors import MissingInputError
@@ -44,7 +45,8 @@ def export_paper(report: Path, output: Path) -> str:
 
     Args:
         report: the run's report; its params.yaml, dvc.lock and out/ lie beside it.
-        output: the folder to be written, with `tables/`, `figures/` and `all.tex`.
+        output: the folder to be written, with `tables/`, `figures/`, `all.tex` and, where gold is known, `games.csv`, a row for
+            each round of each arm: what its reward model was worth, and what became of the policy.
 
     Raises:
         MissingInputError: no run lies there, or a file of it is missing.
@@ -55,8 +57,11 @@ def export_paper(report: Path, output: Path) -> str:
         raise MissingInputError(f"{run / PARAMS}: no such file; --report is the folder report of a finished run")
     with contextlib.chdir(run):
         params = load_params(PARAMS)
-        sections = contents(read_whole(RESULTS, params), params.compare)
+        comparison = read_whole(RESULTS, params)
+    sections = contents(comparison, params.compare)
     write_sections(sections, output)
+    if comparison.played:
+        write_text(output / "games.csv", games_csv(comparison.played))
     return f"export-paper: {len(tables(sections))} tables and {len(figures(sections))} figures -> {output}"
 
 

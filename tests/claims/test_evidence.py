@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from apo_bench.claims.evidence import Evidence
+from apo_bench.claims.evidence import Evidence, Margins
 from apo_bench.claims.paper import Contrast, PolicyCell, RewardCell
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import write_jsonl
@@ -50,7 +50,7 @@ def write(tmp_path):
 def evidence(params, tmp_path, write):
     run = params.run.model_copy(update={"seeds": [0, 1], "fixed_reward_models": ["base"], "retrained_reward_models": ["wgan"]})
     columns = {key: {"reward_all": np.array(values, dtype=float)} for key, values in SCORES.items()}
-    return Evidence(tmp_path, params.model_copy(update={"run": run}), columns)
+    return Evidence(tmp_path, params.model_copy(update={"run": run}), columns, Margins())
 
 
 def contrast(measure, *terms):

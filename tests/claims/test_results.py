@@ -7,6 +7,7 @@ from math import isfinite
 import numpy as np
 import pytest
 
+from apo_bench.claims.evidence import Margins
 from apo_bench.claims.results import _claims_of, outcomes, read_verdicts
 from apo_bench.core.files import write_jsonl
 
@@ -40,7 +41,7 @@ def read(params, tmp_path):
             for method, kind, seed in product(("rjs", "dpo"), ("base", "adversarial"), seeds)
         }
         columns |= {(f"sft-s{seed}", "r0"): {metric: rng.normal(scale=10, size=len(SUBSETS)) for metric in metrics} for seed in seeds}
-        return read_verdicts(tmp_path, params.model_copy(update=changes), columns)
+        return read_verdicts(tmp_path, params.model_copy(update=changes), columns, Margins())
 
     return read_run
 
