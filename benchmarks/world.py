@@ -27,7 +27,7 @@ from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import BASE, DATA, FIRST_ROUND, MODELS, RESULTS, SFT, START_ROUND, TEST_REWARD_MODEL, Arm, Reference
 from apo_bench.core.results import read_metrics
 from apo_bench.engines.record import Stopwatch
-from pipeline import align, base_model, evaluate, labels, prepare, respond, reward, sample, score, sft
+from pipeline import align, base_model, evaluate, evaluate_reward, labels, prepare, respond, reward, sample, score, sft
 from pipeline.stage import bound
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +97,9 @@ class Pilot:
         figures: dict[str, Any] = {"label_agreement": agreement}
         for name in (BASE, TEST_REWARD_MODEL):
             self._do(reward, reward_model=name, seed=self.seed)
-            metrics = read_metrics(layout.reward_model(RESULTS, name, self.seed))
+            self._do(evaluate_reward, reward_model=name, seed=self.seed, round=FIRST_ROUND)
+            folders = [layout.reward_model(root, name, self.seed) for root in (RESULTS, layout.reward_evaluations(RESULTS))]
+            metrics = read_metrics(folders[0]) | read_metrics(folders[1])
             figures[f"RM_{name}"] = {key: metrics[key] for key in ("human_accuracy", "gold_accuracy", "ece", "final_loss")}
             print(f"RM_{name}", _rounded(figures[f"RM_{name}"]))
         for stage in (respond, evaluate):

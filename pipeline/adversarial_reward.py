@@ -11,7 +11,6 @@ from apo_bench.core.seeds import derive_seed, reward_seed, use_threads
 from apo_bench.data.labels import labels_by_gold
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
-from apo_bench.evaluation.reward_models import evaluate_on_pairs
 from apo_bench.models.card import Card
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import load_reward_model, new_reward_model
@@ -28,7 +27,6 @@ def files(reward_model: str, seed: int, round: str, method: str = "") -> Files:
     arm = Arm(method, reward_model, seed)
     reads = {
         "golden": records(DATA, "golden_rm"),
-        "pairs_test": records(DATA, "pairs_test"),
         "labels": replicate(LABELS, seed),
         "base": base_model(MODELS),
         "sft": layout.sft(MODELS, seed),
@@ -47,7 +45,6 @@ def main(
     method: str,
     base: Path,
     golden: Path,
-    pairs_test: Path,
     labels: Path,
     samples: Path,
     sft: Path,
@@ -93,14 +90,9 @@ def main(
         derive_seed(seed, "adversarial_reward", round),
         f"{name} {round}: reward model",
     )
-    test = read_records(pairs_test, "pairs")
-    if round != FIRST_ROUND and round != params.run.rounds[-1]:
-        test = test[: params.evaluate.num_earlier_pairs]
-    metrics, margins = evaluate_on_pairs(model, tokenizer, test, settings.max_length, params.compute, params.has_gold)
     made = f"Trained for {round} on {', '.join(player.trains_on)}; samples are those of {samples}."
-    shown = {**metrics, **final_numbers(history)}
     title = f"Reward model {name}, seed {seed}, of {round}"
-    card = Card(title, "reward_model", made, params.prepare.source, settings.model_dump(), shown, base)
+    card = Card(title, "reward_model", made, params.prepare.source, settings.model_dump(), final_numbers(history), base)
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder, card)
-    return write_training(results, history, metrics, margins), output
+    return write_training(results, history, {}), output

@@ -25,6 +25,7 @@ USE_RANKS: dict[str, Callable[[Params], bool]] = {
     "reward": lambda params: True,
     "reference": lambda params: True,
     "adversarial_reward": lambda params: True,
+    "evaluate_reward": lambda params: True,
     "align": lambda params: True,
     "score": lambda params: True,
     "game": lambda params: True,

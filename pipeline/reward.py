@@ -6,12 +6,11 @@ from typing import Any
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core import layout
 from apo_bench.core.files import complete_directory
-from apo_bench.core.layout import DATA, LABELS, MODELS, RESULTS, TEST_REWARD_MODEL, Files, base_model, records, replicate
+from apo_bench.core.layout import LABELS, MODELS, RESULTS, TEST_REWARD_MODEL, Files, base_model, records, replicate
 from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import reward_seed, use_threads
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
-from apo_bench.evaluation.reward_models import evaluate_on_pairs
 from apo_bench.models.card import Card
 from apo_bench.models.ensemble import join, save_members
 from apo_bench.models.language_model import save_model
@@ -24,13 +23,13 @@ from apo_bench.training.reward_models import mean_reward, train_reward_model
 def files(reward_model: str, seed: int) -> Files:
     """A reward model of a replicate, from the base model and the human labels."""
     return Files(
-        {"pairs_test": records(DATA, "pairs_test"), "labels": replicate(LABELS, seed), "base": base_model(MODELS)},
+        {"labels": replicate(LABELS, seed), "base": base_model(MODELS)},
         {"output": layout.reward_model(MODELS, reward_model, seed), "results": layout.reward_model(RESULTS, reward_model, seed)},
     )
 
 
-def main(reward_model: str, base: Path, pairs_test: Path, labels: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:
-    """Trains a reward model on the labels; leaves it, its curves and its metrics on the test pairs."""
+def main(reward_model: str, base: Path, labels: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:
+    """Trains a reward model on the labels; leaves it and its curves."""
     name = reward_model
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
@@ -54,12 +53,10 @@ def main(reward_model: str, base: Path, pairs_test: Path, labels: Path, seed: in
     model = members[0]
     if ensemble:
         join(members, ensemble, [mean_reward(member, tokenizer, human, settings.max_length, params.compute) for member in members])
-    test = read_records(pairs_test, "pairs")
-    metrics, margins = evaluate_on_pairs(model, tokenizer, test, settings.max_length, params.compute, params.has_gold)
     made = f"Trained once on {num_pairs} human pairs by the Bradley-Terry loss{f', {len(members)} members' if ensemble else ''}."
-    shown = {**metrics, **final_numbers(history)}
-    card = Card(f"RM_{name}, seed {seed}", "reward_model", made, params.prepare.source, settings.model_dump(), shown, base)
+    title = f"RM_{name}, seed {seed}"
+    card = Card(title, "reward_model", made, params.prepare.source, settings.model_dump(), final_numbers(history), base)
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder, card)
         save_members(model, tokenizer, folder)
-    return write_training(results, history, metrics, margins), output
+    return write_training(results, history, {}), output

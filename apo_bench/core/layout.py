@@ -288,8 +288,13 @@ def reward_model(root: Path, name: str, seed: int) -> Path:
 
 
 def own_reward_model(root: Path, name: str) -> Path:
-    """A reward model from elsewhere, or its results on the test pairs: the same in all replicates."""
+    """A reward model from elsewhere: the same in all replicates."""
     return _own(root) / "reward" / name
+
+
+def reward_evaluations(results: Path) -> Path:
+    """The folder of what is said of reward models on the human test pairs, in which the tree is that of the reward models."""
+    return results / "reward_evaluations"
 
 
 def own_scores(results: Path, name: str, seed: int) -> Path:

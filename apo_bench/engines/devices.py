@@ -13,7 +13,7 @@ from apo_bench.core.results import RECORDED, TIMED
 VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
 """Environment variable: the GPUs that a process may use, by number or by name."""
 SAMPLING_STAGES = ("sample", "respond", "best_of_n")
-RANK_STAGES = (*(name for name in TIMED if name != "sample"), "game")
+RANK_STAGES = (*(name for name in TIMED if name != "sample"), "evaluate_reward", "game")
 """Scripts whose work the training engine may spread over ranks."""
 MODEL_STAGES = (*RECORDED, "game", "own_policy", "own_reward", "score_responses")
 """Scripts that run models in a process of their own."""

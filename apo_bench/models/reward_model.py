@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.config.compute_sections import Compute
 from apo_bench.core.errors import ModelError
@@ -63,7 +64,7 @@ def load_reward_model(path: Path, compute: Compute, for_training: bool = False) 
     """
     model = _load(path, torch.float32 if for_training else reduced_dtype(compute), compute, is_fresh=False)
     model.score.float()
-    vars(model)[MEMBERS] = [load_reward_model(folder, compute) for folder in folders_of_members(model, path)]
+    vars(model)[MEMBERS] = [load_reward_model(folder, compute, for_training) for folder in folders_of_members(model, path)]
     return model
 
 
@@ -97,6 +98,12 @@ def all_rewards(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_
     """`rewards` of any number of sequences, in their order, computed by all ranks, those of an ensemble's members made one: [N]; errors as
     those of `rewards`."""
     return as_one(model, [_all_rewards(member, sequences, pad_token_id, title) for member in members_of(model)])
+
+
+def group_rewards(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, groups: list[list[TokenSequence]], title: str) -> np.ndarray:
+    """`all_rewards` of groups of equal size: [number of groups, size] float64."""
+    flat = [sequence for group in groups for sequence in group]
+    return cast(np.ndarray, all_rewards(model, flat, tokenizer.pad_token_id, title).double().numpy().reshape(len(groups), -1))
 
 
 def _all_rewards(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_token_id: int, title: str) -> Tensor:

@@ -99,7 +99,8 @@ def test_stages_read_no_params_but_those_that_dvc_knows(workspace: Path) -> None
         unknown |= {name: found} if (found := found - ELSEWHERE.get(script, set())) else {}
         scripts |= {script} if command in reads else set()
     assert unknown == {}
-    assert {"base_model", "sft", "reward", "sample", "adversarial_reward", "score", "align", "respond", "evaluate", "judge"} <= scripts
+    made = {"base_model", "sft", "reward", "sample", "adversarial_reward", "score", "align", "respond"}
+    assert made | {"evaluate_reward", "evaluate", "judge"} <= scripts
 
 
 def test_every_arm_has_results_of_every_round(workspace: Path) -> None:

@@ -195,8 +195,9 @@ def test_work_by_hand(params):
     assert work_of("align_first@dpo-base-0", params, sizes) == Work(train_policy=10 * (60 + 2 * 20), read_policy=10 * (60 + 2 * 20))
     assert work_of("align@rrhf-base-0-round0", params, sizes) == Work(train_policy=10 * (60 + 4 * 20))
     assert work_of("align@rjs-base-0-round0", params, sizes) == Work(train_policy=10 * 80)
-    assert work_of("reward@all", params, sizes) == Work(train_reward=2 * 10 * 140, read_reward=10 * 140)
-    adversarial = Work(train_reward=10 * 140 + 10 * (60 + 40 + 4 * 20), read_reward=10 * 140)
+    assert work_of("reward@all", params, sizes) == Work(train_reward=2 * 10 * 140)
+    assert work_of("evaluate_reward@dpo-adversarial-0-round0", params, sizes) == Work(read_reward=10 * 140)
+    adversarial = Work(train_reward=10 * 140 + 10 * (60 + 40 + 4 * 20))
     assert work_of("adversarial_reward_first@adversarial-0", params, sizes) == adversarial
     assert work_of("respond_sft", params, sizes) == Work(sample=200)
     assert work_of("evaluate_sft", params, sizes) == Work(read_reward=800, read_policy=1600)
@@ -207,7 +208,8 @@ def test_work_by_hand(params):
     assert work_of("game_base@dpo-base-0", params, sizes) == Work(read_reward=ledger)
     assert work_of("track", params, sizes) == Work(is_model=False)
     others = load_params(ROOT / "profiles/ablations/params.yaml")
-    assert work_of("reward@ensemble-0", others, sizes) == Work(train_reward=3 * 10 * 140, read_reward=3 * 10 * 140)
+    assert work_of("reward@ensemble-0", others, sizes) == Work(train_reward=3 * 10 * 140)
+    assert work_of("evaluate_reward_fixed@ensemble-0", others, sizes) == Work(read_reward=3 * 10 * 140)
     assert work_of("adversarial_reward_first@ocrm-0", others, sizes) == adversarial
     assert work_of("adversarial_reward@rjs-ocrm-0-round0", others, sizes) == replace(adversarial, read_policy=2 * 10 * 140)
 
