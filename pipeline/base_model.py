@@ -13,7 +13,8 @@ from apo_bench.core.results import write_training
 from apo_bench.core.seeds import derive_seed, use_threads
 from apo_bench.data.records import parse_dialogue, read_records
 from apo_bench.engines.admission import admit
-from apo_bench.engines.training import Engine, training_engine
+from apo_bench.engines.protocol import Engine
+from apo_bench.engines.training import training_engine
 from apo_bench.models.card import OWN_LICENSE, Card, base_facts
 from apo_bench.models.language_model import new_llama, ready, save_model
 from apo_bench.models.pretrained import load_pretrained

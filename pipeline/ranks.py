@@ -17,7 +17,7 @@ from apo_bench.engines.checkpoints import last_step, remove, scratch_folder
 from apo_bench.engines.hosts import hosts
 from apo_bench.engines.launch import launch
 from apo_bench.engines.memory import memory_error
-from pipeline.server import SOCKET_VARIABLE
+from pipeline.forwarding import SOCKET_VARIABLE
 
 USE_RANKS: dict[str, Callable[[Params], bool]] = {
     "base_model": lambda params: params.base_model.source == "scratch",

@@ -11,9 +11,10 @@ from apo_bench.config.compute_sections import Compute
 from apo_bench.core.files import complete_directory, write_jsonl
 from apo_bench.data.gold import gold_score
 from apo_bench.losses.sequence import sum_by_sequence, token_kl
+from apo_bench.models.batching import TokenSequence
 from apo_bench.models.language_model import by_chunks, inference, response_logits, response_states
 from apo_bench.models.reward_model import all_rewards, longest_scored
-from apo_bench.models.tokenizer import TokenSequence, encode_records
+from apo_bench.models.tokenizer import encode_records
 from apo_bench.models.ways import vocabulary_size
 
 Rows = list[dict[str, Any]]

@@ -18,12 +18,11 @@ from apo_bench.config.compute_sections import Compute
 from apo_bench.core.errors import ModelError
 from apo_bench.core.ranks import add_up
 from apo_bench.core.schemas import SUBSETS
-from apo_bench.data.batching import TokenBatch
+from apo_bench.models.batching import TokenBatch, TokenSequence
 from apo_bench.models.ensemble import MEMBERS, as_one, folders_of_members, members_of
 from apo_bench.models.language_model import check_model_there, final_states, inference, ready, send
 from apo_bench.models.loading import WHOLE, check_finite, check_whole, loading
 from apo_bench.models.precision import attention, reduced_dtype
-from apo_bench.models.tokenizer import TokenSequence
 
 LENGTH = "apo_bench_max_length"
 """Key of a reward model's config.json: the longest sequence that it was trained on."""

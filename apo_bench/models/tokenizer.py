@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from apo_bench.core.errors import MissingInputError, ModelError
 from apo_bench.core.schemas import SUBSETS
 from apo_bench.data.records import parse_dialogue
+from apo_bench.models.batching import TokenSequence
 from apo_bench.models.chat_template import chat_of
 from apo_bench.models.loading import loading
 
@@ -23,17 +24,6 @@ CHAT_TEMPLATE = (
 )
 
 Messages = list[dict[str, str]]
-
-
-@dataclass(frozen=True)
-class TokenSequence:
-    """A dialogue and a response to it as token ids."""
-
-    ids: list[int]
-    prompt_length: int
-    """The first `prompt_length` of `ids` are the prompt's."""
-    subset: int | None = None
-    """The place of the prompt's subset in `SUBSETS`, where a reward model may ask for it."""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:

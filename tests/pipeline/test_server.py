@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from apo_bench.core.processes import PARENT_VARIABLE
-from pipeline.server import SOCKET_VARIABLE, short, stage_server
+from pipeline.forwarding import SOCKET_VARIABLE, short
+from pipeline.server import stage_server
 
 ROOT = Path(__file__).parents[2]
 SLOW_STAGE = '''

@@ -12,12 +12,22 @@ import torch
 from torch import Tensor
 
 from apo_bench.models.packed_attention import Packing, Spans
-from apo_bench.models.tokenizer import TokenSequence
 
 POOL = 16
 """Batches that are sorted by length together: enough for little padding, few enough to keep the order random."""
 PACK = math.inf
 """As `pairs_a_token`: sequences are packed in one row, where a response that shares a prompt costs nothing."""
+
+
+@dataclass(frozen=True)
+class TokenSequence:
+    """A dialogue and a response to it as token ids."""
+
+    ids: list[int]
+    prompt_length: int
+    """The first `prompt_length` of `ids` are the prompt's."""
+    subset: int | None = None
+    """The place of the prompt's subset in `SUBSETS`, where a reward model may ask for it."""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from apo_bench.data.batching import PACK, inference_batches, longest_row, pad, split_into_rows, training_batches
-from apo_bench.models.tokenizer import TokenSequence
+from apo_bench.models.batching import PACK, TokenSequence, inference_batches, longest_row, pad, split_into_rows, training_batches
 
 
 def test_padding_by_hand():
