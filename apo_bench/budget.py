@@ -114,7 +114,7 @@ def read_budgets(lock: Lock, models: dict[RoundKey, Path], with_seconds: bool = 
 
 
 def script(entry: dict[str, Any]) -> str:
-    """The stage of pipeline/ that an entry of dvc.lock runs."""
+    """The stage of pipeline/stages/ that an entry of dvc.lock runs."""
     found = re.search(r"-m pipeline (\w+)", entry["cmd"])
     return found[1] if found else ""
 

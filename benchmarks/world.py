@@ -27,8 +27,8 @@ from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import BASE, DATA, FIRST_ROUND, MODELS, RESULTS, SFT, START_ROUND, TEST_REWARD_MODEL, Arm, Reference
 from apo_bench.core.results import read_metrics
 from apo_bench.engines.record import Stopwatch
-from pipeline import align, base_model, evaluate, evaluate_reward, labels, prepare, respond, reward, sample, score, sft
 from pipeline.stage import bound
+from pipeline.stages import align, base_model, evaluate, evaluate_reward, labels, prepare, respond, reward, sample, score, sft
 
 ROOT = Path(__file__).parents[1]
 SHOWN = ("sample_accuracy", "best_of_n_gain", "perfect_best_of_n_gain", "golden_accuracy", "mean_gold")

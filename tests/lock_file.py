@@ -47,7 +47,7 @@ class LockFile:
             outs = [*outs, self.times / outs[0].relative_to(self.results).with_suffix(".json")]
         self.stages[name] = {
             "cmd": f"exec python -m pipeline {script} {options}",
-            "deps": [{"path": str(path), "md5": md5(path)} for path in (*deps, f"pipeline/{script}.py")],
+            "deps": [{"path": str(path), "md5": md5(path)} for path in (*deps, f"pipeline/stages/{script}.py")],
             "params": {"params.yaml": params},
             "outs": [{"path": str(path), "md5": md5(path)} for path in outs],
         }

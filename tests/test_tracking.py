@@ -27,7 +27,7 @@ from apo_bench.core.errors import DataError, MissingInputError, OutputError
 from apo_bench.tracking import database as databases
 from apo_bench.tracking import store
 from apo_bench.tracking.notes import GOLD_UNKNOWN_NOTE
-from pipeline.track import main
+from pipeline.stages.track import main
 
 ROWS = {
     "pairs": {"id": "1", "subset": "helpful", "dialogue": "\n\nHuman: Hi\n\nAssistant:", "chosen": "a", "rejected": "b"},

@@ -21,7 +21,7 @@ from apo_bench.data import hh_preparation
 from apo_bench.data.hh import conversation
 from apo_bench.data.hh_preparation import prepare_hh
 from apo_bench.data.records import COLUMNS, format_dialogue, parse_dialogue, prompt_id
-from pipeline import prepare
+from pipeline.stages import prepare
 
 SUBSETS = ("helpful-base", "harmless-base")
 SIZES = {

@@ -43,7 +43,7 @@ def imported_files(file: Path) -> set[Path]:
 @pytest.mark.parametrize("name", STAGES)
 def test_deps_cover_the_imports(name: str) -> None:
     stage = STAGES[name]
-    script = ROOT / "pipeline" / (re.search(r"-m pipeline (\w+)", stage["cmd"]).group(1) + ".py")
+    script = ROOT / "pipeline/stages" / (re.search(r"-m pipeline (\w+)", stage["cmd"]).group(1) + ".py")
     deps = [ROOT / dep.removeprefix("${root}/") for dep in stage["deps"] if dep.startswith("${root}/")]
     needed = {file for file in {script, *imported_files(script)} if file.stat().st_size > 200 or file.name != "__init__.py"}
     needed = {file for file in needed if SCHEMA not in file.parents}

@@ -85,7 +85,7 @@ def test_sound_profile_passes_and_is_measured(profile):
 def test_planted_leak_is_caught(profile):
     """A test pair that also stands in the RM half of a run that began."""
     profile()
-    from pipeline.prepare import main as prepare
+    from pipeline.stages.prepare import main as prepare
 
     prepare(Path("out/data"), Path("out/results/prepare"))
     leaked = Path("out/data/pairs_test.jsonl").read_text().splitlines()[0]
