@@ -13,11 +13,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from apo_bench.config.sections import Run
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_json
 from apo_bench.core.layout import RESULTS, START_ROUND, TIMES, Reference
 from apo_bench.core.results import read_metrics
-from apo_bench.core.sections import Run
 from apo_bench.tracking.lock import Lock
 
 COUNTS = ("num_samples", "num_reward_calls", "num_tokens_generated", "num_tokens_read", "num_tokens_trained")
@@ -114,7 +114,7 @@ def read_budgets(lock: Lock, models: dict[RoundKey, Path], with_seconds: bool = 
 
 
 def script(entry: dict[str, Any]) -> str:
-    """The stage of pipeline/ that an entry of dvc.lock runs."""
+    """The stage of pipeline/stages/ that an entry of dvc.lock runs."""
     found = re.search(r"-m pipeline (\w+)", entry["cmd"])
     return found[1] if found else ""
 

@@ -48,7 +48,7 @@ def main() -> None:
 @click.option("--data", type=FILE, help="A folder in the layout of the profile's source, linked in the place of a download.")
 def fetch(data: Path | None) -> None:
     """Gets the data and the model that the profile in the current folder starts from, where they are not there yet."""
-    from apo_bench.core.config import PARAMS, load_params
+    from apo_bench.config.params import PARAMS, load_params
     from apo_bench.fetch import fetch_inputs
 
     for line in fetch_inputs(load_params(PARAMS), data):
@@ -61,7 +61,7 @@ def plan(context: click.Context) -> None:
     """Says what the profile in the current folder will take, and what would spoil it; exit status 1 if a check fails."""
     from rich.console import Console
 
-    from apo_bench.core.config import PARAMS, load_params
+    from apo_bench.config.params import PARAMS, load_params
     from apo_bench.plan.report import check_table, make_plan, stage_table, summary
 
     found = make_plan(load_params(PARAMS))
@@ -79,7 +79,7 @@ def new_method(name: str) -> None:
     A dotted NAME is a module of an installed package: then writes what brings its method in.
     """
     from apo_bench import scaffold
-    from apo_bench.core.config import PARAMS
+    from apo_bench.config.params import PARAMS
 
     for line in scaffold.new_method(name, PARAMS):
         click.echo(line)
@@ -93,9 +93,9 @@ def check_method(context: click.Context, name: str) -> None:
 
     If that has no section for NAME, the first profile with one counts. A dotted NAME is a module of an installed package.
     """
+    from apo_bench.config.params import PARAMS
     from apo_bench.conformance import examine
     from apo_bench.conformance.lookup import find_method
-    from apo_bench.core.config import PARAMS
 
     _show_findings(context, name, examine(find_method(name, PARAMS)))
 
@@ -105,7 +105,7 @@ def check_method(context: click.Context, name: str) -> None:
 def new_reward_model(name: str) -> None:
     """Writes the files of a reward model NAME, RM_base to begin with, and its section of params.yaml in the current folder."""
     from apo_bench import scaffold
-    from apo_bench.core.config import PARAMS
+    from apo_bench.config.params import PARAMS
 
     for line in scaffold.new_reward_model(name, PARAMS):
         click.echo(line)
@@ -119,9 +119,9 @@ def check_reward_model(context: click.Context, name: str) -> None:
 
     If that has no section for NAME, the first profile with one counts.
     """
+    from apo_bench.config.params import PARAMS
     from apo_bench.conformance.lookup import find_reward_model
     from apo_bench.conformance.reward_models import examine
-    from apo_bench.core.config import PARAMS
 
     _show_findings(context, name, examine(find_reward_model(name, PARAMS)))
 
@@ -147,7 +147,7 @@ def diff(context: click.Context, first: str, second: str) -> None:
     from rich.console import Console
 
     from apo_bench.comparability import diff_arms, diff_table
-    from apo_bench.core.config import PARAMS, load_params
+    from apo_bench.config.params import PARAMS, load_params
 
     differences = diff_arms(load_params(PARAMS), first, second)
     Console(highlight=False).print(diff_table(first, second, differences))

@@ -21,13 +21,13 @@ from typing import Any
 from rich.table import Table
 
 from apo_bench.budget import script
+from apo_bench.config.params import Params
+from apo_bench.config.validation import near
 from apo_bench.core import layout
-from apo_bench.core.config import Params
 from apo_bench.core.errors import ComparabilityError
 from apo_bench.core.files import read_json
 from apo_bench.core.layout import BASE_AFTER_GOLDEN, MODELS, RESULTS, SFT, Arm
 from apo_bench.core.results import ENVIRONMENT, RECORDED
-from apo_bench.core.validation import near
 from apo_bench.tracking.lock import LOCK, Lock, flat_params
 
 SAMPLES, GOLDEN_SAMPLES, REWARD_MODEL, TEST_REWARD_MODEL, SCORES, POLICY = (
@@ -44,11 +44,12 @@ STEPS = {
     "align": POLICY,
     "sft": "SFT",
     "base_model": "base model",
+    "respond": "responses",
     "evaluate": "evaluation",
     "judge": "judge",
 }
 """Step by the script of a stage, where the script alone says it."""
-EVALUATION_OF_SFT = "evaluation of SFT"
+RESPONSES_OF_SFT = "responses of SFT"
 REWARD_SCRIPTS = ("reward", "adversarial_reward", "own_reward")
 METHOD_CODE, SCRIPT, SEED, TOKENIZER = "code of the method", "code of the stage", "seed", "tokenizer"
 START, REFERENCE = "SFT policy, the reference", "policy of the round before, the reference"
@@ -223,7 +224,7 @@ def _step(entry: dict[str, Any]) -> str | None:
         return GOLDEN_SAMPLES if options["half"] == "rm" else SAMPLES
     if name in REWARD_SCRIPTS:
         return TEST_REWARD_MODEL if options["reward-model"] == layout.TEST_REWARD_MODEL else REWARD_MODEL
-    return EVALUATION_OF_SFT if name == "evaluate" and "reference" in options else STEPS.get(name)
+    return RESPONSES_OF_SFT if name == "respond" and "reference" in options else STEPS.get(name)
 
 
 def _options(entry: dict[str, Any]) -> dict[str, str]:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
+from apo_bench.config.sections import PretrainedModel, WheelModel
 from apo_bench.core.errors import MissingInputError, OutputError
 from apo_bench.core.files import complete_directory
-from apo_bench.core.sections import PretrainedModel, WheelModel
 from apo_bench.data.hub import download
 
 MODEL_FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.safetensors"]

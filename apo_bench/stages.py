@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from apo_bench.budget import script
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
+from apo_bench.config.validation import near
 from apo_bench.core.errors import ConfigError
-from apo_bench.core.layout import RESULTS
-from apo_bench.core.validation import near
+from apo_bench.core.layout import RESULTS, reward_evaluations
 from apo_bench.engines.devices import Need, need_of, sampling_engine, visible_devices
 from apo_bench.engines.hosts import hosts
 from apo_bench.scheduling import Host
@@ -179,7 +179,7 @@ def _told_in_a_line() -> Iterator[None]:
 
 
 def stages_of_arm(group: str, stages: Mapping[str, Any], parents: Mapping[str, Set[str]], params: Params) -> set[str]:
-    """The names of the stages that the evaluations of an arm need, in all seeds and rounds.
+    """The names of the stages that the evaluations of an arm and of its reward models need, in all seeds and rounds.
 
     Args:
         group: method and reward model, such as dpo-adversarial.
@@ -194,7 +194,9 @@ def stages_of_arm(group: str, stages: Mapping[str, Any], parents: Mapping[str, S
     if not members:
         known = list(dict.fromkeys(arm.group for arm in params.run.arms))
         raise ConfigError(f"arm: found {group!r};{near(group, known) or ' the run has ' + ', '.join(known)}")
-    wanted = {str(arm.evaluation(RESULTS, round_id)) for arm in members for round_id in params.run.rounds}
+    in_rounds = [(arm, round_id) for arm in members for round_id in params.run.rounds]
+    wanted = {arm.evaluation(RESULTS, round_id).as_posix() for arm, round_id in in_rounds}
+    wanted |= {arm.reward(reward_evaluations(RESULTS), round_id, params.run.own_reward_models).as_posix() for arm, round_id in in_rounds}
     waiting = [name for name, stage in stages.items() if wanted & {out.def_path for out in stage.outs}]
     found: set[str] = set()
     while waiting:

@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 import torch
 from transformers import PreTrainedModel
 
-from apo_bench.core.compute_sections import Compute
-from apo_bench.core.config import load_params
-from apo_bench.core.sections import Sampling
+from apo_bench.config.compute_sections import Compute
+from apo_bench.config.params import load_params
+from apo_bench.config.sections import Sampling
 from apo_bench.engines import in_process, vllm
 from apo_bench.models.language_model import load_language_model
 from benchmarks.models import PROFILE, hh_prompts, ready_model

@@ -23,16 +23,17 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from apo_bench.core.config import load_params
+from apo_bench.config.params import load_params
+from apo_bench.config.sections import PretrainedModel, Sampling
 from apo_bench.core.errors import ApoBenchError
-from apo_bench.core.sections import PretrainedModel, Sampling
 from apo_bench.data.corpus import load_corpus
 from apo_bench.engines.admission import admit
 from apo_bench.engines.in_process import generate
+from apo_bench.models.batching import TokenSequence
 from apo_bench.models.language_model import all_response_logps, load_language_model
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.reward_model import all_rewards, new_reward_model
-from apo_bench.models.tokenizer import TokenSequence, encode, train_tokenizer
+from apo_bench.models.tokenizer import encode, train_tokenizer
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 LARGEST_DEVIATION = 1e-4

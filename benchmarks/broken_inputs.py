@@ -19,10 +19,10 @@ from ruamel.yaml import YAML
 
 from apo_bench.chat import client
 from apo_bench.chat.ledger import Prompt, open_ledger, read_ledger
-from apo_bench.core.config import load_params
+from apo_bench.config.judge_sections import ServerJudge
+from apo_bench.config.params import load_params
 from apo_bench.core.errors import ServerError
 from apo_bench.core.files import read_jsonl
-from apo_bench.core.judge_sections import ServerJudge
 from apo_bench.data.corpus import HARMLESS, HELPFUL
 from apo_bench.data.records import ASSISTANT, HUMAN, format_dialogue, read_records, write_records
 from apo_bench.exchange.exports import export_records

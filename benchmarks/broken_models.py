@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 
-from apo_bench.core.config import Params, load_params
-from apo_bench.core.sections import PretrainedModel
-from apo_bench.data.batching import pad
+from apo_bench.config.params import Params, load_params
+from apo_bench.config.sections import PretrainedModel
 from apo_bench.data.corpus import load_corpus
 from apo_bench.data.records import format_dialogue
 from apo_bench.engines.admission import admit
+from apo_bench.models.batching import TokenSequence, pad
 from apo_bench.models.language_model import load_language_model, new_llama, save_model
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.reward_model import load_reward_model, new_reward_model, rewards
-from apo_bench.models.tokenizer import TokenSequence, encode_prompts, load_tokenizer, train_tokenizer
+from apo_bench.models.tokenizer import encode_prompts, load_tokenizer, train_tokenizer
 from benchmarks.fuzz import Trial, Tried, copied, tried
 from benchmarks.mutations import HARMLESS_WEIGHTS, WEIGHTS, Mutation, break_file, break_weights
 

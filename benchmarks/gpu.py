@@ -21,18 +21,17 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig, PreTrainedModel
 
-from apo_bench.core.compute_sections import Compute, LoRA
-from apo_bench.core.config import load_method, load_params
-from apo_bench.core.sections import Sampling, Training
-from apo_bench.data.batching import longest_row, pad
+from apo_bench.config.compute_sections import Compute, LoRA
+from apo_bench.config.params import load_method, load_params
+from apo_bench.config.sections import Sampling, Training
 from apo_bench.engines import in_process
 from apo_bench.engines.training import InProcess
 from apo_bench.losses.reward import bradley_terry_loss
 from apo_bench.methods.base import ResponseGroups
+from apo_bench.models.batching import TokenSequence, longest_row, pad
 from apo_bench.models.language_model import pairs_a_token, ready, response_logps, send
 from apo_bench.models.precision import mixed_precision
 from apo_bench.models.reward_model import rewards
-from apo_bench.models.tokenizer import TokenSequence
 from apo_bench.training.loop import train
 from benchmarks.models import PROFILE
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from apo_bench.core.config import load_params
+from apo_bench.config.params import load_params
 from apo_bench.models.language_model import save_model
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.tokenizer import encode_prompts

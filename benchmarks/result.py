@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.errors import ApoBenchError, DataError, MissingInputError
 from apo_bench.core.files import read_json, write_json
 from apo_bench.core.layout import REPORT, RESULTS, STORE, SUMMARY, TIMES

@@ -23,9 +23,9 @@ import psutil
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.compute_sections import Compute
-from apo_bench.core.config import load_params
-from apo_bench.core.sections import Sampling
+from apo_bench.config.compute_sections import Compute
+from apo_bench.config.params import load_params
+from apo_bench.config.sections import Sampling
 from apo_bench.engines import in_process
 from apo_bench.engines.vllm import Copies
 from apo_bench.models.language_model import load_language_model

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from apo_bench.core.config import load_params
+from apo_bench.config.params import load_params
 from apo_bench.plan.costs import simulate
 from apo_bench.scheduling import Host, Places, Schedule
 from apo_bench.stages import stage_graph, stage_index, stage_needs

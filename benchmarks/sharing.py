@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from apo_bench.core.config import PARAMS, Params, load_params
-from apo_bench.data.batching import inference_batches, pad, split_into_rows
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.data.records import read_records
+from apo_bench.models.batching import TokenSequence, inference_batches, pad, split_into_rows
 from apo_bench.models.language_model import TOKENS_A_BATCH, pairs_a_token
 from apo_bench.models.precision import mixed_precision
 from apo_bench.models.reward_model import new_reward_model, rewards
-from apo_bench.models.tokenizer import TokenSequence, encode, load_tokenizer
+from apo_bench.models.tokenizer import encode, load_tokenizer
 
 NUM_PROMPTS, BATCH, REPEATS = 64, 8, 3
 ALL = 2**40

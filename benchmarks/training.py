@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
-from apo_bench.core.config import load_method, load_params
-from apo_bench.core.sections import Training
+from apo_bench.config.params import load_method, load_params
+from apo_bench.config.sections import Training
 from apo_bench.data.records import parse_dialogue
 from apo_bench.engines.training import InProcess
 from apo_bench.models.language_model import load_language_model

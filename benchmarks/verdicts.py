@@ -18,7 +18,7 @@ from scipy import stats
 from apo_bench.claims.inference import EQUIVALENT, UNDECIDED, Inferred, adjusted_p_values, moderated_means, verdicts
 from apo_bench.claims.looks import Design, Spending, pocock
 from apo_bench.claims.paper import PolicyCell, paper_claims
-from apo_bench.core.config import load_params
+from apo_bench.config.params import load_params
 
 NUM_RUNS = 4000
 CONFIDENCE = 0.95

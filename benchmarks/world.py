@@ -21,14 +21,14 @@ from typing import Any
 
 import yaml
 
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core import layout
-from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import BASE, DATA, FIRST_ROUND, MODELS, RESULTS, SFT, START_ROUND, TEST_REWARD_MODEL, Arm, Reference
 from apo_bench.core.results import read_metrics
 from apo_bench.engines.record import Stopwatch
-from pipeline import align, base_model, evaluate, labels, prepare, reward, sample, score, sft
 from pipeline.stage import bound
+from pipeline.stages import align, base_model, evaluate, evaluate_reward, labels, prepare, respond, reward, sample, score, sft
 
 ROOT = Path(__file__).parents[1]
 SHOWN = ("sample_accuracy", "best_of_n_gain", "perfect_best_of_n_gain", "golden_accuracy", "mean_gold")
@@ -97,10 +97,13 @@ class Pilot:
         figures: dict[str, Any] = {"label_agreement": agreement}
         for name in (BASE, TEST_REWARD_MODEL):
             self._do(reward, reward_model=name, seed=self.seed)
-            metrics = read_metrics(layout.reward_model(RESULTS, name, self.seed))
+            self._do(evaluate_reward, reward_model=name, seed=self.seed, round=FIRST_ROUND)
+            folders = [layout.reward_model(root, name, self.seed) for root in (RESULTS, layout.reward_evaluations(RESULTS))]
+            metrics = read_metrics(folders[0]) | read_metrics(folders[1])
             figures[f"RM_{name}"] = {key: metrics[key] for key in ("human_accuracy", "gold_accuracy", "ece", "final_loss")}
             print(f"RM_{name}", _rounded(figures[f"RM_{name}"]))
-        self._do(evaluate, seed=self.seed, round=START_ROUND, reference=SFT)
+        for stage in (respond, evaluate):
+            self._do(stage, seed=self.seed, round=START_ROUND, reference=SFT)
         figures[SFT] = _figures(Reference(SFT, self.seed).evaluation(RESULTS))
         print("SFT", _rounded(figures[SFT]))
         figures[SFT] |= self._score(Arm("", BASE, self.seed), FIRST_ROUND)
@@ -112,8 +115,8 @@ class Pilot:
         arm = Arm(method, BASE, self.seed)
         for name in (f"r{number}" for number in range(1, num_rounds + 1)):
             scores = self._score(arm, name) if name != FIRST_ROUND else read_metrics(arm.score(RESULTS, name))
-            self._do(align, **asdict(arm), round=name)
-            self._do(evaluate, **asdict(arm), round=name)
+            for stage in (align, respond, evaluate):
+                self._do(stage, **asdict(arm), round=name)
             figures = scores | _figures(arm.evaluation(RESULTS, name))
             print(method, name, _rounded({key: figures[key] for key in (*SHOWN, *FINISHED)}), flush=True)
             yield figures

@@ -1,4 +1,4 @@
-"""The stages of dvc.yaml, one module a stage, run as `python -m pipeline STAGE`."""
+"""What runs the stages of dvc.yaml, which stand in `pipeline.stages`, and the programs around them: `python -m pipeline STAGE`."""
 
 import signal
 import sys

@@ -5,7 +5,7 @@ import sys
 
 from apo_bench.core.checkout import use_code_of_root
 from apo_bench.core.processes import PARENT_VARIABLE, die_with_parent, ended_by
-from pipeline.server import SOCKET_VARIABLE, forward
+from pipeline.forwarding import SOCKET_VARIABLE, forward
 
 
 def main() -> int:

@@ -14,8 +14,8 @@ from typing import Any
 
 from apo_bench.claims.inference import UNDECIDED
 from apo_bench.claims.results import design_of
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core import layout
-from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError, ConfigError
 from apo_bench.core.files import read_json, write_text
 from apo_bench.core.layout import REPORT, TIMES, replicate

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from apo_bench.core.config import PARAMS, Params, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError, EngineError, NotTheWriter, is_out_of_memory
 from apo_bench.core.layout import Files
 from apo_bench.core.ranks import CHECKPOINTS_VARIABLE, join, leave
@@ -17,7 +17,7 @@ from apo_bench.engines.checkpoints import last_step, remove, scratch_folder
 from apo_bench.engines.hosts import hosts
 from apo_bench.engines.launch import launch
 from apo_bench.engines.memory import memory_error
-from pipeline.server import SOCKET_VARIABLE
+from pipeline.forwarding import SOCKET_VARIABLE
 
 USE_RANKS: dict[str, Callable[[Params], bool]] = {
     "base_model": lambda params: params.base_model.source == "scratch",
@@ -25,6 +25,7 @@ USE_RANKS: dict[str, Callable[[Params], bool]] = {
     "reward": lambda params: True,
     "reference": lambda params: True,
     "adversarial_reward": lambda params: True,
+    "evaluate_reward": lambda params: True,
     "align": lambda params: True,
     "score": lambda params: True,
     "game": lambda params: True,

@@ -24,14 +24,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import apo_bench
-from apo_bench.core.config import PARAMS, Params, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError, EngineError
 from apo_bench.core.processes import die_with_parent, scratch_prefix
 from apo_bench.engines.devices import VISIBLE_VARIABLE
 from apo_bench.engines.launch import FORWARDED
 from apo_bench.scheduling import Host
 from apo_bench.stages import host_of
-from pipeline.server import NODE_VARIABLE, SOCKET_VARIABLE, announce, listen, receive, short, stage_server
+from pipeline.forwarding import NODE_VARIABLE, SOCKET_VARIABLE, announce, listen, receive, short
+from pipeline.server import stage_server
 
 LOST = 69
 """Exit status of a stage whose node has gone (EX_UNAVAILABLE of <sysexits.h>)."""

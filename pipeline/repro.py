@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core.checkout import use_code_of_root
-from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.processes import HELD_BACK, PARENT_VARIABLE, die_with_parent, ended_by, undisturbed
 from apo_bench.engines.devices import Need

@@ -12,22 +12,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.validation import near
 from apo_bench.core.errors import ApoBenchError, is_out_of_memory
 from apo_bench.core.layout import Files
 from apo_bench.core.results import RECORDED
-from apo_bench.core.validation import near
 from apo_bench.engines.memory import memory_error
 from apo_bench.engines.record import Stopwatch, leave_record
 from pipeline.arguments import Parser
 from pipeline.ranks import is_rank, launched, run_rank
 
 BAR_LINE_VARIABLE = "APO_BENCH_BAR_LINE"
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "stages"
 
 
 def run_stage(name: str, arguments: list[str]) -> int:
-    """Runs `main` of the module `pipeline.NAME`, which returns what it did and where; returns the exit status."""
+    """Runs `main` of the module `pipeline.stages.NAME`, which returns what it did and where; returns the exit status."""
     if not name.isidentifier() or _purpose(FOLDER / f"{name}.py") is None:
         known = list(_purposes())
         print(f"no stage {name!r};{near(name, known) or ' there are ' + ', '.join(known)}", file=sys.stderr)
@@ -35,7 +35,7 @@ def run_stage(name: str, arguments: list[str]) -> int:
     never_fail_printing()
     stopwatch = Stopwatch()
     _place_progress_bars()
-    module = importlib.import_module(f"pipeline.{name}")
+    module = importlib.import_module(f"pipeline.stages.{name}")
     coordinates = _parse(name, module, arguments)
     try:
         files, work = bound(module, coordinates)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import apo_bench  # noqa: F401  (before all else: it switches telemetry and the network off)
-from apo_bench.core.compute_sections import Compute
-from apo_bench.core.config import Params, load_params
+from apo_bench.config.compute_sections import Compute
+from apo_bench.config.params import Params, load_params
 from apo_bench.data.corpus import load_corpus
 from apo_bench.data.records import format_dialogue
 from apo_bench.models.language_model import new_llama

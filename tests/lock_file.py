@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from apo_bench.core.layout import Arm, first, replicate
+from apo_bench.core.layout import Arm, Reference, first, replicate
 from apo_bench.core.results import RECORDED, TIMED
 
 PARAMS = {
@@ -34,6 +34,7 @@ class LockFile:
     def __init__(self, folder: Path, results: Path) -> None:
         self.file, self.results, self.models = folder / "dvc.lock", results, results.with_name("models")
         self.samples, self.times = results.with_name("samples"), results.with_name("times")
+        self.responses = results.with_name("responses")
         self.stages: dict[str, Any] = {}
         self.left: dict[Path, dict[str, Any]] = {}
 
@@ -46,7 +47,7 @@ class LockFile:
             outs = [*outs, self.times / outs[0].relative_to(self.results).with_suffix(".json")]
         self.stages[name] = {
             "cmd": f"exec python -m pipeline {script} {options}",
-            "deps": [{"path": str(path), "md5": md5(path)} for path in (*deps, f"pipeline/{script}.py")],
+            "deps": [{"path": str(path), "md5": md5(path)} for path in (*deps, f"pipeline/stages/{script}.py")],
             "params": {"params.yaml": params},
             "outs": [{"path": str(path), "md5": md5(path)} for path in outs],
         }
@@ -81,7 +82,7 @@ class LockFile:
     def arm(self, method: str, kind: str, seed: int = 0, rounds: tuple[str, ...] = ("r1", "r2")) -> None:
         """The stages of an arm."""
         arm = Arm(method, kind, seed)
-        name, (m, r) = arm.name, (replicate(root, seed) for root in (self.models, self.results))
+        name, m = arm.name, replicate(self.models, seed)
         policy = m / "sft"
         for round_id in rounds:
             scores = arm.score(self.results, round_id)
@@ -101,14 +102,16 @@ class LockFile:
                 deps,
                 [arm.training(self.results, round_id), policy],
             )
-            deps, evaluation = [policy, m / "sft", m / "reward" / "all"], arm.evaluation(self.results, round_id)
-            self.stage(f"evaluate@{name}-{round_id}", "evaluate", f"--seed {seed} --round {round_id}", deps, [evaluation])
-            opponent = r / "references" / "sft" / "evaluation"
+            responses, opponent = arm.responses(self.responses, round_id), Reference("sft", seed).responses(self.responses)
+            outs = [arm.responding(self.results, round_id), responses]
+            self.stage(f"respond@{name}-{round_id}", "respond", f"--seed {seed} --round {round_id}", [policy], outs)
+            deps, outs = [responses, policy, m / "sft", m / "reward" / "all"], [arm.evaluation(self.results, round_id)]
+            self.stage(f"evaluate@{name}-{round_id}", "evaluate", f"--seed {seed} --round {round_id}", deps, outs)
             self.stage(
                 f"judge@{name}-{round_id}",
                 "judge",
                 f"--round {round_id}",
-                [evaluation, opponent],
+                [responses, opponent],
                 [arm.judgement(self.results, round_id, "sft")],
             )
 

@@ -1,6 +1,6 @@
 """Params for the tests of what stages take, and of what they say they took."""
 
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 
 
 def with_engines(params: Params, device: str = "cuda", sampling: str = "in_process", training: str = "in_process") -> Params:

@@ -7,9 +7,9 @@ import pytest
 from lock_file import COUNTS, LockFile
 
 from apo_bench.budget import LEFT_BY, policy_models, read_budgets
+from apo_bench.config.sections import Run
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.results import TIMED
-from apo_bench.core.sections import Run
 from apo_bench.tracking.lock import Lock
 
 ARMS = ["dpo-base-s0", "dpo-adversarial-s0"]

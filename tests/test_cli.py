@@ -105,6 +105,6 @@ def test_help_imports_nothing_heavy():
         "pydantic",
         "yaml",
         "apo_bench.data",
-        "apo_bench.core.config",
+        "apo_bench.config.params",
     }
     assert not modules & heavy

@@ -2,9 +2,9 @@
 
 import pytest
 
-from apo_bench.core.config import load_params
+from apo_bench.config.params import load_params
+from apo_bench.config.sections import HubRevision
 from apo_bench.core.errors import MissingInputError, OutputError
-from apo_bench.core.sections import HubRevision
 from apo_bench.fetch import fetch_inputs
 
 

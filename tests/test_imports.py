@@ -1,14 +1,28 @@
-"""Who may import whom: each layer only itself and those below. Read from the source, so that lazy imports count too."""
+"""Who may import whom: each room of the package itself and those below. Read from the source, so that lazy imports count too."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = [{"core"}, {"losses"}, {"methods", "models", "data", "chat"}]
-"""From the bottom up; above them everything else of the package, and on top pipeline/."""
-ABOVE, PIPELINE = len(LAYERS), len(LAYERS) + 1
+LAYERS = [
+    {"core", "losses", "methods"},
+    {"config", "metrics"},
+    {"chat", "scaffold"},
+    {"data"},
+    {"exchange", "models"},
+    {"engines", "evaluation", "fetch", "reward_models", "tracking"},
+    {"budget", "claims", "conformance", "judge", "scheduling", "training"},
+    {"comparability", "game", "stages"},
+    {"comparison", "plan"},
+    {"report"},
+    {"cli"},
+]
+"""Rooms from the bottom up; those side by side do not know one another. On top of all stands pipeline/."""
+BY_NAME = {"apo_bench/config/params.py", "pipeline/stage.py"}
+"""Files that import what a string names, which stands in no import: methods and reward models, and stages."""
 FILES = sorted(path.relative_to(ROOT) for folder in ("apo_bench", "pipeline") for path in (ROOT / folder).rglob("*.py"))
 
 
@@ -24,26 +38,45 @@ def imported(file: Path) -> set[str]:
     return names
 
 
-def layer(dotted: str) -> int:
-    """The layer of a module by its dotted name."""
+def room(dotted: str) -> str:
+    """The room of a module by its dotted name; the package itself only sets the environment."""
     top, *rest = dotted.split(".")
-    if top == "pipeline":
-        return PIPELINE
-    if not rest:
-        return 0  # the package itself only sets the environment
-    return next((number for number, names in enumerate(LAYERS) if rest[0] in names), ABOVE)
+    return top if top == "pipeline" or not rest else rest[0]
 
 
-def test_the_tables_name_what_exists():
-    assert all((ROOT / "apo_bench" / name).is_dir() or (ROOT / "apo_bench" / f"{name}.py").is_file() for names in LAYERS for name in names)
-    assert len(FILES) > 20
+def layer(name: str) -> int:
+    """The layer of a room."""
+    outer = {"apo_bench": -1, "pipeline": len(LAYERS)}
+    return outer[name] if name in outer else next(number for number, names in enumerate(LAYERS) if name in names)
+
+
+def modules(file: Path) -> set[str]:
+    """The modules of this project that a file imports."""
+    known = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in FILES}
+    return {name for name in imported(file) if name in known}
+
+
+def test_every_room_stands_in_one_layer():
+    rooms = {path.stem for path in (ROOT / "apo_bench").iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert sorted(name for names in LAYERS for name in names) == sorted(rooms - {"__init__"})
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)
-def test_imports_only_from_its_own_layer_and_below(file):
-    own = layer(".".join(file.with_suffix("").parts))
-    upward = {name for name in imported(file) if name.split(".")[0] in ("apo_bench", "pipeline") and layer(name) > own}
-    assert not upward
+def test_imports_only_from_its_own_room_and_those_below(file):
+    own = room(".".join(file.with_suffix("").parts))
+    found = {name: room(name) for name in modules(file)}
+    assert not {name for name, other in found.items() if other != own and layer(other) >= layer(own)}
+
+
+def test_no_modules_import_one_another():
+    names = {".".join(file.with_suffix("").parts).removesuffix(".__init__"): modules(file) for file in FILES}
+    packages = {name for name in names if (ROOT / Path(*name.split("."))).is_dir()}  # that one imports with what is in them
+    list(TopologicalSorter({name: found - packages - {name} for name, found in names.items()}).static_order())
+
+
+def test_what_is_imported_by_name_is_known():
+    found = {str(file) for file in FILES if "import_module(" in (ROOT / file).read_text(encoding="utf-8")}
+    assert found == BY_NAME
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.parts[1] in ("methods", "losses")], ids=str)

@@ -10,7 +10,7 @@ import yaml
 from fsspec.implementations.memory import MemoryFileSystem
 from stages_file import with_own_models
 
-from apo_bench.core.config import load_params
+from apo_bench.config.params import load_params
 from apo_bench.core.errors import ConfigError
 from apo_bench.stages import changed_stages, parse_params_once, stage_graph, stage_index, stages_of_arm
 
@@ -102,14 +102,16 @@ def test_an_arm_needs_its_own_stages_and_what_they_come_from(arms):
     stages, parents, params = arms
     found = stages_of_arm("dpo-adversarial", stages, parents, params)
     own = {name for name in found if "dpo" in name}
-    kinds = ("sample", "sample_golden", "adversarial_reward", "score", "align", "evaluate")
+    kinds = ("sample", "sample_golden", "adversarial_reward", "evaluate_reward", "score", "align", "respond", "evaluate")
     later = {f"{kind}@dpo-adversarial-{seed}-round{number}" for kind in kinds for seed in (0, 1) for number in (0, 1)}
-    assert own == later | {f"{kind}@dpo-adversarial-{seed}" for kind in ("align_first", "evaluate_first") for seed in (0, 1)}
+    assert own == later | {
+        f"{kind}@dpo-adversarial-{seed}" for kind in ("align_first", "respond_first", "evaluate_first") for seed in (0, 1)
+    }
     shared = ("labels@", "sft@", "reward_all@", "sample_first@", "sample_golden_first@")
-    first = ("adversarial_reward_first@adversarial-", "score_first@adversarial-")
+    first = ("adversarial_reward_first@adversarial-", "evaluate_reward_first@adversarial-", "score_first@adversarial-")
     assert found - own == {"prepare", "base_model", *(f"{kind}{seed}" for kind in (*shared, *first) for seed in (0, 1))}
     base = stages_of_arm("rjs-base", stages, parents, params)
-    assert {"reward@base-0", "reward@base-1"} <= base and not any("adversarial" in name or "golden" in name for name in base)
+    assert {"reward@base-0", "evaluate_reward_fixed@base-1"} <= base and not any("adversarial" in name or "golden" in name for name in base)
 
 
 def test_an_arm_that_is_not_there_is_told_with_the_near_ones(arms):
@@ -153,12 +155,13 @@ def test_models_of_ones_own_have_stages_only_if_there_are_any(arms, root, tmp_pa
     _, parents = stage_graph(index)
     own = {name for name in parents if "own" in name.split("@")[0] or name.startswith("score_responses")}
     later = {f"score_own@{method}-judge-{seed}-round{number}" for method in ("rjs", "rrhf", "dpo") for seed in (0, 1) for number in (0, 1)}
+    scored = ("score_own_first@judge", "score_responses@judge")
     assert own - later == {
-        *("own_policy@mine", "own_reward@judge"),
-        *(f"{kind}-{seed}" for kind in ("evaluate_own@mine", "score_own_first@judge", "score_responses@judge") for seed in (0, 1)),
+        *("own_policy@mine", "own_reward@judge", "evaluate_reward_own@judge"),
+        *(f"{kind}-{seed}" for kind in ("respond_own@mine", "evaluate_own@mine", *scored) for seed in (0, 1)),
     }
-    assert "own_policy@mine" in parents["evaluate_own@mine-0"] and "evaluate_own@mine-0" in parents["score_responses@judge-0"]
-    assert {"own_reward@judge", "evaluate@dpo-judge-1-round1"} <= parents["score_responses@judge-1"]
+    assert "own_policy@mine" in parents["respond_own@mine-0"] and "respond_own@mine-0" in parents["score_responses@judge-0"]
+    assert {"own_reward@judge", "respond@dpo-judge-1-round1"} <= parents["score_responses@judge-1"]
 
 
 def test_params_are_parsed_once_for_all_stages_and_anew_when_they_change(finished, tmp_path, monkeypatch):

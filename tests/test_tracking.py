@@ -27,7 +27,7 @@ from apo_bench.core.errors import DataError, MissingInputError, OutputError
 from apo_bench.tracking import database as databases
 from apo_bench.tracking import store
 from apo_bench.tracking.notes import GOLD_UNKNOWN_NOTE
-from pipeline.track import main
+from pipeline.stages.track import main
 
 ROWS = {
     "pairs": {"id": "1", "subset": "helpful", "dialogue": "\n\nHuman: Hi\n\nAssistant:", "chosen": "a", "rejected": "b"},
@@ -107,10 +107,9 @@ class Project:
         best_of_n = f"out/results/{s}/references/best_of_n/evaluation"
         self.stage(f"best_of_n@{seed}", [best_of_n], {"sampling.train": {"temperature": 1.0}})
         for name in ("base", "all", *({"no_adversarial"} & {*self.kinds})):
-            paths = self.training(f"out/results/{s}/reward/{name}", f"out/models/{s}/reward/{name}", human_accuracy=0.7)
-            self.stage(f"reward@{name}-{seed}", paths, {f"reward.{name}": {"epochs": 1}})
-        first = self.training(f"out/results/{s}/first/reward/adversarial", f"out/models/{s}/first/reward/adversarial", human_accuracy=0.71)
-        self.stage(f"adversarial_reward_first@adversarial-{seed}", first, {"reward.adversarial": WEIGHTS})
+            self.reward(f"reward@{name}-{seed}", f"{s}/reward/{name}", 0.7, {f"reward.{name}": {"epochs": 1}})
+        first = f"adversarial_reward_first@adversarial-{seed}"
+        self.reward(first, f"{s}/first/reward/adversarial", 0.71, {"reward.adversarial": WEIGHTS})
         self.stage(f"sample_first@{seed}", [f"out/samples/{s}/first/lm.jsonl"], {"sampling.train": {"temperature": 1.0}})
         for name in self.kinds:
             self.score(f"score_first@{name}-{seed}", f"out/results/{s}/first/score/{name}", f"out/samples/{s}/first/lm.jsonl")
@@ -119,13 +118,21 @@ class Project:
         (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / path).write_text(text, encoding="utf-8")
 
-    def training(self, results: str, model: str, loss: float = 2.0, **metrics: float) -> list[str]:
+    def training(self, results: str, model: str, loss: float = 2.0) -> list[str]:
         """The files of a training of two steps; returns its outs."""
         self.file(f"{results}/curves.csv", f"step,epoch,loss\n1,1,{loss}\n2,1,{loss / 2}\n")
-        self.file(f"{results}/metrics.json", json.dumps({"final_loss": loss / 2, "num_steps": 2, **metrics}))
+        self.file(f"{results}/metrics.json", json.dumps({"final_loss": loss / 2, "num_steps": 2}))
         self.file(f"{model}/model.safetensors", f"weights of loss {loss}")
         self.file(f"{model}/tokenizer.json", "{}")
         return [model, results]
+
+    def reward(self, stage: str, folder: str, human_accuracy: float, params: dict, is_own: bool = False) -> None:
+        """A reward model and its evaluation."""
+        model, results = self.training(f"out/results/{folder}", f"out/models/{folder}")
+        evaluation = f"out/results/reward_evaluations/{folder}"
+        self.file(f"{evaluation}/metrics.json", json.dumps({"human_accuracy": human_accuracy}))
+        self.stage(stage, [model] if is_own else [model, results], params)
+        self.stage(f"evaluate_{stage}", [evaluation], {"sft.max_length": 128}, deps=[model])
 
     def score(self, stage: str, results: str, samples: str) -> None:
         self.file(f"{results}/metrics.json", json.dumps({"mean_gold": 1.5, "best_of_n_gain": 0.5}))
@@ -138,8 +145,7 @@ class Project:
                 self.stage(f"sample@{name}", [f"out/samples/{folder}/lm.jsonl"], {"sampling.train": {"temperature": 1.0}})
                 self.score(f"score@{name}", f"out/results/{folder}/score", f"out/samples/{folder}/lm.jsonl")
                 if kind == "adversarial":
-                    reward = self.training(f"out/results/{folder}/reward", f"out/models/{folder}/reward", human_accuracy=0.72)
-                    self.stage(f"adversarial_reward@{name}", reward, {"reward.adversarial": WEIGHTS})
+                    self.reward(f"adversarial_reward@{name}", f"{folder}/reward", 0.72, {"reward.adversarial": WEIGHTS})
             align = self.training(f"out/results/{folder}/align", f"out/models/{folder}/policy")
             self.stage(f"align@{name}-{round_id}", align, {"methods.dpo": {"beta": 0.1, "learning_rates": [0.1, 0.2]}})
             self.stage(f"evaluate@{name}-{round_id}", [f"out/results/{folder}/evaluation"], {"sampling.test": {"top_k": 5}})
@@ -597,7 +603,7 @@ def best_of(project: Project, name: str = "tiny-best") -> tuple[str, str]:
 
 
 def test_the_best_reward_model_is_not_one_that_only_evaluates(project):
-    project.training("out/results/s0/reward/all", "out/models/s0/reward/all", human_accuracy=0.99)
+    project.file("out/results/reward_evaluations/s0/reward/all/metrics.json", json.dumps({"human_accuracy": 0.99}))
     project.track()
     name, description = best_of(project, "tiny-best-reward")
     assert name == "reward-dpo-adversarial-s0-r2" and "orders human test pairs best" in description
@@ -647,8 +653,7 @@ def test_models_of_ones_own_are_runs_with_their_scores_and_no_training(project):
     own = copy.deepcopy(project.summary["replicates"]["golden-s0"]) | {"is_own": True}
     own["rounds"]["r0"]["own_reward_judge"] = own["rounds"]["r0"]["gold"] | {"value": 4.0}
     project.summary["replicates"]["mine-s0"] = own
-    outs = project.training("out/results/own/reward/judge", "out/models/own/reward/judge", human_accuracy=0.99)
-    project.stage("own_reward@judge", outs, {"reward.own.judge": {"folder": "inputs/judge"}})
+    project.reward("own_reward@judge", "own/reward/judge", 0.99, {"reward.own.judge": {"folder": "inputs/judge"}}, is_own=True)
     project.summary["reward_models"]["judge"] = {"human_accuracy": 0.99}
     project.summary["claims"]["own"] = {"gold": {"mine over SFT": CLAIM}}
     project.save()

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from apo_bench.chat.ledger import Failure, Ledger, Prompt
+from apo_bench.config.sections import ChatServer
 from apo_bench.core.errors import ConfigError, ServerError
-from apo_bench.core.sections import ChatServer
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

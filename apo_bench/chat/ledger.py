@@ -14,10 +14,10 @@ from typing import Annotated, Any
 
 from annotated_types import Ge
 
+from apo_bench.config.sections import ChatServer
 from apo_bench.core.errors import DataError, OutputError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.schemas import Count, Name, Number, Schema
-from apo_bench.core.sections import ChatServer
 
 CHARACTERS_A_TOKEN = 3
 """English has about four, so that this overestimates what a prompt costs. Counted in UTF-8 bytes, as other scripts have fewer."""

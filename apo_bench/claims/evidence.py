@@ -10,10 +10,10 @@ import numpy as np
 
 from apo_bench.claims.calibration import Pairs, calibration_contrast
 from apo_bench.claims.paper import Contrast, Measure, PolicyCell, RewardCell
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
-from apo_bench.core.layout import SFT, START_ROUND, Arm, Reference, reward_model
+from apo_bench.core.layout import SFT, START_ROUND, Arm, Reference, reward_evaluations
 from apo_bench.core.results import MARGIN, VERDICT
 from apo_bench.evaluation.statistics import mean_spread
 
@@ -30,7 +30,7 @@ class Margins:
         """Id and subset of each."""
 
     def of(self, folder: Path) -> Pairs:
-        """Those of the reward model with these results: of all test pairs or, between the first round and the last, of the first.
+        """Those of the reward model whose evaluation lies there: of all test pairs or, between the first round and the last, of the first.
 
         Raises:
             MissingInputError: they are not there.
@@ -108,9 +108,5 @@ class Evidence:
         return np.array([0.5 if row["outcome"] is None else row["outcome"] for row in rows], dtype=np.float64)
 
     def _read(self, cell: RewardCell, seed: int) -> Pairs:
-        folder = (
-            Arm(cell.method, cell.reward_model, seed).reward(self._results, cell.round, self._params.run.own_reward_models)
-            if cell.method
-            else reward_model(self._results, cell.reward_model, seed)
-        )
-        return self._margins.of(folder)
+        arm, own = Arm(cell.method, cell.reward_model, seed), self._params.run.own_reward_models
+        return self._margins.of(arm.reward(reward_evaluations(self._results), cell.round, own))

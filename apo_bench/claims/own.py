@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from apo_bench.claims.inference import CONTRADICTED, REPRODUCED
 from apo_bench.claims.paper import Claim, Contrast, Outcome, PolicyCell
+from apo_bench.config.sections import Run
 from apo_bench.core.layout import SFT, START_ROUND
-from apo_bench.core.sections import Run
 
 WORDS = {REPRODUCED: "better", CONTRADICTED: "worse"}
 """What verdicts are called where nothing was claimed by others."""

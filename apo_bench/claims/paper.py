@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from apo_bench.config.sections import Run
 from apo_bench.core.layout import BASE, BASE_AFTER_GOLDEN, FIRST_ROUND, NO_ADVERSARIAL, START_ROUND
-from apo_bench.core.sections import Run
 
 METHODS = ("rjs", "rrhf", "dpo")
 """The paper's; others of a run are no part of its claims."""

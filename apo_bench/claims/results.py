@@ -25,8 +25,8 @@ from apo_bench.claims.inference import (
 from apo_bench.claims.looks import Design
 from apo_bench.claims.own import WORDS, own_claims
 from apo_bench.claims.paper import Claim, Contrast, Outcome, paper_claims
-from apo_bench.core.config import Params
-from apo_bench.core.sections import Claims
+from apo_bench.config.params import Params
+from apo_bench.config.sections import Claims
 
 NOT_TESTED = "not tested"
 

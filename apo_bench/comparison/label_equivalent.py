@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from apo_bench.claims.paper import APO
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.layout import NO_ADVERSARIAL, Arm
 from apo_bench.evaluation.statistics import Estimate, over_replicates
 from apo_bench.reward_models.player import LABELS, SAMPLES

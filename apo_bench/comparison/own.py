@@ -4,7 +4,7 @@ from pathlib import Path
 
 from apo_bench.comparison.metrics import METRICS, Metric
 from apo_bench.comparison.results import Rows
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import Reference, own_scores

@@ -15,8 +15,8 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from apo_bench.claims.evidence import Margins
-from apo_bench.core.config import Params
-from apo_bench.core.layout import TEST_REWARD_MODEL, reward_model
+from apo_bench.config.params import Params
+from apo_bench.core.layout import TEST_REWARD_MODEL, reward_evaluations, reward_model
 from apo_bench.evaluation.statistics import Estimate, over_replicates
 
 AGREEMENT = "agreement_with_all"
@@ -78,11 +78,11 @@ def played_rounds(
     """
     if not params.has_gold:
         return []
-    run, found = params.run, []
+    run, found, evaluations = params.run, [], reward_evaluations(results)
     for arm in (arm for arm in run.arms if arm.reward_model not in run.gold_reward_models):
-        of_all = margins.of(reward_model(results, TEST_REWARD_MODEL, arm.seed))
+        of_all = margins.of(reward_model(evaluations, TEST_REWARD_MODEL, arm.seed))
         for round_id, measures in reward_models[arm.name].items():
-            own = margins.of(arm.reward(results, round_id, run.own_reward_models))
+            own = margins.of(arm.reward(evaluations, round_id, run.own_reward_models))
             measured = measures | {AGREEMENT: agreement(own.margins_P, of_all.margins_P)}
             known = {name: measured[name] for name in PREDICTORS if name in measured}
             reached = (paths[arm.name][round_id][metric].value for metric in ("gold", "reward_all", "kl_to_sft"))

@@ -19,10 +19,20 @@ from apo_bench.comparison.metrics import FAULT_RATES, METRICS, Metric, measurabl
 from apo_bench.comparison.own import all_metrics, with_own_scores
 from apo_bench.comparison.predictors import played_rounds
 from apo_bench.comparison.results import FIXED, Comparison, Difference, Policy, Rows
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
-from apo_bench.core.layout import NO_ADVERSARIAL, SFT, START_ROUND, TEST_REWARD_MODEL, Arm, Reference, own_reward_model, reward_model
+from apo_bench.core.layout import (
+    NO_ADVERSARIAL,
+    SFT,
+    START_ROUND,
+    TEST_REWARD_MODEL,
+    Arm,
+    Reference,
+    own_reward_model,
+    reward_evaluations,
+    reward_model,
+)
 from apo_bench.core.results import read_metrics
 from apo_bench.core.schemas import Name, Number, Schema, Subset
 from apo_bench.evaluation.length import length_slope
@@ -86,7 +96,7 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         policies=groups,
         replicates=policies,
         fixed_reward_models={name: _read_fixed(results, params, name) for name in (*params.run.fixed_reward_models, TEST_REWARD_MODEL)}
-        | {name: _on_pairs(own_reward_model(results, name), params) for name in params.own_reward_models},
+        | {name: _on_pairs(own_reward_model(reward_evaluations(results), name), params) for name in params.own_reward_models},
         reward_models=_means_over_seeds(params, reward_models) | reward_models,
         differences=_differences(params, numbers),
         judged=read_judged(results, params),
@@ -364,13 +374,13 @@ def _read_reward_models(results: Path, params: Params, arm: Arm) -> dict[str, di
     for round_id in params.run.rounds:
         found = _read_metrics(arm.score(results, round_id), params, SAMPLE_METRICS, OPTIONAL_SAMPLE_METRICS)
         if arm.reward_model not in params.run.gold_reward_models:
-            found |= _on_pairs(arm.reward(results, round_id, params.run.own_reward_models), params)
+            found |= _on_pairs(arm.reward(reward_evaluations(results), round_id, params.run.own_reward_models), params)
         rounds[round_id] = found
     return rounds
 
 
 def _read_fixed(results: Path, params: Params, name: str) -> dict[str, float]:
-    return _mean_metrics(_on_pairs(reward_model(results, name, seed), params) for seed in params.run.seeds)
+    return _mean_metrics(_on_pairs(reward_model(reward_evaluations(results), name, seed), params) for seed in params.run.seeds)
 
 
 def _on_pairs(folder: Path, params: Params) -> dict[str, float]:

@@ -7,7 +7,7 @@ from apo_bench.budget import policy_models, read_budgets
 from apo_bench.comparability import check_comparable, read_inputs, unlike_arms
 from apo_bench.comparison.reading import read_comparison
 from apo_bench.comparison.results import Comparison
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.layout import MODELS, SFT
 from apo_bench.tracking.lock import LOCK, Lock
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from apo_bench.conformance.offered import lessons_of
 from apo_bench.conformance.samples import close
-from apo_bench.data.batching import TokenBatch
+from apo_bench.models.batching import TokenBatch
 from apo_bench.models.reward_model import rewards
 from apo_bench.models.ways import KNOWN, Ways
 from apo_bench.reward_models.player import RewardModelPlayer

@@ -128,12 +128,12 @@ def check_settings(player: RewardModelPlayer) -> str | None:
         return True
 
     if accepts("no_such_key", 1):
-        return f"{kind.__name__} accepts an unknown key: derive it from apo_bench.core.sections.RewardTraining"
+        return f"{kind.__name__} accepts an unknown key: derive it from apo_bench.config.sections.RewardTraining"
     for name, value in values.items():
         if isinstance(value, bool | str) or not isinstance(value, int | float):
             continue
         if accepts(name, "1") or accepts(name, float("nan")):
-            return f"{name} accepts text or nan: derive {kind.__name__} from apo_bench.core.sections.RewardTraining"
+            return f"{name} accepts text or nan: derive {kind.__name__} from apo_bench.config.sections.RewardTraining"
         if all(accepts(name, type(value)(extreme)) for extreme in (-1e9, 1e9)):
             return f"{name} accepts any number: give it a range, Annotated[float, Field(gt=0)]"
     return None

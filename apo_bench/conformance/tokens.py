@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from apo_bench.conformance.samples import Samples, close, graded_rewards, num_samples, outcome
-from apo_bench.data.batching import TokenBatch
 from apo_bench.methods.base import Method
+from apo_bench.models.batching import TokenBatch
 from apo_bench.models.language_model import response_logps
 from apo_bench.models.ways import KNOWN, Ways
 

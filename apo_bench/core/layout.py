@@ -1,14 +1,15 @@
 """The names and places of all that a run makes. Nobody else spells them, and tests/pipeline/test_layout.py holds dvc.yaml to them.
 
-A seed is a whole replicate, and everything of it lies in that seed's folder. Functions take the folder of all models, of all results or of
-all samples (`MODELS`, ...), in which the tree is the same.
+A seed is a whole replicate, and everything of it lies in that seed's folder. Functions take the folder of all models, of all results, of
+all samples or of all responses (`MODELS`, ...), in which the tree is the same.
 
 What is made by whom:
 
 - of the profile: records (`DATA`), the base model, `own` for policies and reward models from elsewhere;
 - of a replicate, `s0`: labels, `sft`, `references/NAME`, `reward/NAME` for the reward models that are trained once;
 - of a replicate in round 1, when all policies are still their start, `s0/first`: samples, the retrained reward models, scores;
-- of an arm in a round, `s0/arms/dpo-adversarial/r2`: from round 2 on samples, reward model and scores; policy and evaluation.
+- of an arm in a round, `s0/arms/dpo-adversarial/r2`: from round 2 on samples, reward model and scores; policy, test responses and
+  evaluation.
 """
 
 import re
@@ -19,10 +20,11 @@ from pathlib import Path, PurePath
 from apo_bench.core.errors import ConfigError
 
 OUT = Path("out")
-DATA, LABELS, SAMPLES, MODELS, RESULTS, TIMES, LEDGERS = (
-    OUT / name for name in ("data", "labels", "samples", "models", "results", "times", "judge")
+DATA, LABELS, SAMPLES, MODELS, RESPONSES, RESULTS, TIMES, LEDGERS = (
+    OUT / name for name in ("data", "labels", "samples", "models", "responses", "results", "times", "judge")
 )
-"""Records; human labels by replicate; samples; models; what stages measured; their seconds; answers of judges."""
+"""Records; human labels by replicate; samples to train on; models; responses to the test prompts; what stages measured; their seconds;
+answers of judges."""
 REPORT, STORE = Path("report"), Path("mlflow")
 PAGE, TABLE, SUMMARY, NUMBERS, PLOTS, SECONDS_PAGE, SECONDS = (
     "index.html", "table.md", "summary.json", "metrics.json", "plots", "times.html", "times.json",
@@ -84,8 +86,16 @@ class Reference:
         """Its curves."""
         return self.trained(results) if self.kind == SFT else self._folder(results) / "training"
 
+    def responses(self, responses: Path) -> Path:
+        """What it answered to the test prompts."""
+        return all_of_references(responses, self.seed) / f"{self.kind}.jsonl"
+
+    def responding(self, results: Path) -> Path:
+        """What it took to sample these."""
+        return self._folder(results) / "respond"
+
     def evaluation(self, results: Path, round_id: str = START_ROUND) -> Path:
-        """The test responses; a reference has that round alone."""
+        """What is said of its test responses; a reference has that round alone."""
         return self._folder(results) / "evaluation"
 
     def trained(self, root: Path) -> Path:
@@ -191,12 +201,20 @@ class Arm:
         """The curves of the policy's step of a round."""
         return self.in_round(results, round_id) / "align"
 
+    def responses(self, responses: Path, round_id: str) -> Path:
+        """What the policy answered to the test prompts after a round."""
+        return self.folder(responses) / f"{round_id}.jsonl"
+
+    def responding(self, results: Path, round_id: str) -> Path:
+        """What it took to sample these."""
+        return self.in_round(results, round_id) / "respond"
+
     def evaluation(self, results: Path, round_id: str) -> Path:
-        """The test responses after a round."""
+        """What is said of them."""
         return self.in_round(results, round_id) / "evaluation"
 
     def judgement(self, results: Path, round_id: str, opponent: str) -> Path:
-        """The judge's verdicts on them."""
+        """The judge's verdicts on the test responses."""
         return self.in_round(results, round_id) / "judge" / opponent
 
     def ledger(self, ledgers: Path, round_id: str, opponent: str) -> Path:
@@ -270,8 +288,13 @@ def reward_model(root: Path, name: str, seed: int) -> Path:
 
 
 def own_reward_model(root: Path, name: str) -> Path:
-    """A reward model from elsewhere, or its results on the test pairs: the same in all replicates."""
+    """A reward model from elsewhere: the same in all replicates."""
     return _own(root) / "reward" / name
+
+
+def reward_evaluations(results: Path) -> Path:
+    """The folder of what is said of reward models on the human test pairs, in which the tree is that of the reward models."""
+    return results / "reward_evaluations"
 
 
 def own_scores(results: Path, name: str, seed: int) -> Path:

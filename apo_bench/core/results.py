@@ -11,7 +11,7 @@ from apo_bench.core.schemas import Name, Number, Schema, Share, Subset
 
 TIMED = ("base_model", "sft", "reference", "reward", "sample", "adversarial_reward", "score", "align")
 """Stages that policies are made by; dvc.yaml has their seconds among their outputs."""
-RECORDED = (*TIMED, "evaluate", "best_of_n")
+RECORDED = (*TIMED, "evaluate_reward", "respond", "best_of_n", "evaluate")
 """Stages that run models, and leave what they ran them with beside their results."""
 ENVIRONMENT = "environment.json"
 """Where they leave it."""
@@ -22,7 +22,7 @@ MARGINS = "margins.jsonl"
 MARGIN = Schema({"id": Name, "subset": Subset, "margin": Number, "correct": Share})
 """Its columns: the reward of the chosen response minus that of the rejected one, and how probable it is that a label agrees."""
 RESPONSE = Schema({"id": Name, "subset": Subset, "dialogue": str, "response": str, "finished": bool})
-"""Columns of an evaluation: what a policy answered, and whether it ended by itself."""
+"""Columns of test responses: what a policy answered, and whether it ended by itself."""
 OWN_SCORES = "scores.jsonl"
 """What a reward model of one's own makes of the test responses of a replicate: a row a policy and round."""
 OWN_SCORE = Schema({"policy": Name, "round": Name, "rewards": list[Number]})
@@ -31,11 +31,8 @@ VERDICT = Schema({"id": Name, "subset": Subset, "outcome": Share | None})
 """Columns of a judgement that are compared: 1 won, 0.5 tie, 0 lost, None left out."""
 
 
-def write_training(
-    path: Path, history: list[dict[str, Any]], metrics: dict[str, Any], margins: Sequence[dict[str, Any]] | None = None
-) -> str:
-    """Writes curves.csv (a row a step; only its header if nothing was trained), metrics.json and, of a reward model, its margins to a
-    folder; returns a summary."""
+def write_training(path: Path, history: list[dict[str, Any]], metrics: dict[str, Any]) -> str:
+    """Writes curves.csv (a row a step; only its header if nothing was trained) and metrics.json to a folder; returns a summary."""
     final = final_numbers(history)
     columns = list(dict.fromkeys(name for row in history for name in row)) or ["step"]
     with complete_directory(path) as folder:
@@ -43,12 +40,17 @@ def write_training(
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(history)
-        if margins is not None:
-            write_jsonl(folder / MARGINS, margins)
         counts = {"num_steps": len(history), "num_tokens_trained": sum(row["num_tokens"] for row in history)}
         write_json(folder / "metrics.json", {**metrics, **counts, **final})
-    shown = "".join(f", {name} {metrics[name]:.3f}" for name in ("human_accuracy", "gold_accuracy") if name in metrics)
-    return (f"{len(history)} steps, loss {final['final_loss']:z.3f}" if final else "taken as it is") + shown
+    return f"{len(history)} steps, loss {final['final_loss']:z.3f}" if final else "taken as it is"
+
+
+def write_reward_evaluation(path: Path, metrics: dict[str, Any], margins: Sequence[dict[str, Any]]) -> str:
+    """Writes what a reward model is worth on the human test pairs, and its margins, to a folder; returns a summary."""
+    with complete_directory(path) as folder:
+        write_jsonl(folder / MARGINS, margins)
+        write_json(folder / "metrics.json", metrics)
+    return ", ".join(f"{name} {metrics[name]:.3f}" for name in ("human_accuracy", "gold_accuracy") if name in metrics)
 
 
 def final_numbers(history: list[dict[str, Any]]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from apo_bench.chat.client import ask_all, counted
 from apo_bench.chat.ledger import Prompt, open_ledger
-from apo_bench.core.data_sections import GoldenAPI, GoldenChosen, GoldenFile
+from apo_bench.config.data_sections import GoldenAPI, GoldenChosen, GoldenFile
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.schemas import Name, Schema, Text

@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+from apo_bench.config.sections import HubRevision
 from apo_bench.core.errors import MissingInputError
-from apo_bench.core.sections import HubRevision
 
 
 def download(source: HubRevision, kind: str, folder: Path, patterns: list[str], hint: str) -> str:

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
-from apo_bench.core.data_sections import Data, Golden, GoldenAPI, GoldenChosen, GoldenFile, Rows
+from apo_bench.config.data_sections import Data, Golden, GoldenAPI, GoldenChosen, GoldenFile, Rows
+from apo_bench.config.sections import Rate
 from apo_bench.core.errors import DataError
-from apo_bench.core.sections import Rate
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.golden import golden_responses
 from apo_bench.data.records import COLUMNS, assert_disjoint, parse_dialogue, prompt_id

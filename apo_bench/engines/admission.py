@@ -19,16 +19,16 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
+from apo_bench.config.sections import Sampling
 from apo_bench.core.errors import ApoBenchError, ModelError, is_out_of_memory
-from apo_bench.core.sections import Sampling
-from apo_bench.data.batching import pad
 from apo_bench.data.records import format_dialogue
 from apo_bench.engines.in_process import CACHE, KNOWN, cache_agrees, generate
+from apo_bench.models.batching import TokenSequence, pad
 from apo_bench.models.language_model import pairs_a_token, response_logps
 from apo_bench.models.precision import attention
 from apo_bench.models.reward_model import heads_of, rewards
-from apo_bench.models.tokenizer import TokenSequence, encode_prompts
+from apo_bench.models.tokenizer import encode_prompts
 from apo_bench.models.ways import RECORD, evaluating, positions_of, record, same, try_ways, vocabulary_size
 
 QUESTION = "How do I descale a kettle when there is no vinegar in the house, and may I drink of it right after that? "

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from apo_bench.core.compute_sections import Compute, DeepspeedEngine
+from apo_bench.config.compute_sections import Compute, DeepspeedEngine
 from apo_bench.core.errors import EngineError, OutputError
 from apo_bench.core.ranks import CHECKPOINTS_VARIABLE, add_up, num_ranks, rank
 from apo_bench.engines.checkpoints import COMPLETE, PARTIAL, last_step
-from apo_bench.engines.training import Curves, Loss, TrainingRun, set_learning_rate
+from apo_bench.engines.protocol import Curves, Loss, TrainingRun, set_learning_rate
 from apo_bench.models.precision import mixed_precision
 
 try:

@@ -5,14 +5,16 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from apo_bench.core.compute_sections import Compute, Engines
-from apo_bench.core.config import Params
-from apo_bench.core.judge_sections import VllmJudge
-from apo_bench.core.results import RECORDED
+from apo_bench.config.compute_sections import Compute, Engines
+from apo_bench.config.judge_sections import VllmJudge
+from apo_bench.config.params import Params
+from apo_bench.core.results import RECORDED, TIMED
 
 VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
 """Environment variable: the GPUs that a process may use, by number or by name."""
-SAMPLING_STAGES = ("sample", "evaluate", "best_of_n")
+SAMPLING_STAGES = ("sample", "respond", "best_of_n")
+RANK_STAGES = (*(name for name in TIMED if name != "sample"), "evaluate_reward", "game")
+"""Scripts whose work the training engine may spread over ranks."""
 MODEL_STAGES = (*RECORDED, "game", "own_policy", "own_reward", "score_responses")
 """Scripts that run models in a process of their own."""
 JUDGE_STAGES = ("judge", "judge_human")
@@ -37,6 +39,13 @@ def sampling_engine(engines: Engines, compute: Compute) -> Literal["in_process",
     return engines.sampling
 
 
+def engine_of(script: str, params: Params) -> Literal["in_process", "vllm", "deepspeed"]:
+    """What the stage of that script runs models by."""
+    if script in SAMPLING_STAGES:
+        return sampling_engine(params.engines, params.compute)
+    return params.engines.training if script in RANK_STAGES else "in_process"
+
+
 def is_installed(package: str) -> bool:
     """Whether there is a distribution of that name."""
     try:
@@ -55,12 +64,10 @@ def need_of(script: str, params: Params) -> Need:
         return Need()
     if serves_judge:
         return Need(1, is_whole=True)
-    if script in SAMPLING_STAGES:
-        if sampling_engine(engines, params.compute) == "vllm":
-            return Need(engines.vllm.tensor_parallel * engines.vllm.data_parallel, is_whole=True)
-    elif engines.training == "deepspeed":
-        return Need(engines.deepspeed.num_processes, is_whole=True)
-    return Need(1)
+    engine = engine_of(script, params)
+    if engine == "vllm":
+        return Need(engines.vllm.tensor_parallel * engines.vllm.data_parallel, is_whole=True)
+    return Need(engines.deepspeed.num_processes, is_whole=True) if engine == "deepspeed" else Need(1)
 
 
 def visible_devices() -> tuple[str, ...]:

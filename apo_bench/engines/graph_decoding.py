@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from apo_bench.core.sections import Sampling
+from apo_bench.config.sections import Sampling
 from apo_bench.models.packed_attention import Spans, attend, put_together
 
 MOST_SEQUENCES = 2048

@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from apo_bench.core.compute_sections import DeepspeedEngine
+from apo_bench.config.compute_sections import DeepspeedEngine
 from apo_bench.core.errors import EngineError
 
 REMOTE_SHELL_VARIABLE = "APO_BENCH_REMOTE_SHELL"

@@ -21,7 +21,7 @@ from transformers.generation import (
     TopPLogitsWarper,
 )
 
-from apo_bench.core.sections import Sampling
+from apo_bench.config.sections import Sampling
 from apo_bench.core.seeds import any_order
 from apo_bench.engines.graph_decoding import generate_batch, num_prompts_at_once
 from apo_bench.models.packed_attention import PACKED

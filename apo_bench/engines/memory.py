@@ -1,6 +1,6 @@
 """Running out of memory, as one line that says what to lower."""
 
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.errors import EngineError
 
 

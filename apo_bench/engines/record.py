@@ -4,7 +4,6 @@ The first is the same in every run on one machine and lies among the results. Se
 nothing depends but the page about them. Both are outputs, so that what DVC restores comes with the record of the run that made it.
 """
 
-import hashlib
 import platform
 import resource
 import time
@@ -12,17 +11,16 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.files import write_json
 from apo_bench.core.layout import times_file
 from apo_bench.core.results import ENVIRONMENT, RECORDED, TIMED
-from apo_bench.engines.devices import SAMPLING_STAGES, need_of, sampling_engine
+from apo_bench.engines.devices import RANK_STAGES, SAMPLING_STAGES, engine_of, need_of
 from apo_bench.engines.hosts import hosts
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 FUSED_KERNELS = "liger_kernel"
 """What computes norms, rotary positions and gates on a GPU."""
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 WITH_TOKENIZER = ("policy", "base", "model", "output")
 """Names of folders with a tokenizer among the files of stages; the first that a stage has is the one it reads."""
 
@@ -56,10 +54,10 @@ def environment(name: str, files: Mapping[str, Path], params: Params) -> dict[st
     import torch
 
     from apo_bench.models.precision import reduced_dtype
+    from apo_bench.models.tokenizer import tokenizer_checksum
 
-    engine = sampling_engine(params.engines, params.compute) if name in SAMPLING_STAGES else params.engines.training
-    extra = [] if engine == "in_process" else ["vllm"] if name in SAMPLING_STAGES else ["deepspeed"]
-    names = [*LIBRARIES, *extra, *(["peft"] if params.compute.lora and name not in SAMPLING_STAGES else [])]
+    extra = [] if (engine := engine_of(name, params)) == "in_process" else [engine]
+    names = [*LIBRARIES, *extra, *(["peft"] if params.compute.lora and name in RANK_STAGES else [])]
     names += [FUSED_KERNELS] if params.compute.device == "cuda" else []
     model = next(files[name] for name in WITH_TOKENIZER if name in files)
     return {
@@ -98,11 +96,3 @@ def _processor() -> str:
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def tokenizer_checksum(model: Path) -> str:
-    """Of the files in a model's folder that say what its tokens are."""
-    digest = hashlib.md5(usedforsecurity=False)
-    for file in (model / name for name in TOKENIZER_FILES):
-        digest.update(file.read_bytes() if file.is_file() else b"")
-    return digest.hexdigest()

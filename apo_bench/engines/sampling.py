@@ -1,15 +1,16 @@
 """Sampling by the engine that params name. What goes in and what comes out is the same for all engines: dialogues and responses."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
-from apo_bench.core.compute_sections import Compute, Engines
+from apo_bench.config.compute_sections import Compute, Engines
+from apo_bench.config.sections import Sampling
 from apo_bench.core.errors import EngineError, ModelError
-from apo_bench.core.sections import Sampling
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.records import HUMAN
 from apo_bench.engines import in_process, vllm
@@ -36,6 +37,23 @@ class Samples:
     """Tokens of the prompt, which is read once for all of them."""
     lengths: list[int]
     """Tokens of each as sampled, its end token and what is then cut off included."""
+
+
+def counts(groups: Sequence[Samples]) -> dict[str, int]:
+    """What it took to draw them: `num_samples`, `num_tokens_generated` and, a prompt counting once, `num_tokens_read`."""
+    return {
+        "num_samples": sum(len(group.responses) for group in groups),
+        "num_tokens_generated": sum(sum(group.lengths) for group in groups),
+        "num_tokens_read": sum(group.prompt_length for group in groups),
+    }
+
+
+def response_rows(prompts: Sequence[Mapping[str, Any]], groups: Sequence[Samples]) -> list[dict[str, Any]]:
+    """The first response to each test prompt, in the columns of `RESPONSE`."""
+    return [
+        {**{key: row[key] for key in ("id", "subset", "dialogue")}, "response": group.responses[0], "finished": group.finished[0]}
+        for row, group in zip(prompts, groups, strict=True)
+    ]
 
 
 def sample_responses(

@@ -19,9 +19,9 @@ import torch
 from tqdm import tqdm
 from transformers import AutoConfig
 
-from apo_bench.core.compute_sections import Compute, VllmEngine
+from apo_bench.config.compute_sections import Compute, VllmEngine
+from apo_bench.config.sections import Sampling
 from apo_bench.core.errors import ConfigError, EngineError
-from apo_bench.core.sections import Sampling
 from apo_bench.engines.devices import VISIBLE_VARIABLE, is_installed, visible_devices
 from apo_bench.models.precision import check_device, reduced_dtype
 

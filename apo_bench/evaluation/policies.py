@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.compute_sections import Compute
+from apo_bench.config.compute_sections import Compute
 from apo_bench.core.files import complete_directory, write_jsonl
 from apo_bench.data.gold import gold_score
-from apo_bench.engines.sampling import Samples
 from apo_bench.losses.sequence import sum_by_sequence, token_kl
+from apo_bench.models.batching import TokenSequence
 from apo_bench.models.language_model import by_chunks, inference, response_logits, response_states
 from apo_bench.models.reward_model import all_rewards, longest_scored
-from apo_bench.models.tokenizer import TokenSequence, encode_records
+from apo_bench.models.tokenizer import encode_records
 from apo_bench.models.ways import vocabulary_size
 
 Rows = list[dict[str, Any]]
@@ -25,53 +25,47 @@ def evaluate_policy(
     sft: PreTrainedModel,
     reward_all: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    prompts: Rows,
-    samples: list[Samples],
+    rows: Rows,
     compute: Compute,
     max_length: int,
     has_gold: bool,
     own_tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> Rows:
-    """One row a test prompt with the policy's response to it.
+    """What is said of a policy's responses to the test prompts, `rows`, which have the columns of `RESPONSE`.
 
     `max_length` is that of the policies; RM_all scores the lengths that it was trained on. `tokenizer` is SFT's and RM_all's, who read what
     a policy wrote as text; `own_tokenizer` the policy's, if that is another.
 
     Returns:
-        Rows with `id`, `subset`, `dialogue`, `response`, `finished`, and numbers: `reward_all` (RM_all), `length` (tokens), `kl` (see
+        These rows with numbers: `reward_all` (RM_all), `length` (tokens), `kl` (see
         `response_kl`; nats a response; None where the policy's tokens are not SFT's); if gold is known also `gold`, `refused` and
         `complied` (0 or 1, by gold).
     """
-    responses, finished = [group.responses for group in samples], [group.finished for group in samples]
-    groups = encode_records(tokenizer, prompts, responses, max_length, compute.max_prompt_length, finished)
+    responses, finished = [[row["response"]] for row in rows], [[row["finished"]] for row in rows]
+    groups = encode_records(tokenizer, rows, responses, max_length, compute.max_prompt_length, finished)
     sequences = [group[0] for group in groups]
     scored_length = longest_scored(reward_all, max_length)
     if scored_length != max_length:
-        groups = encode_records(tokenizer, prompts, responses, scored_length, compute.max_prompt_length, finished)
+        groups = encode_records(tokenizer, rows, responses, scored_length, compute.max_prompt_length, finished)
     rewards = all_rewards(reward_all, [group[0] for group in groups], tokenizer.pad_token_id, "RM_all").tolist()
     divergences: list[float | None] = [0.0] * len(sequences)
     if own_tokenizer is not None:
-        own = encode_records(own_tokenizer, prompts, responses, max_length, compute.max_prompt_length, finished)
+        own = encode_records(own_tokenizer, rows, responses, max_length, compute.max_prompt_length, finished)
         has_same_tokens = tokenizer.get_vocab() == own_tokenizer.get_vocab() and own == [[sequence] for sequence in sequences]
         if not has_same_tokens or vocabulary_size(policy) != vocabulary_size(sft):
             divergences = [None] * len(sequences)
     if policy is not sft and None not in divergences:
         divergences = response_kl(policy, sft, sequences, tokenizer.pad_token_id).tolist()
-    rows = []
-    for prompt, group, sequence, reward, divergence in zip(prompts, samples, sequences, rewards, divergences, strict=True):
-        response = group.responses[0]
-        rows.append(
-            {
-                **{key: prompt[key] for key in ("id", "subset", "dialogue")},
-                "response": response,
-                "finished": group.finished[0],
-                "reward_all": reward,
-                "length": len(sequence.ids) - sequence.prompt_length,
-                "kl": divergence,
-                **(_gold_columns(prompt["dialogue"], response) if has_gold else {}),
-            }
-        )
-    return rows
+    return [
+        {
+            **row,
+            "reward_all": reward,
+            "length": len(sequence.ids) - sequence.prompt_length,
+            "kl": divergence,
+            **(_gold_columns(row["dialogue"], row["response"]) if has_gold else {}),
+        }
+        for row, sequence, reward, divergence in zip(rows, sequences, rewards, divergences, strict=True)
+    ]
 
 
 def write_evaluation(rows: Rows, results: Path) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from apo_bench.core.compute_sections import Compute
+from apo_bench.config.compute_sections import Compute
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.schemas import Name, Number, Schema, Subset

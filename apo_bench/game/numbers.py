@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from apo_bench.core.sections import Compare
+from apo_bench.config.sections import Compare
 from apo_bench.evaluation.statistics import PromptBootstrap
 from apo_bench.game.dynamics import measure_game, name_game
 from apo_bench.game.over_optimisation import over_optimisation, proxy_gains

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.layout import Arm
 from apo_bench.core.results import read_metrics

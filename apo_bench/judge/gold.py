@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from apo_bench.core.judge_sections import GoldJudge
+from apo_bench.config.judge_sections import GoldJudge
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.gold import gold_rewards
 from apo_bench.judge.questions import Question

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import complete_directory, read_jsonl, write_json, write_jsonl
 from apo_bench.core.layout import LEDGERS
@@ -18,22 +18,22 @@ from apo_bench.judge.questions import Matchup
 from apo_bench.judge.verdicts import judge_matchups
 
 Rows = list[dict[str, Any]]
-EVALUATED = Schema({"id": Name, "subset": Subset, "dialogue": str, "response": str})
-"""Columns of an evaluation that a judge sees."""
+ANSWERED = Schema({"id": Name, "subset": Subset, "dialogue": str, "response": str})
+"""Columns of test responses that a judge sees."""
 
 
 def judge_responses(params: Params, responses: Path, opponent: Path, ledgers: Path, name: str, replay: bool) -> tuple[Rows, dict[str, Any]]:
     """Verdicts on a policy's test responses against an opponent's, and their numbers.
 
     Raises:
-        MissingInputError: an evaluation is not there.
+        MissingInputError: a file of responses is not there.
         DataError: it is broken, or the two are about different prompts.
         ApoBenchError: see `judge_matchups`.
     """
-    own, other = (read_jsonl(folder / "prompts.jsonl", EVALUATED) for folder in (responses, opponent))
+    own, other = (read_jsonl(file, ANSWERED) for file in (responses, opponent))
     other = other[: len(own)]  # earlier rounds answer the first prompts alone
     if [(row["id"], row["dialogue"]) for row in own] != [(row["id"], row["dialogue"]) for row in other]:
-        raise DataError(f"{opponent / 'prompts.jsonl'}: not the prompts of {responses / 'prompts.jsonl'}; evaluate the same (dvc repro)")
+        raise DataError(f"{opponent}: not the prompts of {responses}; have both answer the same (dvc repro)")
     matchups = [
         Matchup(row["id"], row["subset"], row["dialogue"], row["response"], against["response"])
         for row, against in zip(own, other, strict=True)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from apo_bench.core.sections import Compare
+from apo_bench.config.sections import Compare
 from apo_bench.evaluation.statistics import Estimate, PromptBootstrap
 from apo_bench.judge.questions import VERDICTS, Verdict
 from apo_bench.judge.statistics import correlation, estimate, kappa, length_controlled, mean_and_error, ratio

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from apo_bench.chat.client import ask_all, counted
 from apo_bench.chat.ledger import Ledger, open_ledger, read_ledger
+from apo_bench.config.judge_sections import GoldJudge, Judge, ServerJudge, VllmJudge
 from apo_bench.core.errors import ServerError
 from apo_bench.core.files import write_jsonl
-from apo_bench.core.judge_sections import GoldJudge, Judge, ServerJudge, VllmJudge
 from apo_bench.judge.gold import gold_row
 from apo_bench.judge.questions import FORM, Question
 from apo_bench.judge.vllm_server import vllm_server

@@ -10,8 +10,8 @@ from string import Template
 from typing import Any, Literal
 
 from apo_bench.chat.ledger import Prompt
+from apo_bench.config.judge_sections import GoldJudge, ServerJudge, VllmJudge
 from apo_bench.core.errors import ConfigError, MissingInputError
-from apo_bench.core.judge_sections import GoldJudge, ServerJudge, VllmJudge
 from apo_bench.data.records import ASSISTANT
 
 Verdict = Literal["A", "B", "tie"]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from apo_bench.core.judge_sections import Judge
+from apo_bench.config.judge_sections import Judge
 from apo_bench.judge.providers import Answerer, Rows, open_provider
 from apo_bench.judge.questions import Matchup, Question, Verdict, again, both_orders, read_templates, read_verdict
 

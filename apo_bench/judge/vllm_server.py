@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from tempfile import TemporaryFile
 from typing import IO
 
+from apo_bench.config.judge_sections import VllmJudge
 from apo_bench.core.errors import ConfigError, ServerError
-from apo_bench.core.judge_sections import VllmJudge
 
 START_SECONDS = 1800
 """A start loads the weights and compiles; a large model takes many minutes."""

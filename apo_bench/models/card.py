@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
-from apo_bench.core.config import source_class
+from apo_bench.config.params import source_class
 
 CARD = "README.md"
 TAKEN_OVER = ("base_model", "license", "license_name")
@@ -23,8 +23,8 @@ NOT_FOR = {
     "policy": "Made to compare alignment methods. It was not tested for safety, facts, or any language but that of its data: do not let it "
     "answer people, or decide anything about them.",
     "reward_model": "Made to compare alignment methods. Its scores say which of two answers to one prompt people would rather have, with "
-    "the errors above; they compare neither prompts nor models, and are no measure of truth or safety. A policy that is trained on them "
-    "long enough will find what they are wrong about.",
+    "errors that are measured on pairs it never saw; they compare neither prompts nor models, and are no measure of truth or safety. A "
+    "policy that is trained on them long enough will find what they are wrong about.",
 }
 USE = {
     "policy": '```python\nfrom transformers import pipeline\n\nchat = pipeline("text-generation", model="FOLDER")\n'
@@ -34,8 +34,7 @@ USE = {
     'score(score.tokenizer.apply_chat_template(chat, tokenize=False), function_to_apply="none", top_k=None)\n```\n\n'
     "The score is read off the last token, which must be the one that ends the answer.",
 }
-Z95 = 1.96
-"""Half the width of a 95 % interval in standard errors."""
+MEASURED_LATER = {"policy": "Those of its answers to test prompts", "reward_model": "Those of its errors on held-out human pairs"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Card:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the training."""
     numbers: Mapping[str, Any] = field(default_factory=dict)
-    """What was counted and measured by then; `NAME_standard_error` gives NAME its interval."""
+    """What was counted and measured by then."""
     start: Path | None = None
     """The folder of the model that it was trained from; None: `facts` says what it would."""
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -65,17 +64,13 @@ def write_card(card: Card, folder: Path) -> None:
     data = source_class(card.source) if card.source else None
     if data and data.hub_names:
         known["datasets"] = list(data.hub_names)
-    evaluated = (
-        "Those of its answers to test prompts are measured later: `report/table.md` and MLflow have them, with intervals. Of the training:"
-        if card.kind == "policy"
-        else "On held-out human pairs:"
-    )
+    later = f"{MEASURED_LATER[card.kind]} are measured later: `report/table.md` and MLflow have them, with intervals. Of the training:"
     parts = [
         f"---\n{yaml.safe_dump(known, sort_keys=False)}---\n\n# {card.title}\n\n{card.made}",
         f"## Use\n\n{USE[card.kind]}",
         *([f"## Data\n\n{data.card}"] if data else []),
         *([f"## Training\n\n{_table(card.settings)}"] if card.settings else []),
-        *([f"## Numbers\n\n{evaluated}\n\n{_table(_with_intervals(card.numbers))}"] if card.numbers else []),
+        *([f"## Numbers\n\n{later}\n\n{_table(card.numbers)}"] if card.numbers else []),
         f"## What it is not for\n\n{NOT_FOR[card.kind]}",
         f"## Licence\n\n{_licence(metadata)}",
     ]
@@ -115,14 +110,3 @@ def _table(values: Mapping[str, Any]) -> str:
 
 def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _with_intervals(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    shown: dict[str, Any] = {}
-    for name, value in numbers.items():
-        if name.endswith("_standard_error"):
-            continue
-        error = numbers.get(f"{name}_standard_error")
-        low_high = "" if error is None else f" [{_shown(value - Z95 * error)}, {_shown(value + Z95 * error)}]"
-        shown[name] = _shown(value) + low_high
-    return shown

@@ -17,17 +17,16 @@ from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.compute_sections import Compute
+from apo_bench.config.compute_sections import Compute
+from apo_bench.config.sections import Sampling, ScratchModel
 from apo_bench.core.errors import MissingInputError
 from apo_bench.core.ranks import add_up, num_ranks, rank
-from apo_bench.core.sections import Sampling, ScratchModel
-from apo_bench.data.batching import PACK, TokenBatch, inference_batches, pad
 from apo_bench.losses.sequence import sum_by_sequence, token_logps
+from apo_bench.models.batching import PACK, TokenBatch, TokenSequence, inference_batches, pad
 from apo_bench.models.card import Card, write_card
 from apo_bench.models.loading import WHOLE, check_finite, check_generation, check_whole, loading
 from apo_bench.models.packed_attention import PACKED, can_be_packed, sent
 from apo_bench.models.precision import attention, check_device, fuse_kernels, mixed_precision, reduced_dtype, share_memory
-from apo_bench.models.tokenizer import TokenSequence
 from apo_bench.models.ways import evaluating, length_limit, logits_of, made_up, prompt_mask, same, vocabulary_size, ways_of
 
 TOKENS_A_BATCH = {"cpu": 2**11, "cuda": 2**16}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from apo_bench.core.compute_sections import Compute
+from apo_bench.config.compute_sections import Compute
 from apo_bench.core.errors import ModelError
 from apo_bench.core.ranks import num_ranks
 from apo_bench.core.seeds import use_one_order

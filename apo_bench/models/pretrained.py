@@ -7,9 +7,9 @@ from typing import Any, cast
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.compute_sections import Compute
+from apo_bench.config.compute_sections import Compute
+from apo_bench.config.sections import ModelFolder
 from apo_bench.core.errors import MissingInputError, ModelError
-from apo_bench.core.sections import ModelFolder
 from apo_bench.models.chat_template import DATE_KEY, DEFAULT_DATE
 from apo_bench.models.loading import WHOLE, check_finite, check_generation, check_whole, loading
 from apo_bench.models.reward_model import LENGTH, load_reward_model, longest_scored

@@ -10,20 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.compute_sections import Compute
+from apo_bench.config.compute_sections import Compute
 from apo_bench.core.errors import ModelError
 from apo_bench.core.ranks import add_up
 from apo_bench.core.schemas import SUBSET
-from apo_bench.data.batching import TokenBatch
+from apo_bench.models.batching import TokenBatch, TokenSequence
 from apo_bench.models.ensemble import MEMBERS, as_one, folders_of_members, members_of
 from apo_bench.models.language_model import check_model_there, final_states, inference, ready, send
 from apo_bench.models.loading import WHOLE, check_finite, check_whole, loading
 from apo_bench.models.precision import attention, reduced_dtype
-from apo_bench.models.tokenizer import TokenSequence
 
 LENGTH = "apo_bench_max_length"
 """Key of a reward model's config.json: the longest sequence that it was trained on."""
@@ -64,7 +64,7 @@ def load_reward_model(path: Path, compute: Compute, for_training: bool = False) 
     """
     model = _load(path, torch.float32 if for_training else reduced_dtype(compute), compute, is_fresh=False)
     model.score.float()
-    vars(model)[MEMBERS] = [load_reward_model(folder, compute) for folder in folders_of_members(model, path)]
+    vars(model)[MEMBERS] = [load_reward_model(folder, compute, for_training) for folder in folders_of_members(model, path)]
     return model
 
 
@@ -108,6 +108,12 @@ def all_rewards(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_
     """`rewards` of any number of sequences, in their order, computed by all ranks, those of an ensemble's members made one: [N]; errors as
     those of `rewards`."""
     return as_one(model, [_all_rewards(member, sequences, pad_token_id, title) for member in members_of(model)])
+
+
+def group_rewards(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, groups: list[list[TokenSequence]], title: str) -> np.ndarray:
+    """`all_rewards` of groups of equal size: [number of groups, size] float64."""
+    flat = [sequence for group in groups for sequence in group]
+    return cast(np.ndarray, all_rewards(model, flat, tokenizer.pad_token_id, title).double().numpy().reshape(len(groups), -1))
 
 
 def _all_rewards(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_token_id: int, title: str) -> Tensor:

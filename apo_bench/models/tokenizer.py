@@ -1,7 +1,8 @@
 """The tokenizer: trained on a source's pretraining text, or a model's own, and the one way in which dialogues become token ids."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,9 +10,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from apo_bench.core.errors import MissingInputError, ModelError
 from apo_bench.data.records import parse_dialogue
+from apo_bench.models.batching import TokenSequence
 from apo_bench.models.chat_template import chat_of
 from apo_bench.models.loading import loading
 
+FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+"""What a model's folder says of its tokens."""
 PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
@@ -19,17 +23,6 @@ CHAT_TEMPLATE = (
 )
 
 Messages = list[dict[str, str]]
-
-
-@dataclass(frozen=True)
-class TokenSequence:
-    """A dialogue and a response to it as token ids."""
-
-    ids: list[int]
-    prompt_length: int
-    """The first `prompt_length` of `ids` are the prompt's."""
-    subset: str | None = None
-    """The prompt's, where a reward model may ask for it."""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -184,3 +177,11 @@ def encode_records(
     """
     groups = encode(tokenizer, [row["dialogue"] for row in rows], responses, max_length, max_prompt_length, finished)
     return [[replace(sequence, subset=row["subset"]) for sequence in group] for row, group in zip(rows, groups, strict=True)]
+
+
+def tokenizer_checksum(model: Path) -> str:
+    """The MD5 of what the folder of a model says of its tokens."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for file in (model / name for name in FILES):
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return digest.hexdigest()

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from apo_bench.core.config import Params
-from apo_bench.core.data_sections import GoldenAPI
+from apo_bench.config.data_sections import GoldenAPI
+from apo_bench.config.judge_sections import GoldJudge, ServerJudge, VllmJudge
+from apo_bench.config.params import Params
+from apo_bench.config.sections import ModelFolder, PretrainedModel
 from apo_bench.core.errors import ApoBenchError
-from apo_bench.core.judge_sections import GoldJudge, ServerJudge, VllmJudge
 from apo_bench.core.layout import OWN
-from apo_bench.core.sections import ModelFolder, PretrainedModel
 from apo_bench.data.transcripts import conversation
 from apo_bench.engines.admission import admit, admit_reward_model
 from apo_bench.engines.devices import sampling_engine

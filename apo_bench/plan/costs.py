@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.config import Params
-from apo_bench.core.sections import PretrainedModel
+from apo_bench.config.params import Params
+from apo_bench.config.sections import PretrainedModel
 from apo_bench.core.seeds import use_threads
-from apo_bench.data.batching import TokenBatch, longest_row, pad, training_batches
 from apo_bench.engines.in_process import generate
+from apo_bench.models.batching import TokenBatch, TokenSequence, longest_row, pad, training_batches
 from apo_bench.models.language_model import load_language_model, new_llama, pairs_a_token, response_logps, save_model
 from apo_bench.models.precision import mixed_precision
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.reward_model import load_reward_model, new_reward_model, rewards
-from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode_prompts, encode_records
+from apo_bench.models.tokenizer import count_tokens, encode_prompts, encode_records
 from apo_bench.plan import Records
 from apo_bench.plan.work import Work
 from apo_bench.scheduling import Place, Places, Schedule

@@ -2,9 +2,9 @@
 
 from transformers import PreTrainedTokenizerFast
 
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
+from apo_bench.config.sections import PretrainedModel
 from apo_bench.core.layout import DATA
-from apo_bench.core.sections import PretrainedModel
 from apo_bench.data.records import COLUMNS, parse_dialogue, read_records
 from apo_bench.models.pretrained import load_pretrained_tokenizer
 from apo_bench.models.tokenizer import train_tokenizer

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from rich.markup import escape
 from rich.table import Table
 
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
+from apo_bench.config.sections import PretrainedModel, ScratchModel
 from apo_bench.core.errors import ApoBenchError
-from apo_bench.core.sections import PretrainedModel, ScratchModel
 from apo_bench.core.seeds import use_threads
 from apo_bench.engines.devices import Need
 from apo_bench.models.chat_template import describe

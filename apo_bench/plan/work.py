@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 from transformers import PreTrainedTokenizerFast
 
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.layout import TEST_REWARD_MODEL
 from apo_bench.models.tokenizer import encode
 from apo_bench.plan import Records
@@ -109,22 +109,25 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
         method = params.method(part)
         trained = sizes.rows("prompts_lm", method.num_selected(num_samples) * sampled)
         return Work(train_policy=trained * method.hyperparameters.epochs, read_policy=trained * method.needs_reference)
+    response = min(sizes.sampled, params.sampling.test.max_new_tokens)
+    if kind.startswith("respond"):
+        return Work(sample=sizes.count["prompts_test"] * params.sampling.test.num_samples * response)
+    if kind == "best_of_n":
+        chosen_from = num_samples * sampled
+        return Work(sample=sizes.count["prompts_test"] * chosen_from, read_reward=sizes.rows("prompts_test", chosen_from))
+    if kind.startswith("evaluate_reward"):
+        return Work(read_reward=pairs["pairs_test"] * (_num_members(params, part) if kind == "evaluate_reward_fixed" else 1))
     if kind.startswith("evaluate"):
-        responses = params.sampling.test.num_samples * min(sizes.sampled, params.sampling.test.max_new_tokens)
-        read, written = sizes.rows("prompts_test", responses), sizes.count["prompts_test"] * responses
-        return Work(sample=written, read_reward=read, read_policy=2 * read)
+        read = sizes.rows("prompts_test", response)
+        return Work(read_reward=read, read_policy=2 * read)
     if kind == "reward":
         trained = pairs["pairs_rm"] + (pairs["pairs_lm"] if part == TEST_REWARD_MODEL else 0)
-        player = params.reward_model(part)
-        num_members = player.ensemble.num_members if player.ensemble else 1
-        return Work(train_reward=num_members * trained * player.settings.epochs, read_reward=num_members * pairs["pairs_test"])
+        return Work(train_reward=_num_members(params, part) * trained * params.reward_model(part).settings.epochs)
     if kind == "adversarial_reward":
         player = params.reward_model(part if group.endswith("_first") else item.split("-")[1])
         trained = (pairs["pairs_rm"] if player.human_weight else 0) + golden_groups["rm"]  # without a game other pairs are as much
         is_read = "log_ratios" in player.trains_on and not group.endswith("_first")  # there the policy is SFT's
-        return Work(
-            train_reward=trained * player.settings.epochs, read_reward=pairs["pairs_test"], read_policy=2 * pairs["pairs_rm"] * is_read
-        )
+        return Work(train_reward=trained * player.settings.epochs, read_policy=2 * pairs["pairs_rm"] * is_read)
     if kind == "reference":
         if part == "human":
             return Work(train_policy=pairs["pairs_rm"] * params.references.human.epochs, read_policy=pairs["pairs_rm"])
@@ -134,6 +137,11 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
     if kind == "base_model" and params.base_model.source == "scratch":
         return Work(train_policy=sizes.count["pretraining"] * sizes.sequence["pretraining"] * params.base_model.epochs)
     return Work(is_model=kind == "base_model")
+
+
+def _num_members(params: Params, reward_model: str) -> int:
+    ensemble = params.reward_model(reward_model).ensemble
+    return ensemble.num_members if ensemble else 1
 
 
 def _ledger_tokens(params: Params, sizes: Sizes) -> float:

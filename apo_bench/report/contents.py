@@ -5,8 +5,8 @@ import numpy as np
 from apo_bench.comparison.metrics import measurable
 from apo_bench.comparison.numbers import decimal
 from apo_bench.comparison.results import FIXED, Comparison, Policy
+from apo_bench.config.sections import Compare
 from apo_bench.core.layout import SFT, START_ROUND
-from apo_bench.core.sections import Compare
 from apo_bench.core.seeds import derive_seed
 from apo_bench.report.budget import budget_section
 from apo_bench.report.charts import charts

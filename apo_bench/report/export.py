@@ -7,7 +7,7 @@ from pathlib import Path
 from apo_bench.comparison.numbers import MINUS, NONE
 from apo_bench.comparison.predictors import games_csv
 from apo_bench.comparison.whole import read_whole
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.errors import MissingInputError
 from apo_bench.core.files import complete_directory, write_text
 from apo_bench.core.layout import RESULTS

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from apo_bench.core.sections import RewardTraining
+from apo_bench.config.sections import RewardTraining
 from apo_bench.models.ensemble import Combination, Ensemble
 from apo_bench.reward_models.player import RewardModelPlayer
 

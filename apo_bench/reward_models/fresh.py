@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from apo_bench.core.sections import RewardTraining
+from apo_bench.config.sections import RewardTraining
 from apo_bench.reward_models.player import HUMAN, LABELS, SAMPLES, Lessons, Material, RewardModelPlayer, pairs_to_label, repeated
 
 

@@ -1,6 +1,6 @@
 """The game alone: golden responses above the policy's own samples, and no human pair to hold the reward model."""
 
-from apo_bench.core.sections import RewardTraining
+from apo_bench.config.sections import RewardTraining
 from apo_bench.reward_models.player import GOLDEN, SAMPLES, Lessons, Material, Positive, RewardModelPlayer, golden_groups
 
 

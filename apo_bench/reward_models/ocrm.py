@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from apo_bench.core.sections import RewardTraining
+from apo_bench.config.sections import RewardTraining
 from apo_bench.reward_models.player import HUMAN, LOG_RATIOS, Lessons, Material, RewardModelPlayer, mean_one, repeated
 
 

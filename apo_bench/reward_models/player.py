@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field
 from torch import Tensor
 
+from apo_bench.config.sections import RewardTraining
 from apo_bench.core.errors import ConfigError, DataError
-from apo_bench.core.sections import RewardTraining
 from apo_bench.losses.reward import bradley_terry_loss
 from apo_bench.models.ensemble import Ensemble
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from apo_bench.core.data_sections import Data, Kind, Rows
+from apo_bench.config.data_sections import Data, Kind, Rows
+from apo_bench.config.sections import Count, Fraction
 from apo_bench.core.errors import DataError
-from apo_bench.core.sections import Count, Fraction
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.corpus import HARMLESS, HELPFUL, Corpus, Situation, load_corpus
 from apo_bench.data.gold import gold_score

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from apo_bench.core.data_sections import Kind, Rows
+from apo_bench.config.data_sections import Kind, Rows
+from apo_bench.config.sections import HubRevision
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import complete_directory, read_jsonl
 from apo_bench.core.schemas import Schema
-from apo_bench.core.sections import HubRevision
 from apo_bench.data.hub import download
 from apo_bench.data.pairs import Dropped, PairData, Side, clean_pairs
 from apo_bench.data.transcripts import split_text

@@ -15,10 +15,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from apo_bench.core.data_sections import Kind, Rows
+from apo_bench.config.data_sections import Kind, Rows
+from apo_bench.config.sections import HubRevision, Name, Rate, Section
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import complete_directory, read_jsonl
-from apo_bench.core.sections import HubRevision, Name, Rate, Section
 from apo_bench.data.hub import download
 from apo_bench.data.pairs import NOT_ALTERNATING, Dropped, PairData, Side, clean_pairs, share_of
 from apo_bench.data.records import ASSISTANT, HUMAN, parse_dialogue

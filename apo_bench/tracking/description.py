@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from apo_bench.comparison.summary import Estimated, GameSummary, Judgement, JudgeSummary, PolicySummary, read_summary
+from apo_bench.config.params import PLAYER, reward_model_class
 from apo_bench.core import layout
-from apo_bench.core.config import PLAYER, reward_model_class
 from apo_bench.core.errors import MissingInputError
 from apo_bench.core.files import read_json
 from apo_bench.core.layout import (
@@ -163,12 +163,12 @@ class _Describer:
         return self._run(name, tags, paths, measures=measures, curves=curves(training), models=models, data=data)
 
     def _fixed_reward(self, name: str, seed: int) -> Run:
-        model, results = (layout.reward_model(root, name, seed) for root in (self.models, self.results))
-        return self._reward(f"reward-{name}-s{seed}", {"reward_model": name, "seed": seed}, model, results, 0)
+        paths = [layout.reward_model(root, name, seed) for root in self._reward_roots]
+        return self._reward(f"reward-{name}-s{seed}", {"reward_model": name, "seed": seed}, paths, 0)
 
     def _own_reward(self, name: str) -> Run:
-        model, results = (layout.own_reward_model(root, name) for root in (self.models, self.results))
-        return self._reward(f"reward-{name}", {"reward_model": name}, model, results, 0)
+        model, _, evaluation = (layout.own_reward_model(root, name) for root in self._reward_roots)
+        return self._reward(f"reward-{name}", {"reward_model": name}, [model, evaluation], 0)
 
     def _retrained_rewards(self) -> Iterator[Run]:
         """Those of later rounds, then those of the first round, which arms share."""
@@ -176,23 +176,28 @@ class _Describer:
         for arm in retrained:
             for round_id in self.rounds:
                 if round_id != FIRST_ROUND:
-                    model, results = self._reward_paths(arm, round_id)
-                    yield self._reward(f"reward-{arm.name}-{round_id}", _arm_tags(arm), model, results, round_number(round_id))
+                    paths = self._reward_paths(arm, round_id)
+                    yield self._reward(f"reward-{arm.name}-{round_id}", _arm_tags(arm), paths, round_number(round_id))
         for arm in {(arm.reward_model, arm.seed): arm for arm in retrained}.values():
             tags = {"reward_model": arm.reward_model, "seed": arm.seed}
-            model, results = self._reward_paths(arm, FIRST_ROUND)
             name = f"reward-first-{arm.reward_model}-s{arm.seed}-{FIRST_ROUND}"
-            yield self._reward(name, tags, model, results, round_number(FIRST_ROUND))
+            yield self._reward(name, tags, self._reward_paths(arm, FIRST_ROUND), round_number(FIRST_ROUND))
 
-    def _reward(self, name: str, tags: dict[str, Any], model: Path, results: Path, step: int) -> Run:
-        note = reward_note(tags["reward_model"], read_metrics(results))
+    def _reward(self, name: str, tags: dict[str, Any], paths: list[Path], step: int) -> Run:
+        """Of a reward model: `paths` are its own, that of its training unless it comes from elsewhere, and that of its evaluation."""
+        model, *trainings, evaluation = paths
+        metrics = read_metrics(evaluation)
+        note = reward_note(tags["reward_model"], metrics)
         data = [*self._reward_files(tags["reward_model"], tags.get("seed"), model), self._file("pairs_test", "evaluation")]
         return self._run(
             name,
             {"kind": "reward_model", **tags, NOTE: note},
-            [model, results],
-            measures=training_measures(results, step, name),
-            curves=curves(results),
+            paths,
+            measures=[
+                *(measure for training in trainings for measure in training_measures(training, step)),
+                *measures_of("reward_model", metrics, step, name, is_test=True),
+            ],
+            curves=curves(*trainings),
             models=[self._model(name, "reward_model", model, step, note)],
             data=data,
         )
@@ -303,10 +308,17 @@ class _Describer:
         return self.references[Reference(SFT, seed).name]["rounds"][START_ROUND]
 
     def _reward_paths(self, arm: Arm, round_id: str) -> list[Path]:
-        """Model and results of the reward model that an arm's policy is trained by in a round; none if that is gold."""
+        """The reward model that an arm's policy is trained by in a round, its training unless it comes from elsewhere, and its evaluation;
+        none if that is gold."""
+        own = self.kinds["own_reward_models"]
         if arm.reward_model in self.kinds["gold_reward_models"]:
             return []
-        return [arm.reward(root, round_id, self.kinds["own_reward_models"]) for root in (self.models, self.results)]
+        roots = [root for root in self._reward_roots if root != self.results or arm.reward_model not in own]
+        return [arm.reward(root, round_id, own) for root in roots]
+
+    @property
+    def _reward_roots(self) -> tuple[Path, Path, Path]:
+        return self.models, self.results, layout.reward_evaluations(self.results)
 
     def _model(self, name: str, kind: str, path: Path, step: int, note: str) -> Model:
         return Model(name, kind, path.as_posix(), self.lock.md5(path), step, note)

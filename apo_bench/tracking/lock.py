@@ -10,7 +10,7 @@ import yaml
 
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import read_json
-from apo_bench.core.layout import OWN, SAMPLES, TIMES, is_in
+from apo_bench.core.layout import OWN, RESPONSES, SAMPLES, TIMES, is_in
 
 LOCK = Path("dvc.lock")
 """Beside params.yaml, in the folder of the profile."""
@@ -47,7 +47,7 @@ class Lock:
         """The entries of the stages that made `paths`, and of those that sampled what they read."""
         names = dict.fromkeys(self._out(path)[0] for path in paths)
         read = [dep["path"] for name in names for dep in self.stages[name].get("deps", [])]
-        sampled = [self._outs[path][0] for path in read if path in self._outs and is_in(path, SAMPLES)]
+        sampled = [self._outs[path][0] for path in read if path in self._outs and (is_in(path, SAMPLES) or is_in(path, RESPONSES))]
         return {name: _without_seconds(self.stages[name]) for name in dict.fromkeys([*sampled, *names])}
 
     def chain(self, paths: Iterable[Path]) -> dict[str, Any]:

@@ -49,12 +49,9 @@ def is_trained(results: Path) -> bool:
     return read_metrics(results).get("num_steps") != 0
 
 
-def training_measures(results: Path, step: int = 0, reward_model: str | None = None) -> list[Measure]:
-    """The metrics.json of a training, at `step`; those of a reward model under the keys that arms have too."""
-    metrics = read_metrics(results)
-    training = {key: value for key, value in metrics.items() if key == "final_loss" or key.startswith("num_")}
-    rest = {key: value for key, value in metrics.items() if key not in training}
-    return measures_of("training", training, step) + measures_of("reward_model", rest, step, reward_model, is_test=True)
+def training_measures(results: Path, step: int = 0) -> list[Measure]:
+    """The metrics.json of a training, at `step`."""
+    return measures_of("training", read_metrics(results), step)
 
 
 def curves(*trainings: Path) -> list[Measure]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from apo_bench.core.compute_sections import Compute
+from apo_bench.config.compute_sections import Compute
 from apo_bench.core.errors import DataError
 from apo_bench.data.records import ASSISTANT, HUMAN
 from apo_bench.models.reward_model import all_rewards, heads_of, load_reward_model, longest_scored

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from apo_bench.core.compute_sections import LoRA
+from apo_bench.config.compute_sections import LoRA
 from apo_bench.core.errors import ModelError
 
 

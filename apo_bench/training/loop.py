@@ -9,12 +9,12 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from apo_bench.core.compute_sections import Compute
+from apo_bench.config.compute_sections import Compute
+from apo_bench.config.sections import Training
 from apo_bench.core.errors import ModelError
 from apo_bench.core.ranks import num_ranks, parts
-from apo_bench.core.sections import Training
-from apo_bench.data.batching import training_batches
-from apo_bench.engines.training import Curves, Engine, Loss
+from apo_bench.engines.protocol import Curves, Engine, Loss
+from apo_bench.models.batching import training_batches
 from apo_bench.training.adapters import add_adapters, merge_adapters
 from apo_bench.training.freezing import freeze_lowest
 

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.compute_sections import Compute
+from apo_bench.config.compute_sections import Compute
+from apo_bench.config.sections import Training
 from apo_bench.core.errors import DataError
 from apo_bench.core.ranks import share
-from apo_bench.core.sections import Training
-from apo_bench.data.batching import longest_row, pad
-from apo_bench.engines.training import Engine
+from apo_bench.engines.protocol import Engine
 from apo_bench.methods.base import GOLDEN, SAMPLE, Candidates, Method, ResponseGroups, cross_entropy
+from apo_bench.models.batching import TokenSequence, longest_row, pad
 from apo_bench.models.language_model import all_response_logps, pairs_a_token, response_logps, send
 from apo_bench.models.precision import reduced_weights
-from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode
+from apo_bench.models.tokenizer import count_tokens, encode
 from apo_bench.training.loop import train
 
 History = list[dict[str, Any]]

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.core.compute_sections import Compute
+from apo_bench.config.compute_sections import Compute
 from apo_bench.core.errors import DataError
 from apo_bench.core.ranks import num_ranks, share
-from apo_bench.data.batching import longest_row, pad
-from apo_bench.engines.training import Engine
+from apo_bench.engines.protocol import Engine
 from apo_bench.losses.reward import adversarial_reward_loss
+from apo_bench.models.batching import TokenSequence, longest_row, pad
 from apo_bench.models.language_model import all_response_logps, load_language_model, pairs_a_token, send
 from apo_bench.models.precision import mixed_precision
 from apo_bench.models.reward_model import LENGTH, all_rewards, rewards
-from apo_bench.models.tokenizer import TokenSequence, count_tokens, encode_records, load_tokenizer
+from apo_bench.models.tokenizer import count_tokens, encode_records, load_tokenizer
 from apo_bench.reward_models.player import Material, RewardModelPlayer
 from apo_bench.training.loop import train
 

@@ -39,7 +39,7 @@ def write(tmp_path):
             {"id": f"p{n}", "subset": subset, "margin": margin, "correct": right}
             for n, (subset, margin, right) in enumerate(zip(SUBSETS, margins, correct, strict=True))
         ]
-        write_jsonl(tmp_path / folder / "margins.jsonl", rows)
+        write_jsonl(tmp_path / "reward_evaluations" / folder / "margins.jsonl", rows)
 
     for folder, margins in MARGINS.items():
         write_margins(folder, margins)

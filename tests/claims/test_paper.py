@@ -3,7 +3,7 @@
 import pytest
 
 from apo_bench.claims.paper import APO, METHODS, PolicyCell, RewardCell, paper_claims
-from apo_bench.core.sections import Run
+from apo_bench.config.sections import Run
 
 KINDS = ["base", "adversarial", "wgan", "gail", "no_adversarial", "sequential", "base_after_golden"]
 

@@ -6,7 +6,7 @@ import pytest
 from comparison.test_reading import GOLD, ON_PAIRS, five, results, rows, run_params, written  # noqa: F401  (fixtures)
 
 from apo_bench.comparison.reading import read_comparison
-from apo_bench.core.config import Params
+from apo_bench.config.params import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import write_json, write_jsonl
 
@@ -25,7 +25,7 @@ def with_policy(results, params: Params, kl: float | None = None) -> Params:  # 
 
 def with_reward_model(results, params: Params, policies: list[str]) -> Params:  # noqa: F811
     """Adds the reward model `judge`, which scores a response a hundred times gold."""
-    write_json(results / "own/reward/judge/metrics.json", ON_PAIRS | {"human_accuracy": 0.9})
+    write_json(results / "reward_evaluations/own/reward/judge/metrics.json", ON_PAIRS | {"human_accuracy": 0.9})
     scores = [{"policy": name.split("/")[-1], "round": "r0", "rewards": [100 * gold for gold in GOLD[name]]} for name in policies]
     scores += [
         {"policy": name.split("/")[2], "round": name.split("/")[3], "rewards": [100 * value for value in gold]}

@@ -19,10 +19,10 @@ from scipy import stats
 
 from apo_bench.comparison.metrics import NEEDS_GOLD
 from apo_bench.comparison.reading import _doses, read_comparison
-from apo_bench.core.config import load_params
+from apo_bench.config.params import load_params
+from apo_bench.config.sections import Evaluate, GameLedger
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import write_json, write_jsonl
-from apo_bench.core.sections import Evaluate, GameLedger
 from apo_bench.metrics import compute_metric
 from apo_bench.report.contents import contents
 from apo_bench.report.glossary import GOLD_UNKNOWN
@@ -109,10 +109,10 @@ def results(tmp_path, run_params):
         write_jsonl(folder / name / "evaluation" / "prompts.jsonl", rows(gold))
     write_json(folder / "prepare" / "metrics.json", {"num_records": {"pairs_test": 4}})
     for name in ("s0/reward/base", "s0/reward/all", "s0/first/reward/adversarial", "s0/arms/rjs-adversarial/r2/reward"):
-        write_json(folder / name / "metrics.json", ON_PAIRS)
+        write_json(folder / "reward_evaluations" / name / "metrics.json", ON_PAIRS)
         pair = {"id": "p", "margin": MARGINS[name], "correct": float(MARGINS[name] > 0)}
-        write_jsonl(folder / name / "margins.jsonl", [pair | {"subset": subset} for subset in SUBSETS])
-    write_json(folder / "s0/arms/rjs-adversarial/r2/reward/metrics.json", ON_PAIRS | {"human_accuracy": 0.75})
+        write_jsonl(folder / "reward_evaluations" / name / "margins.jsonl", [pair | {"subset": subset} for subset in SUBSETS])
+    write_json(folder / "reward_evaluations/s0/arms/rjs-adversarial/r2/reward/metrics.json", ON_PAIRS | {"human_accuracy": 0.75})
     for name in ("s0/first/score/base", "s0/first/score/adversarial", "s0/arms/rjs-base/r2/score", "s0/arms/rjs-adversarial/r2/score"):
         write_json(folder / name / "metrics.json", ON_SAMPLES)
     for name in ("s0/arms/rjs-base/r2/judge/sft", "s0/arms/rjs-adversarial/r2/judge/sft", "s0/arms/rjs-adversarial/r2/judge/base"):
@@ -127,7 +127,8 @@ def results(tmp_path, run_params):
 def five(results, run_params):
     """Params of a run of five replicates, as many as may be decided; all have left the same."""
     for seed in range(1, 5):
-        shutil.copytree(results / "s0", results / f"s{seed}")
+        for folder in (results, results / "reward_evaluations"):
+            shutil.copytree(folder / "s0", folder / f"s{seed}")
     return run_params.model_copy(update={"run": run_params.run.model_copy(update={"seeds": list(range(5))})})
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from apo_bench.config.sections import RewardTraining
 from apo_bench.conformance.reward_models import CHECKS, examine
-from apo_bench.core.sections import RewardTraining
 from apo_bench.models.ensemble import Ensemble
 from apo_bench.reward_models import adversarial, base, ensemble, fresh, gail, ocrm
 from apo_bench.reward_models.player import HUMAN, SAMPLES, Lessons, mean_one, pairs_to_label

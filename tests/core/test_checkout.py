@@ -26,7 +26,7 @@ def copy(tmp_path):
     """A second copy, with a profile and a stage of its own."""
     for package in ("apo_bench", "pipeline"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "pipeline/tells.py").write_text(TELLS)
+    (tmp_path / "pipeline/stages/tells.py").write_text(TELLS)
     (tmp_path / "profiles/x").mkdir(parents=True)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     text = (ROOT / "params.yaml").read_text().replace("\nroot: .", "\nroot: ../..")

@@ -11,7 +11,7 @@ import pytest
 from chat_server import Server, answer, error, running
 
 from apo_bench.chat import client
-from apo_bench.core.data_sections import GoldenAPI, GoldenChosen, GoldenFile
+from apo_bench.config.data_sections import GoldenAPI, GoldenChosen, GoldenFile
 from apo_bench.core.errors import ConfigError, DataError, OutputError, ServerError
 from apo_bench.data.golden import golden_responses
 from apo_bench.data.records import format_dialogue
@@ -258,7 +258,7 @@ class TestCache:
         released = threading.Event()
         server.delay = lambda question: 0.0 if question.split()[1] in ("a?", "b?") else float(not released.wait(20))
         code = (
-            "import json, sys; from apo_bench.core.data_sections import GoldenAPI; from apo_bench.data.golden import golden_responses;"
+            "import json, sys; from apo_bench.config.data_sections import GoldenAPI; from apo_bench.data.golden import golden_responses;"
             "golden_responses(GoldenAPI(**json.loads(sys.argv[1])), json.loads(sys.argv[2]))"
         )
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

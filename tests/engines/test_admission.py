@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, BloomConfig, CohereConfig, GPT2Config, GPT2LMHeadModel
 
+from apo_bench.config.sections import PretrainedModel, Sampling
 from apo_bench.core.errors import ApoBenchError, ModelError
-from apo_bench.core.sections import PretrainedModel, Sampling
 from apo_bench.engines.admission import admit, admit_reward_model
 from apo_bench.engines.sampling import sample_responses
 from apo_bench.models.language_model import load_language_model, save_model

@@ -6,9 +6,9 @@ import pytest
 from other_engines import with_engines
 from stages_file import written_stages
 
-from apo_bench.core.judge_sections import VllmJudge
+from apo_bench.config.judge_sections import VllmJudge
 from apo_bench.engines import devices
-from apo_bench.engines.devices import MODEL_STAGES, Need, need_of, sampling_engine, visible_devices
+from apo_bench.engines.devices import MODEL_STAGES, RANK_STAGES, Need, need_of, sampling_engine, visible_devices
 from apo_bench.engines.record import environment
 from pipeline.ranks import USE_RANKS
 
@@ -64,7 +64,9 @@ def test_needs_by_engine(params):
     assert {need_of(script, with_engines(params, "cpu", "vllm", "deepspeed")) for script in MODEL_STAGES} == {Need()}
     assert {need_of(script, with_engines(params)) for script in MODEL_STAGES} == {Need(1)}
     both = with_engines(params, sampling="vllm", training="deepspeed")
-    assert need_of("sample", both) == need_of("evaluate", both) == need_of("best_of_n", both) == Need(6, is_whole=True)
+    assert need_of("sample", both) == need_of("respond", both) == need_of("best_of_n", both) == Need(6, is_whole=True)
+    assert need_of("evaluate", both) == need_of("own_policy", both) == Need(1)
+    assert set(USE_RANKS) == set(RANK_STAGES)
     assert {need_of(script, both) for script in USE_RANKS} == {Need(4, is_whole=True)}
     for script in ("prepare", "labels", "score_gold", "judge", "compare", "times", "track"):
         assert need_of(script, both) == need_of(script, params) == Need(is_light=True)

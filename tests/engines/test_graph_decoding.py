@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from apo_bench.core.sections import Sampling
+from apo_bench.config.sections import Sampling
 from apo_bench.engines import graph_decoding, in_process
 from apo_bench.models import packed_attention
 from apo_bench.models.packed_attention import PACKED

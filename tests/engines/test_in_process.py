@@ -6,7 +6,7 @@ import scipy.stats
 import torch
 from transformers.generation import TopPLogitsWarper
 
-from apo_bench.core.sections import Sampling
+from apo_bench.config.sections import Sampling
 from apo_bench.core.seeds import derive_seed
 from apo_bench.engines import in_process
 from apo_bench.models.tokenizer import encode_prompts

@@ -22,7 +22,7 @@ def test_gpu_seconds_count_the_devices_taken(params):
     assert num_gpus("align", with_engines(params, device="cpu", sampling="vllm", training="deepspeed")) == 0
     assert num_gpus("align", with_engines(params)) == num_gpus("sample", with_engines(params)) == 1 / params.compute.stages_per_gpu
     both = with_engines(params, sampling="vllm", training="deepspeed")
-    assert num_gpus("sample", both) == num_gpus("evaluate", both) == 6
+    assert num_gpus("sample", both) == num_gpus("respond", both) == 6
     assert num_gpus("align", both) == num_gpus("score", both) == 4
     assert Stopwatch().seconds(0)["gpu_seconds"] == 0.0
 

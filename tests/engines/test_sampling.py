@@ -2,8 +2,8 @@
 
 import pytest
 
+from apo_bench.config.sections import Sampling
 from apo_bench.core.errors import EngineError, MissingInputError, ModelError
-from apo_bench.core.sections import Sampling
 from apo_bench.core.seeds import derive_seed
 from apo_bench.engines import in_process
 from apo_bench.engines.sampling import _check_complete, _own_turn, sample_responses

@@ -12,9 +12,9 @@ import pytest
 import scipy.stats
 import torch
 
-from apo_bench.core.compute_sections import VllmEngine
+from apo_bench.config.compute_sections import VllmEngine
+from apo_bench.config.sections import Sampling
 from apo_bench.core.errors import ConfigError, EngineError
-from apo_bench.core.sections import Sampling
 from apo_bench.core.seeds import derive_seed
 from apo_bench.engines import in_process, vllm
 from apo_bench.engines.sampling import sample_responses

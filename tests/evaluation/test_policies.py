@@ -9,7 +9,7 @@ from apo_bench.data.corpus import load_corpus
 from apo_bench.data.gold import gold_score
 from apo_bench.data.records import format_dialogue
 from apo_bench.data.writer import all_prompts
-from apo_bench.engines.sampling import sample_responses
+from apo_bench.engines.sampling import response_rows, sample_responses
 from apo_bench.evaluation.policies import evaluate_policy, write_evaluation
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
@@ -30,7 +30,8 @@ def evaluated(new_model, tokenizer, params, compute, tmp_path_factory):
     def evaluate(dialogues, has_gold, own_tokenizer=None):
         prompts = [{"id": str(number), "subset": "helpful", "dialogue": text} for number, text in enumerate(dialogues)]
         samples = sample_responses(folder, tokenizer, dialogues, settings, compute, params.engines, 0, "test")
-        return evaluate_policy(new_model(1), new_model(), reward_all, tokenizer, prompts, samples, compute, 128, has_gold, own_tokenizer)
+        rows = response_rows(prompts, samples)
+        return evaluate_policy(new_model(1), new_model(), reward_all, tokenizer, rows, compute, 128, has_gold, own_tokenizer)
 
     return evaluate
 

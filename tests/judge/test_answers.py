@@ -5,8 +5,8 @@ import json
 import pytest
 from chat_server import Server, answer, error, running
 
+from apo_bench.config.judge_sections import ServerJudge
 from apo_bench.core.errors import ServerError
-from apo_bench.core.judge_sections import ServerJudge
 from apo_bench.data.records import format_dialogue
 from apo_bench.judge.questions import Matchup, read_verdict
 from apo_bench.judge.verdicts import judge_matchups

@@ -12,8 +12,8 @@ import pytest
 from chat_server import Server, answer, error, running
 
 from apo_bench.chat import client
+from apo_bench.config.judge_sections import ServerJudge, VllmJudge
 from apo_bench.core.errors import ConfigError, DataError, ServerError
-from apo_bench.core.judge_sections import ServerJudge, VllmJudge
 from apo_bench.data.records import format_dialogue
 from apo_bench.judge.numbers import judgement_numbers
 from apo_bench.judge.questions import Matchup
@@ -84,7 +84,7 @@ def judged(judge, folder, name=NAME, matchups=MATCHUPS, replay=False):
 def start(judge, folder, name, root) -> subprocess.Popen:
     """The same in a process of its own."""
     code = (
-        "import json, sys; from pathlib import Path; from apo_bench.core.judge_sections import Judge;"
+        "import json, sys; from pathlib import Path; from apo_bench.config.judge_sections import Judge;"
         "from apo_bench.judge.questions import Matchup; from apo_bench.judge.verdicts import judge_matchups;"
         "judge_matchups(Judge.model_validate_json(sys.argv[1]), [Matchup(**m) for m in json.loads(sys.argv[2])], Path(sys.argv[3]),"
         "sys.argv[4], False)"

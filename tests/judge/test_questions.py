@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+from apo_bench.config.judge_sections import GoldJudge, ServerJudge
 from apo_bench.core.errors import ConfigError, MissingInputError
-from apo_bench.core.judge_sections import GoldJudge, ServerJudge
 from apo_bench.data.records import format_dialogue
 from apo_bench.judge.questions import ASKED_AGAIN, EMPTY, Matchup, again, both_orders, read_templates, read_verdict
 

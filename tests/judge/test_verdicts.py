@@ -2,8 +2,8 @@
 
 import pytest
 
+from apo_bench.config.judge_sections import GoldJudge
 from apo_bench.core.errors import DataError
-from apo_bench.core.judge_sections import GoldJudge
 from apo_bench.data.corpus import load_corpus
 from apo_bench.data.gold import gold_score
 from apo_bench.data.records import format_dialogue

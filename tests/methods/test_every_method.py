@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from apo_bench.config.params import load_method
 from apo_bench.conformance.declarations import page_of
 from apo_bench.conformance.samples import outcome, random_samples
 from apo_bench.conformance.testing import conformance_test
-from apo_bench.core.config import load_method
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted({file.stem for file in (ROOT / "apo_bench/methods").glob("*.py")} - {"__init__", "base"})

@@ -7,7 +7,7 @@ from huggingface_hub import ModelCard
 
 from apo_bench.models.card import OWN_LICENSE, Card, base_facts, write_card
 
-NUMBERS = {"human_accuracy": 0.7, "human_accuracy_standard_error": 0.01, "num_pairs": 40}
+NUMBERS = {"final_loss": 0.65432}
 
 
 def card_in(folder: Path, **changed: object) -> ModelCard:
@@ -22,14 +22,15 @@ def test_the_hub_reads_it(tmp_path):
     card = card_in(tmp_path, settings={"learning_rates": [1e-3, 5e-4], "epochs": 1}, facts=OWN_LICENSE)
     assert (card.data.library_name, card.data.pipeline_tag, card.data.license) == ("transformers", "text-classification", "apache-2.0")
     assert card.data.datasets == ["Anthropic/hh-rlhf"] and "apo-bench" in card.data.tags
-    for line in ("# RM_base, seed 0", "| learning_rates | [0.001, 0.0005] |", "| num_pairs | 40 |", "## What it is not for", "Apache 2.0"):
+    for line in (
+        "# RM_base, seed 0",
+        "| learning_rates | [0.001, 0.0005] |",
+        "| final_loss | 0.6543 |",
+        "## What it is not for",
+        "Apache 2.0",
+    ):
         assert line in card.text
     assert card_in(tmp_path / "policy", kind="policy").data.pipeline_tag == "text-generation"
-
-
-def test_a_standard_error_becomes_an_interval(tmp_path):
-    assert "| human_accuracy | 0.7 [0.6804, 0.7196] |" in card_in(tmp_path).text
-    assert "standard_error" not in card_in(tmp_path).text
 
 
 def test_equal_models_have_equal_cards(tmp_path):

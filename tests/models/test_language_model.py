@@ -7,8 +7,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig, MambaConfig, MistralConfig, Qwen2Config
 
 from apo_bench.core.errors import MissingInputError
-from apo_bench.data.batching import pad
 from apo_bench.models import language_model
+from apo_bench.models.batching import TokenSequence, pad
 from apo_bench.models.card import Card
 from apo_bench.models.language_model import (
     all_response_logps,
@@ -18,7 +18,7 @@ from apo_bench.models.language_model import (
     sample_as_trained,
     save_model,
 )
-from apo_bench.models.tokenizer import TokenSequence, encode
+from apo_bench.models.tokenizer import encode
 
 
 @pytest.fixture

@@ -21,12 +21,11 @@ from transformers import (
     SmolLM3Config,
 )
 
-from apo_bench.data.batching import PACK, pad
 from apo_bench.models import packed_attention
+from apo_bench.models.batching import PACK, TokenSequence, pad
 from apo_bench.models.language_model import response_logps
 from apo_bench.models.packed_attention import PACKED, can_be_packed
 from apo_bench.models.reward_model import rewards
-from apo_bench.models.tokenizer import TokenSequence
 
 SMALL = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": 0}
 GROUPED = {**SMALL, "num_key_value_heads": 2}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from apo_bench.config.sections import ModelFolder, PretrainedModel
 from apo_bench.core.errors import MissingInputError, ModelError
-from apo_bench.core.sections import ModelFolder, PretrainedModel
 from apo_bench.models.language_model import save_model
 from apo_bench.models.pretrained import convert_gguf, load_own_policy, load_own_reward_model, load_pretrained
 from apo_bench.models.reward_model import LENGTH, new_reward_model

@@ -8,9 +8,9 @@ from safetensors import safe_open
 from transformers import AutoModelForSequenceClassification
 
 from apo_bench.core.errors import MissingInputError, ModelError
-from apo_bench.data.batching import pad
 from apo_bench.data.corpus import HARMLESS, HELPFUL
 from apo_bench.models import language_model
+from apo_bench.models.batching import pad
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import all_rewards, load_reward_model, new_reward_model, rewards
 from apo_bench.models.tokenizer import encode

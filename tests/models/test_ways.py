@@ -4,12 +4,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from apo_bench.data.batching import pad
 from apo_bench.engines.in_process import caches_well
 from apo_bench.evaluation.policies import response_kl
+from apo_bench.models.batching import TokenSequence, pad
 from apo_bench.models.language_model import all_response_logps, pairs_a_token, response_logps
 from apo_bench.models.packed_attention import can_be_packed
-from apo_bench.models.tokenizer import TokenSequence
 from apo_bench.models.ways import RECORD, Ways, length_limit, logits_of, record, ways_of
 from benchmarks.architectures import examine, new_model
 

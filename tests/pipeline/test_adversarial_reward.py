@@ -9,7 +9,19 @@ import yaml
 from safetensors.torch import load_file
 
 from apo_bench.core.files import write_text
-from apo_bench.core.layout import DATA, LABELS, MODELS, RESULTS, SAMPLES, Arm, base_model, records, replicate, reward_model
+from apo_bench.core.layout import (
+    DATA,
+    LABELS,
+    MODELS,
+    RESULTS,
+    SAMPLES,
+    Arm,
+    base_model,
+    records,
+    replicate,
+    reward_evaluations,
+    reward_model,
+)
 from apo_bench.core.results import read_curves
 from apo_bench.models.language_model import new_llama, save_model
 from pipeline.stage import run_stage
@@ -47,14 +59,20 @@ def train(tmp_path, monkeypatch, tokenizer, params):
         names = ["--reward-model", kind, "--seed", str(seed)]
         assert run_stage("labels", ["--seed", str(seed)]) == 0
         if number == 0:
-            assert run_stage("reward", names) == 0
+            assert run_stage("reward", names) == run_stage("evaluate_reward", names) == 0
             return load_file(reward_model(MODELS, kind, seed) / "model.safetensors")
         arm, round_id = Arm("dpo", kind, seed), f"r{number}"
         write_text(arm.samples(SAMPLES, round_id, "rm"), text)
-        assert run_stage("adversarial_reward", [*names, "--round", round_id, *(["--method", "dpo"] if number > 1 else [])]) == 0
+        names += ["--round", round_id, *(["--method", "dpo"] if number > 1 else [])]
+        assert run_stage("adversarial_reward", names) == run_stage("evaluate_reward", names) == 0
         return load_file(arm.reward(MODELS, round_id) / "model.safetensors")
 
     return run
+
+
+def margins_of(arm: Arm, round_id: str) -> list[dict]:
+    """What the reward model of a round makes of each test pair."""
+    return [json.loads(line) for line in (arm.reward(reward_evaluations(RESULTS), round_id) / "margins.jsonl").read_text().splitlines()]
 
 
 def test_sequential_goes_on_from_last_rounds_reward_model(train):
@@ -68,19 +86,15 @@ def test_others_start_each_round_where_the_fixed_one_started(train, kind):
     base, first, second, other = train("base", 0), train(kind, 1), train(kind, 2), train(kind, 1, seed=1)
     assert all(torch.equal(base[name], first[name]) and torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["score.weight"], other["score.weight"])
-    margins = [json.loads(line) for line in (Arm("", kind, 0).reward(RESULTS, "r1") / "margins.jsonl").read_text().splitlines()]
+    margins = margins_of(Arm("", kind, 0), "r1")
     assert len(margins) == 4 and {"id", "subset", "margin", "correct"} == set(margins[0])
 
 
 def test_between_the_first_round_and_the_last_fewer_pairs_are_tested_on(train):
     for number in (1, 2, 3):
         train("adversarial", number)
-    tested = [
-        (Arm("dpo", "adversarial", 0).reward(RESULTS, f"r{number}") / "margins.jsonl").read_text().splitlines() for number in (1, 2, 3)
-    ]
-    assert list(map(len, tested)) == [4, 3, 4] and [json.loads(line)["id"] for line in tested[1]] == [
-        json.loads(line)["id"] for line in tested[0][:3]
-    ]
+    tested = [[row["id"] for row in margins_of(Arm("dpo", "adversarial", 0), f"r{number}")] for number in (1, 2, 3)]
+    assert list(map(len, tested)) == [4, 3, 4] and tested[1] == tested[0][:3]
 
 
 def test_no_adversarial_trains_as_long_on_new_pairs(train):

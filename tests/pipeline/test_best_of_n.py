@@ -1,7 +1,7 @@
 """Which of a prompt's samples RM_base picks."""
 
 from apo_bench.engines.sampling import Samples
-from pipeline.best_of_n import best_of
+from pipeline.stages.best_of_n import best_of
 
 
 def test_the_best_scored_response_and_what_belongs_to_it():

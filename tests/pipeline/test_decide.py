@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from apo_bench.core.config import load_params
+from apo_bench.config.params import load_params
 from apo_bench.core.errors import ConfigError
 from pipeline.decide import budget_seconds, duration, enough_seeds, main, next_look, told, with_seeds
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import recording
 import yaml
 
 from apo_bench.data.records import parse_dialogue
@@ -21,6 +22,13 @@ SIZES = {
 KINDS = ["base", "no_adversarial", "oracle", "base_after_golden", "adversarial"]
 GROUPS = [f"{method}-{kind}" for method in ("rjs", "dpo") for kind in KINDS]
 ARMS = [f"{group}-s0" for group in GROUPS]
+ELSEWHERE = {
+    "base_model": {"sampling.train.max_new_tokens", "sampling.test.max_new_tokens", "sft.max_length"},
+    "judge": {"judge.templates"},
+    "judge_human": {"judge.templates"},
+}
+"""Params that a stage reads and that do not stand in its `params`, by its script: lengths that the base model is checked for, as it is
+again by what samples and trains, and a folder that stands in the deps."""
 REFERENCES = ["sft", "golden", "human", "best_of_n"]
 
 
@@ -70,9 +78,29 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         params["compare"] |= {"num_bootstrap_draws": 1000, "num_shown_prompts": 2}
 
     edit(folder, shrink)
+    recording.install(folder)
     done = run(folder, sys.executable, "-m", "pipeline.repro")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder
+
+
+def test_stages_read_no_params_but_those_that_dvc_knows(workspace: Path) -> None:
+    """So that a param that changes re-runs what it can change, with no stage that depends on the schema."""
+    reads: dict[str, set[str]] = {}
+    for line in (workspace / recording.LOG).read_text().splitlines():
+        stage, param = line.split("\t")
+        reads.setdefault(stage, set()).add(param)
+    unknown, scripts = {}, set()
+    for name, entry in yaml.safe_load((workspace / "dvc.lock").read_text())["stages"].items():
+        command = entry["cmd"].removeprefix("exec python -m pipeline ")
+        known = entry.get("params", {}).get("params.yaml", {})
+        found = {param for param in reads.get(command, set()) if not any(f"{param}.".startswith(f"{key}.") for key in known)}
+        script = command.split()[0]
+        unknown |= {name: found} if (found := found - ELSEWHERE.get(script, set())) else {}
+        scripts |= {script} if command in reads else set()
+    assert unknown == {}
+    made = {"base_model", "sft", "reward", "sample", "adversarial_reward", "score", "align", "respond"}
+    assert made | {"evaluate_reward", "evaluate", "judge"} <= scripts
 
 
 def test_every_arm_has_results_of_every_round(workspace: Path) -> None:
@@ -269,7 +297,7 @@ def test_counts_equal_what_the_outputs_hold(workspace: Path) -> None:
 
 def test_generated_tokens_are_those_that_the_policy_draws(workspace: Path) -> None:
     """Drawn once more: text that is read again may have other tokens than it was written with."""
-    from apo_bench.core.config import load_params
+    from apo_bench.config.params import load_params
     from apo_bench.core.seeds import derive_seed
     from apo_bench.engines.in_process import generate
     from apo_bench.models.language_model import load_language_model
@@ -316,8 +344,8 @@ MUTATIONS = {
     "longest sequence": ("adversarial_reward@", ("reward.adversarial", "max_length", 128)),
     "sampling": ("sample@", ("sampling.train", "temperature", 0.5)),
     "sampling against golden": ("sample_golden@", ("sampling.train", "top_p", 0.9)),
-    "sampling on test prompts": ("evaluate@", ("sampling.test", "max_new_tokens", 23)),
-    "prompts of the evaluation": ("evaluate@", ("evaluate", "num_earlier_prompts", 15)),
+    "sampling on test prompts": ("respond@", ("sampling.test", "max_new_tokens", 23)),
+    "prompts of the evaluation": ("respond@", ("evaluate", "num_earlier_prompts", 15)),
     "seed of the arm": ("align@", "--seed 1"),
     "library": ("align@", {"transformers": "5.18.0"}),
     "library of the sampler": ("sample@", {"torch": "2.12.1+cpu"}),
@@ -330,7 +358,7 @@ MUTATIONS = {
 def unlike_after(workspace: Path, folder: Path, mutation: tuple | None) -> dict:
     """What the guard finds in a copy of what the stages recorded, after one change."""
     from apo_bench.comparability import read_inputs, unlike_arms
-    from apo_bench.core.config import load_params
+    from apo_bench.config.params import load_params
     from apo_bench.tracking.lock import Lock
 
     lock = yaml.load((workspace / "dvc.lock").read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))

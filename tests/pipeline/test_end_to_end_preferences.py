@@ -114,5 +114,5 @@ def test_what_is_no_policy_ends_in_one_line(profile: Path) -> None:
 
 def test_mlflow_and_cards_say_whose_data_it_is(profile: Path) -> None:
     card = (profile / "out/models/s0/reward/base/README.md").read_text()
-    assert "Preference pairs of the run's own" in card and "human_accuracy_cooking" in card
+    assert "Preference pairs of the run's own" in card and "final_loss" in card
     assert (profile / "mlflow/mlflow.db").is_file()

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from stages_file import with_own_models
 
-from apo_bench.core.config import Params, load_params
+from apo_bench.config.params import Params, load_params
 from apo_bench.core.layout import times_file
 from apo_bench.core.results import TIMED
 from apo_bench.stages import stage_index
@@ -38,7 +38,7 @@ def files_of(command: str) -> tuple[str, Any]:
     assert words[:4] == ["exec", "python", "-m", "pipeline"]
     words += ["true"] * (len(words) % 2 == 0)  # a flag stands last
     options = {name.removeprefix("--").replace("-", "_"): value for name, value in zip(words[5::2], words[6::2], strict=True)}
-    files = importlib.import_module(f"pipeline.{words[4]}").files
+    files = importlib.import_module(f"pipeline.stages.{words[4]}").files
     kinds = {name: parameter.annotation for name, parameter in inspect.signature(files).parameters.items()}
     return words[4], files(**{name: kinds[name](value) for name, value in options.items()})
 

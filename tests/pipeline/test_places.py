@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from apo_bench.tracking.database import make_database
-from pipeline.server import SOCKET_VARIABLE, forward, stage_server
+from pipeline.forwarding import SOCKET_VARIABLE, forward
+from pipeline.server import stage_server
 
 ROOT = Path(__file__).parents[2]
 ODD = "My Drive %40 ?a#b ü's"

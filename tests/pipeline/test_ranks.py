@@ -12,11 +12,11 @@ import pytest
 import torch
 import yaml
 
-from apo_bench.core.compute_sections import DeepspeedEngine
-from apo_bench.core.config import load_params
+from apo_bench.config.compute_sections import DeepspeedEngine
+from apo_bench.config.params import load_params
 from apo_bench.core.layout import MODELS, RESULTS, Reference, reward_model
-from apo_bench.data.batching import pad
 from apo_bench.data.records import read_records
+from apo_bench.models.batching import pad
 from apo_bench.models.language_model import load_language_model, new_llama, save_model
 from apo_bench.models.reward_model import load_reward_model
 from apo_bench.models.tokenizer import encode

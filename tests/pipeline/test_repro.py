@@ -18,7 +18,7 @@ import yaml
 from fsspec.implementations.memory import MemoryFileSystem
 from stages_file import written_stages
 
-from apo_bench.core.config import PARAMS, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.engines.devices import Need
 from apo_bench.scheduling import Host
 from apo_bench.stages import stage_graph, stage_index

@@ -1,6 +1,7 @@
 """The stage server runs stages as the caller would, and nothing survives a killed caller."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +13,8 @@ import psutil
 import pytest
 
 from apo_bench.core.processes import PARENT_VARIABLE
-from pipeline.server import SOCKET_VARIABLE, short, stage_server
+from pipeline.forwarding import SOCKET_VARIABLE, short
+from pipeline.server import stage_server
 
 ROOT = Path(__file__).parents[2]
 SLOW_STAGE = '''
@@ -32,6 +34,7 @@ def main(output: Path) -> tuple[str, Path]:
 '''
 ODD_STAGE = '''
 import os
+import shutil
 from pathlib import Path
 from apo_bench.core.errors import DataError
 from apo_bench.core.layout import Files
@@ -52,11 +55,9 @@ def main(what: str) -> tuple[str, Path]:
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the pipeline package with two more stages."""
     folder = tmp_path_factory.mktemp("code")
-    (folder / "pipeline").mkdir()
-    for file in (ROOT / "pipeline").glob("*.py"):
-        (folder / "pipeline" / file.name).write_text(file.read_text())
-    (folder / "pipeline/slow.py").write_text(SLOW_STAGE)
-    (folder / "pipeline/odd.py").write_text(ODD_STAGE)
+    shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "pipeline/stages/slow.py").write_text(SLOW_STAGE)
+    (folder / "pipeline/stages/odd.py").write_text(ODD_STAGE)
     (folder / "dvc.yaml").write_text("stages:\n  slow:\n    cmd: exec python -m pipeline slow --where out.txt\n    outs: [out.txt]\n")
     return folder
 

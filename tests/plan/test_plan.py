@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.cli import main
-from apo_bench.core.compute_sections import VllmEngine
-from apo_bench.core.config import load_params
+from apo_bench.config.compute_sections import VllmEngine
+from apo_bench.config.params import load_params
 from apo_bench.engines import vllm
 from apo_bench.engines.devices import Need
 from apo_bench.models.language_model import save_model
@@ -85,7 +85,7 @@ def test_sound_profile_passes_and_is_measured(profile):
 def test_planted_leak_is_caught(profile):
     """A test pair that also stands in the RM half of a run that began."""
     profile()
-    from pipeline.prepare import main as prepare
+    from pipeline.stages.prepare import main as prepare
 
     prepare(Path("out/data"), Path("out/results/prepare"))
     leaked = Path("out/data/pairs_test.jsonl").read_text().splitlines()[0]
@@ -195,10 +195,12 @@ def test_work_by_hand(params):
     assert work_of("align_first@dpo-base-0", params, sizes) == Work(train_policy=10 * (60 + 2 * 20), read_policy=10 * (60 + 2 * 20))
     assert work_of("align@rrhf-base-0-round0", params, sizes) == Work(train_policy=10 * (60 + 4 * 20))
     assert work_of("align@rjs-base-0-round0", params, sizes) == Work(train_policy=10 * 80)
-    assert work_of("reward@all", params, sizes) == Work(train_reward=2 * 10 * 140, read_reward=10 * 140)
-    adversarial = Work(train_reward=10 * 140 + 10 * (60 + 40 + 4 * 20), read_reward=10 * 140)
+    assert work_of("reward@all", params, sizes) == Work(train_reward=2 * 10 * 140)
+    assert work_of("evaluate_reward@dpo-adversarial-0-round0", params, sizes) == Work(read_reward=10 * 140)
+    adversarial = Work(train_reward=10 * 140 + 10 * (60 + 40 + 4 * 20))
     assert work_of("adversarial_reward_first@adversarial-0", params, sizes) == adversarial
-    assert work_of("evaluate_sft", params, sizes) == Work(sample=200, read_reward=800, read_policy=1600)
+    assert work_of("respond_sft", params, sizes) == Work(sample=200)
+    assert work_of("evaluate_sft", params, sizes) == Work(read_reward=800, read_policy=1600)
     assert work_of("score@dpo-adversarial-0-round0", params, sizes) == Work(read_reward=2 * 10 * (60 + 40 + 4 * 20))
     assert work_of("score_fixed@dpo-base-0-round0", params, sizes) == Work(read_reward=10 * (60 + 40 + 4 * 20))
     ledger = 10 * (60 + 4 * 20 + 40)  # SFT and three rounds, and the golden responses
@@ -206,7 +208,8 @@ def test_work_by_hand(params):
     assert work_of("game_base@dpo-base-0", params, sizes) == Work(read_reward=ledger)
     assert work_of("track", params, sizes) == Work(is_model=False)
     others = load_params(ROOT / "profiles/ablations/params.yaml")
-    assert work_of("reward@ensemble-0", others, sizes) == Work(train_reward=3 * 10 * 140, read_reward=3 * 10 * 140)
+    assert work_of("reward@ensemble-0", others, sizes) == Work(train_reward=3 * 10 * 140)
+    assert work_of("evaluate_reward_fixed@ensemble-0", others, sizes) == Work(read_reward=3 * 10 * 140)
     assert work_of("adversarial_reward_first@ocrm-0", others, sizes) == adversarial
     assert work_of("adversarial_reward@rjs-ocrm-0-round0", others, sizes) == replace(adversarial, read_policy=2 * 10 * 140)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from apo_bench.config.params import modules
 from apo_bench.conformance import fault_of
 from apo_bench.conformance.lookup import find_reward_model
 from apo_bench.conformance.reward_models import CHECKS
-from apo_bench.core.config import modules
 
 ROOT = Path(__file__).parents[2]
 NAMES = modules("apo_bench.reward_models", "player")

@@ -20,7 +20,7 @@ from apo_bench.data import pairs as shared
 from apo_bench.data.records import COLUMNS, format_dialogue, parse_dialogue, prompt_id
 from apo_bench.data.transcripts import conversation
 from apo_bench.sources.hh import HH as Source
-from pipeline import prepare
+from pipeline.stages import prepare
 
 SUBSETS = ("helpful-base", "harmless-base")
 SIZES = {

@@ -4,11 +4,11 @@ import pytest
 import torch
 from rewards import train_on_pairs
 
-from apo_bench.core.compute_sections import LoRA
+from apo_bench.config.compute_sections import LoRA
 from apo_bench.core.errors import ModelError
-from apo_bench.data.batching import pad
 from apo_bench.engines.training import InProcess
 from apo_bench.models import language_model
+from apo_bench.models.batching import pad
 from apo_bench.models.language_model import response_logps, save_model
 from apo_bench.models.reward_model import new_reward_model
 from apo_bench.models.tokenizer import encode

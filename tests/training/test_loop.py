@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from apo_bench.core.compute_sections import Compute
+from apo_bench.config.compute_sections import Compute
 from apo_bench.core.errors import ModelError
 from apo_bench.core.ranks import share
 from apo_bench.engines.training import InProcess

@@ -1,0 +1,58 @@
+"""Trains a reference policy from SFT: `golden`, by SFT on the golden responses, or `human`, by DPO on the RM half's human pairs."""
+
+from pathlib import Path
+
+from apo_bench.config.params import PARAMS, Params, load_params
+from apo_bench.config.sections import HumanPreferenceTraining
+from apo_bench.core.files import complete_directory
+from apo_bench.core.layout import DATA, GOLDEN, HUMAN, LABELS, MODELS, RESULTS, Files, Reference, records, replicate, sft
+from apo_bench.core.results import final_numbers, write_training
+from apo_bench.core.seeds import derive_seed, use_threads
+from apo_bench.data.records import read_records
+from apo_bench.engines.training import training_engine
+from apo_bench.methods.dpo import METHOD as DPO
+from apo_bench.models.card import Card
+from apo_bench.models.language_model import load_language_model, save_model
+from apo_bench.models.tokenizer import load_tokenizer
+from apo_bench.training.policies import align, fine_tune
+
+MADE = {
+    GOLDEN: "SFT, fine-tuned on {} golden responses: what APO's reward models learn from, without a reward model.",
+    HUMAN: "SFT, trained by DPO on {} human pairs, without a reward model.",
+}
+"""How a reference is made, for `format`."""
+
+
+def files(name: str, seed: int) -> Files:
+    """A reference of a replicate, from SFT, golden responses and human labels."""
+    reference = Reference(name, seed)
+    return Files(
+        {"golden": records(DATA, "golden_rm"), "labels": replicate(LABELS, seed), "policy": sft(MODELS, seed)},
+        {"output": reference.trained(MODELS), "results": reference.training(RESULTS)},
+    )
+
+
+def main(name: str, policy: Path, golden: Path, labels: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:
+    """Trains the reference NAME; leaves it and its curves."""
+    params: Params = load_params(PARAMS)
+    use_threads(params.compute.num_threads)
+    model, tokenizer = load_language_model(policy, params.compute, for_training=True), load_tokenizer(policy)
+    settings = getattr(params.references, name)
+    engine, draw = training_engine(params), derive_seed(seed, "reference", name)
+    if isinstance(settings, HumanPreferenceTraining):
+        # A human pair is a group of two responses whose rewards say which was preferred.
+        rows = [
+            {**row, "responses": [row["chosen"], row["rejected"]], "finished": [True, True], "rewards": [1.0, 0.0]}
+            for row in read_records(records(labels, "pairs_rm"), "pairs")
+        ]
+        shared = settings.model_dump(exclude={"learning_rate"})
+        method = DPO(DPO.Hyperparameters(learning_rates=[settings.learning_rate], **shared))
+        history, _ = align(model, tokenizer, rows, method, params.compute, engine, 1, draw, "DPO on human pairs")
+    else:
+        rows = read_records(golden, "responses")
+        history = fine_tune(model, tokenizer, rows, settings, params.compute, engine, draw, "SFT on golden responses")
+    made, numbers = MADE[name].format(len(rows)), final_numbers(history)
+    card = Card(f"Reference {name}, seed {seed}", "policy", made, params.prepare.source, settings.model_dump(), numbers, policy)
+    with complete_directory(output) as folder:
+        save_model(model, tokenizer, folder, card)
+    return write_training(results, history, {"num_examples": len(rows)}), output
