@@ -81,7 +81,7 @@ class Params(Section):
     @property
     def has_gold(self) -> bool:
         """Whether the true reward is known."""
-        return self.prepare.has_gold
+        return source_class(self.prepare.source).has_gold
 
     @property
     def is_pretrained(self) -> bool:
