@@ -146,8 +146,8 @@ def diff(context: click.Context, first: str, second: str) -> None:
     """
     from rich.console import Console
 
-    from apo_bench.comparability import diff_arms, diff_table
     from apo_bench.config.params import PARAMS, load_params
+    from apo_bench.provenance.comparability import diff_arms, diff_table
 
     differences = diff_arms(load_params(PARAMS), first, second)
     Console(highlight=False).print(diff_table(first, second, differences))

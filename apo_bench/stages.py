@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from apo_bench.budget import script
 from apo_bench.config.params import Params
 from apo_bench.config.validation import near
 from apo_bench.core.errors import ConfigError
 from apo_bench.core.layout import RESULTS, reward_evaluations
 from apo_bench.engines.devices import Need, need_of, sampling_engine, visible_devices
 from apo_bench.engines.hosts import hosts
+from apo_bench.provenance.budgets import script
 from apo_bench.scheduling import Host
 
 STAGES = Path("dvc.yaml")

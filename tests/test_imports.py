@@ -10,19 +10,19 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"core", "losses", "methods"},
     {"config", "metrics"},
-    {"chat", "scaffold"},
+    {"chat", "provenance", "scaffold"},
     {"data"},
-    {"exchange", "models"},
-    {"engines", "evaluation", "fetch", "reward_models", "tracking"},
-    {"budget", "claims", "conformance", "judge", "scheduling", "training"},
-    {"comparability", "game", "stages"},
+    {"exchange", "models", "sources"},
+    {"engines", "evaluation", "fetch", "reward_models"},
+    {"claims", "conformance", "judge", "scheduling", "training"},
+    {"game", "stages"},
     {"comparison", "plan"},
-    {"report"},
+    {"report", "tracking"},
     {"cli"},
 ]
 """Rooms from the bottom up; those side by side do not know one another. On top of all stands pipeline/."""
 BY_NAME = {"apo_bench/config/params.py", "pipeline/stage.py"}
-"""Files that import what a string names, which stands in no import: methods and reward models, and stages."""
+"""Files that import what a string names, which stands in no import: sources, methods and reward models, and stages."""
 FILES = sorted(path.relative_to(ROOT) for folder in ("apo_bench", "pipeline") for path in (ROOT / folder).rglob("*.py"))
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from apo_bench.budget import Budgets
 from apo_bench.claims.results import Verdicts
 from apo_bench.comparison.label_equivalent import LabelEquivalent
 from apo_bench.comparison.metrics import Metric
@@ -16,6 +15,7 @@ from apo_bench.core.layout import BASE
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
 from apo_bench.judge.results import Judged
+from apo_bench.provenance.budgets import Budgets
 
 Rows = list[dict[str, Any]]
 

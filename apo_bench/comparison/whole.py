@@ -3,13 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-from apo_bench.budget import policy_models, read_budgets
-from apo_bench.comparability import check_comparable, read_inputs, unlike_arms
 from apo_bench.comparison.reading import read_comparison
 from apo_bench.comparison.results import Comparison
 from apo_bench.config.params import Params
 from apo_bench.core.layout import MODELS, SFT
-from apo_bench.tracking.lock import LOCK, Lock
+from apo_bench.provenance.budgets import policy_models, read_budgets
+from apo_bench.provenance.comparability import check_comparable, read_inputs, unlike_arms
+from apo_bench.provenance.lock import LOCK, Lock
 
 
 def read_whole(results: Path, params: Params) -> Comparison:

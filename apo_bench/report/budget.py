@@ -1,9 +1,9 @@
 """What policies cost: counts that the stages kept. Seconds are on a page of their own (`times`)."""
 
-from apo_bench.budget import Budgets, Numbers
 from apo_bench.comparison.numbers import NONE, count, decimal, significant
 from apo_bench.comparison.results import Comparison, Policy
 from apo_bench.core.layout import BEST_OF_N
+from apo_bench.provenance.budgets import Budgets, Numbers
 from apo_bench.report.glossary import policy_title, table_policies
 from apo_bench.report.section import Part, Section
 from apo_bench.report.table import Cell, Column, Row, Table, names

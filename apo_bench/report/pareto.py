@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from apo_bench.budget import Budgets
 from apo_bench.comparison.metrics import Metric
 from apo_bench.comparison.results import Comparison, Policy
 from apo_bench.game.frontier import pareto
+from apo_bench.provenance.budgets import Budgets
 from apo_bench.report.budget import flop_unit, made_policies
 from apo_bench.report.charts import REFERENCE_COLOUR, arm_style, axis_label, chart, marked_references
 from apo_bench.report.glossary import policy_title

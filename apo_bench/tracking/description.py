@@ -27,9 +27,9 @@ from apo_bench.core.layout import (
     round_number,
 )
 from apo_bench.core.results import read_metrics
+from apo_bench.provenance.lock import Lock, flat_params, sha256
 from apo_bench.tracking.colors import COLOR, OTHER_COLOR, REFERENCE_COLORS, arm_color
 from apo_bench.tracking.game import game_measures, game_tags, shift_measures
-from apo_bench.tracking.lock import Lock, flat_params, sha256
 from apo_bench.tracking.measures import (
     claim_rows,
     curves,

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from apo_bench.core.layout import DATA, LABELS, MODELS, PAGE, REPORT, RESULTS, SECONDS, STORE, SUMMARY, TABLE, TIMES, Files
+from apo_bench.provenance.lock import LOCK, Lock
 from apo_bench.tracking.description import describe
-from apo_bench.tracking.lock import LOCK, Lock
 
 
 def files() -> Files:

@@ -357,9 +357,9 @@ MUTATIONS = {
 
 def unlike_after(workspace: Path, folder: Path, mutation: tuple | None) -> dict:
     """What the guard finds in a copy of what the stages recorded, after one change."""
-    from apo_bench.comparability import read_inputs, unlike_arms
     from apo_bench.config.params import load_params
-    from apo_bench.tracking.lock import Lock
+    from apo_bench.provenance.comparability import read_inputs, unlike_arms
+    from apo_bench.provenance.lock import Lock
 
     lock = yaml.load((workspace / "dvc.lock").read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     for file in (workspace / "out/results").rglob("environment.json"):

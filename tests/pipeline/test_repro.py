@@ -160,7 +160,7 @@ def test_the_lock_file_is_written_before_whoever_reads_it(folder, monkeypatch):
     (code / "lock.py").write_text("")
     write_stages(folder, {"a": [], "b": ["a"], "c": ["b"], "d": ["c"]})
     stages = yaml.safe_load(Path("dvc.yaml").read_text())
-    stages["stages"]["c"] |= {"deps": ["b.txt", "apo_bench/tracking/lock.py"], "cmd": "cp dvc.lock c.txt"}
+    stages["stages"]["c"] |= {"deps": ["b.txt", "apo_bench/provenance/lock.py"], "cmd": "cp dvc.lock c.txt"}
     Path("dvc.yaml").write_text(yaml.safe_dump(stages))
     monkeypatch.setattr(LockFile, "write_in_time", lambda self: None)
     num_writes, write = [], LockFile.write

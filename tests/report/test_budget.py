@@ -8,17 +8,17 @@ import pytest
 from claimed import claimed
 from lock_file import COUNTS, LockFile
 
-from apo_bench.budget import policy_models, read_budgets
 from apo_bench.comparison.metrics import METRICS
 from apo_bench.comparison.results import Comparison, Policy
 from apo_bench.core.layout import Arm
 from apo_bench.evaluation.statistics import Estimate
+from apo_bench.provenance.budgets import policy_models, read_budgets
+from apo_bench.provenance.lock import Lock
 from apo_bench.report.budget import budget_section, flop_unit
 from apo_bench.report.contents import contents, render_report
 from apo_bench.report.pareto import Point, _points, pareto_chart, pareto_front
 from apo_bench.report.section import as_markdown, tables
 from apo_bench.report.times import render_times, times_summary
-from apo_bench.tracking.lock import Lock
 
 ARMS = [Arm("dpo", "base", 0), Arm("dpo", "adversarial", 0)]
 REFERENCES = ["sft", "golden", "human", "best_of_n"]

@@ -18,7 +18,7 @@ from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_json
 from apo_bench.core.layout import RESULTS, START_ROUND, TIMES, Reference
 from apo_bench.core.results import read_metrics
-from apo_bench.tracking.lock import Lock
+from apo_bench.provenance.lock import Lock
 
 COUNTS = ("num_samples", "num_reward_calls", "num_tokens_generated", "num_tokens_read", "num_tokens_trained")
 """Samples drawn; samples that a reward model scored; tokens sampled; tokens that went through a model forward only (prompts when sampling,

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from lock_file import COUNTS, LockFile
 
-from apo_bench.budget import LEFT_BY, policy_models, read_budgets
 from apo_bench.config.sections import Run
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.results import TIMED
-from apo_bench.tracking.lock import Lock
+from apo_bench.provenance.budgets import LEFT_BY, policy_models, read_budgets
+from apo_bench.provenance.lock import Lock
 
 ARMS = ["dpo-base-s0", "dpo-adversarial-s0"]
 LISTS = {"reward_models": ["base", "adversarial"], "fixed_reward_models": ["base"], "retrained_reward_models": ["adversarial"]}

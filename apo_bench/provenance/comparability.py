@@ -20,7 +20,6 @@ from typing import Any
 
 from rich.table import Table
 
-from apo_bench.budget import script
 from apo_bench.config.params import Params
 from apo_bench.config.validation import near
 from apo_bench.core import layout
@@ -28,7 +27,8 @@ from apo_bench.core.errors import ComparabilityError
 from apo_bench.core.files import read_json
 from apo_bench.core.layout import BASE_AFTER_GOLDEN, MODELS, RESULTS, SFT, Arm
 from apo_bench.core.results import ENVIRONMENT, RECORDED
-from apo_bench.tracking.lock import LOCK, Lock, flat_params
+from apo_bench.provenance.budgets import script
+from apo_bench.provenance.lock import LOCK, Lock, flat_params
 
 SAMPLES, GOLDEN_SAMPLES, REWARD_MODEL, TEST_REWARD_MODEL, SCORES, POLICY = (
     "samples",

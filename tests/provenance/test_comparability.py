@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from lock_file import LockFile
 
 from apo_bench import cli
-from apo_bench.comparability import check_comparable, compare_inputs, find_arm, read_inputs, recorded_inputs, unlike_arms
 from apo_bench.core.errors import ComparabilityError, MissingInputError
 from apo_bench.core.layout import Arm
-from apo_bench.tracking.lock import Lock
+from apo_bench.provenance.comparability import check_comparable, compare_inputs, find_arm, read_inputs, recorded_inputs, unlike_arms
+from apo_bench.provenance.lock import Lock
 
 ROUNDS = ["r1", "r2"]
 
