@@ -14,7 +14,6 @@ from apo_bench.claims.paper import APO
 from apo_bench.config.params import Params
 from apo_bench.core.layout import NO_ADVERSARIAL, Arm
 from apo_bench.evaluation.statistics import Estimate, over_replicates
-from apo_bench.reward_models.player import LABELS, SAMPLES
 
 Path = Mapping[str, Mapping[str, Estimate]]
 """Round -> metric -> estimate, over the prompts that every round answered, from SFT on."""
@@ -79,8 +78,8 @@ def label_doses(params: Params) -> dict[str, dict[int, str]]:
     found: dict[str, dict[int, str]] = {}
     for name in params.run.retrained_reward_models:
         player = params.reward_model(name)
-        if LABELS in player.trains_on:
-            found.setdefault(FRESH if SAMPLES in player.trains_on else STALE, {})[player.num_labels] = name
+        if "labels" in player.trains_on:
+            found.setdefault(FRESH if "samples" in player.trains_on else STALE, {})[player.num_labels] = name
     return {kind: dict(sorted(names.items())) for kind, names in found.items()}
 
 
