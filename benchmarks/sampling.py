@@ -27,9 +27,9 @@ from apo_bench.config.compute_sections import Compute
 from apo_bench.config.params import load_params
 from apo_bench.config.sections import Sampling
 from apo_bench.engines import in_process
-from apo_bench.engines.vllm import Copies
 from apo_bench.models.language_model import load_language_model
 from apo_bench.models.precision import reduced_dtype
+from apo_bench.samplers.vllm import Copies
 from benchmarks.models import PROFILE, hh_prompts, ready_model
 
 NUM_PROMPTS, NUM_NEW = 64, 64
@@ -106,7 +106,7 @@ def vllm_sides(
 ) -> Iterator[tuple[Side, Side]]:
     """Our vLLM with all that a stage does after it started, and a bare script; start-ups are printed."""
     max_length = max(map(len, prompts)) + settings.max_new_tokens
-    engine = load_params(PROFILE).engines.vllm
+    engine = load_params(PROFILE).engines.samplers["vllm"]
     started = time.perf_counter()
     with Copies(policy, max_length, compute, engine, "vLLM") as copies:
         print(f"  our vLLM started in {time.perf_counter() - started:.0f} s")

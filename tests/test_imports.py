@@ -14,7 +14,7 @@ LAYERS = [
     {"data"},
     {"exchange", "models", "sources"},
     {"engines", "evaluation", "fetch", "reward_models"},
-    {"claims", "conformance", "judge", "scheduling", "training"},
+    {"claims", "conformance", "judge", "samplers", "scheduling", "training"},
     {"game", "stages"},
     {"comparison", "plan"},
     {"report", "tracking"},
@@ -22,7 +22,7 @@ LAYERS = [
 ]
 """Rooms from the bottom up; those side by side do not know one another. On top of all stands pipeline/."""
 BY_NAME = {"apo_bench/config/params.py", "pipeline/stage.py"}
-"""Files that import what a string names, which stands in no import: sources, methods and reward models, and stages."""
+"""Files that import what a string names, which stands in no import: sources, samplers, methods and reward models, and stages."""
 FILES = sorted(path.relative_to(ROOT) for folder in ("apo_bench", "pipeline") for path in (ROOT / folder).rglob("*.py"))
 
 

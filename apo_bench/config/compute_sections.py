@@ -1,10 +1,12 @@
 """The sections `compute` and `engines` of params.yaml: what models run on, and by what."""
 
-from typing import Annotated, Literal
+from abc import abstractmethod
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
-from apo_bench.config.sections import Count, Rate, Section
+from apo_bench.config.sections import Count, Sampling, Section
 
 
 class LoRA(Section):
@@ -39,15 +41,60 @@ class Compute(Section):
     """The lowest layers of a pretrained model, which training leaves as they are with the embeddings below them; 0: all are trained."""
 
 
-class VllmEngine(Section):
-    """How vLLM spreads a policy over devices."""
+class Sampler(Section):
+    """A sampling engine with its settings, which stand under `engines.samplers`, by its name.
 
-    tensor_parallel: Count
-    """Devices that share each layer; must divide the attention heads."""
-    data_parallel: Count
-    """Copies of the policy, each with its share of the prompts."""
-    memory_fraction: Rate
-    """Share of a device's memory for weights and keys and values."""
+    Each is a file `apo_bench/samplers/NAME.py`, found by that name, whose `SAMPLER` is a class derived from this one: its keys are fields,
+    and nothing outside the file knows its name.
+    """
+
+    packages: ClassVar[dict[str, str]] = {}
+    """Device -> the package that samples on it; none: what the project needs anyway. Stages record its version."""
+    is_whole: ClassVar[bool] = False
+    """Whether no other stage may be on its devices, as it fills the ones that it is given."""
+
+    @property
+    def num_devices(self) -> int:
+        """GPUs, or shares of the processors, that a stage takes."""
+        return 1
+
+    def check_installed(self, device: str) -> None:
+        """Checks that what it needs to sample on the device is there.
+
+        Raises:
+            EngineError: it is not, with how to get it.
+        """
+
+    @abstractmethod
+    def generate(
+        self,
+        policy: Path,
+        end_token_id: int,
+        prompts: list[list[int]],
+        settings: Sampling,
+        seeds: list[int],
+        compute: Compute,
+        title: str,
+    ) -> list[list[list[int]]]:
+        """Samples K responses to each prompt by the policy in a folder, which is gone from memory at the end.
+
+        Args:
+            policy: the folder.
+            end_token_id: a response ends with it, or after `max_new_tokens`.
+            prompts: B prompts as token ids.
+            settings: K and the sampling parameters.
+            seeds: of each prompt, which it draws from whatever stands beside it.
+            compute: device and type.
+            title: what the progress bar says.
+
+        Returns:
+            B groups of K responses as token ids, each with its end token if it has ended.
+
+        Raises:
+            ModelError: the device is not there.
+            ConfigError: it would sample otherwise than these settings say.
+            EngineError: it is not installed, cannot be spread as asked, ran out of memory or died, with what to change.
+        """
 
 
 class DeepspeedEngine(Section):
@@ -66,12 +113,13 @@ class DeepspeedEngine(Section):
 
 
 class Engines(Section):
-    """Where work runs: in the stage's own process, or by vLLM (sampling) and DeepSpeed (training, and scoring over its ranks)."""
+    """Where work runs: in the stage's own process, or by another sampling engine and DeepSpeed (training, and scoring over its ranks)."""
 
     stages: Literal["local", "ray"]
     """Whether stages run on this machine or on the nodes of a Ray cluster, which share this folder."""
-    sampling: Literal["in_process", "vllm", "auto"]
-    """auto: vLLM where it is installed and the device is a GPU, else in process."""
+    sampling: str
+    """A file of samplers/. auto: the first of `samplers` that is installed where the device is a GPU, else in_process."""
     training: Literal["in_process", "deepspeed"]
-    vllm: VllmEngine
+    samplers: dict[str, SerializeAsAny[Sampler]]
+    """Those with settings of their own."""
     deepspeed: DeepspeedEngine

@@ -42,7 +42,8 @@ BRACKET = re.compile(r"[\[\]{}]|(?:- ){64,}")
 MAX_DEPTH = 64
 PLAYER = "player"
 """Key of a section of `reward` whose name is not that of its file."""
-SOURCES = "apo_bench.sources"
+SOURCES, SAMPLERS = "apo_bench.sources", "apo_bench.samplers"
+AUTO, IN_PROCESS = "auto", "in_process"
 PARAMS = Path("params.yaml")
 """Stages run in the folder of their profile, where its params.yaml is."""
 
@@ -56,6 +57,21 @@ def _source(section: Any) -> Any:
     return validated(source_class(section["source"]), section, "prepare")
 
 
+def _engines(section: Any) -> Any:
+    """The section `engines` with each sampling engine as an instance of its class; those without settings need no key."""
+    if not isinstance(section, dict) or not isinstance(section.get("samplers"), dict):
+        return section
+    asked, given = section.get("sampling"), section["samplers"]
+    known = modules(SAMPLERS)
+    for name, where in ((asked, "sampling"), *((name, "samplers") for name in given)):
+        if name not in (known if where == "samplers" else [AUTO, *known]):
+            expected = f"expected a file of samplers/, one of {', '.join(known)}{'' if where == 'samplers' else ', or auto'}"
+            raise ConfigError(f"engines.{where}: found {name!r}, {expected};{near(str(name), known)}".rstrip(";"))
+    classes = {name: importlib.import_module(f"{SAMPLERS}.{name}").SAMPLER for name in {IN_PROCESS, *given, *({asked} - {AUTO})}}
+    made = {name: validated(kind, given.get(name, {}), f"engines.samplers.{name}") for name, kind in classes.items()}
+    return section | {"samplers": {name: made[name] for name in [*given, *sorted(made.keys() - given.keys())]}}
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -63,7 +79,7 @@ class Params(Section):
     """The name of its folder."""
     root: str
     compute: Compute
-    engines: Engines
+    engines: Annotated[Engines, BeforeValidator(_engines)]
     run: Run
     prepare: Annotated[SerializeAsAny[Data], BeforeValidator(_source)]
     base_model: Annotated[ScratchModel | PretrainedModel, Field(discriminator="source")]

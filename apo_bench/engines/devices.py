@@ -3,11 +3,10 @@
 import importlib.metadata
 import os
 from dataclasses import dataclass
-from typing import Literal
 
 from apo_bench.config.compute_sections import Compute, Engines
 from apo_bench.config.judge_sections import VllmJudge
-from apo_bench.config.params import Params
+from apo_bench.config.params import AUTO, IN_PROCESS, Params
 from apo_bench.core.results import RECORDED, TIMED
 
 VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
@@ -32,14 +31,15 @@ class Need:
     """Whether the stage runs no model: it reads and writes what is small, or asks a server."""
 
 
-def sampling_engine(engines: Engines, compute: Compute) -> Literal["in_process", "vllm"]:
-    """What samples: `auto` is vLLM where it is installed and the device is a GPU. There it draws other samples than in process."""
-    if engines.sampling == "auto":
-        return "vllm" if compute.device == "cuda" and is_installed("vllm") else "in_process"
-    return engines.sampling
+def sampling_engine(engines: Engines, compute: Compute) -> str:
+    """The name of what samples. With `auto` it depends on what is installed, and each draws other samples."""
+    if engines.sampling != AUTO:
+        return engines.sampling
+    there = (name for name, sampler in engines.samplers.items() if sampler.packages and is_installed(sampler.packages["cuda"]))
+    return next(there, IN_PROCESS) if compute.device == "cuda" else IN_PROCESS
 
 
-def engine_of(script: str, params: Params) -> Literal["in_process", "vllm", "deepspeed"]:
+def engine_of(script: str, params: Params) -> str:
     """What the stage of that script runs models by."""
     if script in SAMPLING_STAGES:
         return sampling_engine(params.engines, params.compute)
@@ -65,8 +65,9 @@ def need_of(script: str, params: Params) -> Need:
     if serves_judge:
         return Need(1, is_whole=True)
     engine = engine_of(script, params)
-    if engine == "vllm":
-        return Need(engines.vllm.tensor_parallel * engines.vllm.data_parallel, is_whole=True)
+    if script in SAMPLING_STAGES:
+        sampler = engines.samplers[engine]
+        return Need(sampler.num_devices, sampler.is_whole)
     return Need(engines.deepspeed.num_processes, is_whole=True) if engine == "deepspeed" else Need(1)
 
 

@@ -57,12 +57,13 @@ def environment(name: str, files: Mapping[str, Path], params: Params) -> dict[st
     from apo_bench.models.tokenizer import tokenizer_checksum
 
     extra = [] if (engine := engine_of(name, params)) == "in_process" else [engine]
+    packages = {name: sampler.packages[params.compute.device] for name, sampler in params.engines.samplers.items() if sampler.packages}
     names = [*LIBRARIES, *extra, *(["peft"] if params.compute.lora and name in RANK_STAGES else [])]
     names += [FUSED_KERNELS] if params.compute.device == "cuda" else []
     model = next(files[name] for name in WITH_TOKENIZER if name in files)
     return {
         "python": platform.python_version(),
-        **{library: _version(library) for library in names},
+        **{library: _version(packages.get(library, library)) for library in names},
         "device": torch.cuda.get_device_name() if params.compute.device == "cuda" else _processor(),
         "dtype": str(reduced_dtype(params.compute)).removeprefix("torch."),
         "tokenizer": tokenizer_checksum(model),
@@ -83,12 +84,10 @@ def _cpu_seconds() -> float:
 
 
 def _version(library: str) -> str:
-    for name in (library, f"{library}-cpu"):  # vLLM's build for CPUs has a name of its own
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return "not installed"
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _processor() -> str:

@@ -13,9 +13,8 @@ from apo_bench.config.sections import Sampling
 from apo_bench.core.errors import EngineError, ModelError
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.records import HUMAN
-from apo_bench.engines import in_process, vllm
 from apo_bench.engines.devices import sampling_engine
-from apo_bench.models.language_model import check_model_there, load_language_model
+from apo_bench.models.language_model import check_model_there
 from apo_bench.models.tokenizer import encode_prompts
 from apo_bench.models.ways import positions_of
 
@@ -93,11 +92,8 @@ def sample_responses(
     prompts = encode_prompts(tokenizer, dialogues, compute.max_prompt_length)
     seeds = [derive_seed(seed, dialogue) for dialogue in dialogues]
     _check_positions(policy, max(map(len, prompts)), settings, title)
-    if sampling_engine(engines, compute) == "vllm":
-        tokens = vllm.generate(policy, tokenizer.eos_token_id, prompts, settings, seeds, compute, engines.vllm, title)
-    else:
-        model = load_language_model(policy, compute)
-        tokens = in_process.generate(model, tokenizer.eos_token_id, prompts, settings, seeds, title)
+    sampler = engines.samplers[sampling_engine(engines, compute)]
+    tokens = sampler.generate(policy, tokenizer.eos_token_id, prompts, settings, seeds, compute, title)
     _check_complete(dialogues, tokens, settings.num_samples, title)
     return [
         _own_turn(tokenizer.batch_decode(group, skip_special_tokens=True), prompt, group, tokenizer.eos_token_id)

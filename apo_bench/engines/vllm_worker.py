@@ -1,4 +1,4 @@
-"""A process that samples with vLLM: `python -m apo_bench.engines.vllm_worker`, started by `apo_bench.engines.vllm`.
+"""A process that samples with vLLM: `python -m apo_bench.engines.vllm_worker`, started by `apo_bench.samplers.vllm`.
 
 Reads a JSON object a line: first the engine's arguments, then jobs. Answers `{"ready": true}` when the engine stands; for each prompt of
 a job, as it is finished, its index and the tokens of its responses; `{"done": true}` after a job; `{"error": ...}` before it gives up.

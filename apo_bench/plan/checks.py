@@ -18,12 +18,12 @@ from apo_bench.core.layout import OWN
 from apo_bench.data.transcripts import conversation
 from apo_bench.engines.admission import admit, admit_reward_model
 from apo_bench.engines.devices import sampling_engine
-from apo_bench.engines.vllm import check_installed
 from apo_bench.models.language_model import new_llama
 from apo_bench.models.precision import check_device, is_bfloat16_fast, trains_reduced
 from apo_bench.models.pretrained import load_own_policy, load_own_reward_model, load_pretrained
 from apo_bench.models.tokenizer import encode, encode_prompts
 from apo_bench.plan import Records
+from apo_bench.samplers.vllm import check_installed
 
 SPLITS = ("pairs_rm", "pairs_lm", "pairs_validation", "pairs_test")
 NEAR_JACCARD = 0.9
@@ -56,12 +56,16 @@ def check_packages(params: Params) -> Iterator[Check]:
         "openai": ("pip install openai", isinstance(getattr(params.prepare, "golden", None), GoldenAPI)),
     }
     yield from (_check_package(package, cure) for package, (cure, is_needed) in needed.items() if is_needed)
-    if sampling_engine(params.engines, params.compute) == "vllm" or (params.judge.is_used and isinstance(params.judge.provider, VllmJudge)):
+    name = sampling_engine(params.engines, params.compute)
+    samplers = {name: params.engines.samplers[name].check_installed} if params.engines.samplers[name].packages else {}
+    if params.judge.is_used and isinstance(params.judge.provider, VllmJudge):
+        samplers["vllm"] = check_installed
+    for package, check in samplers.items():
         try:
-            check_installed(params.compute.device)
-            yield Check("package vllm", True, "installed")
+            check(params.compute.device)
+            yield Check(f"package {package}", True, "installed")
         except ApoBenchError as error:
-            yield Check("package vllm", False, str(error))
+            yield Check(f"package {package}", False, str(error))
     try:
         check_device(params.compute)
     except ApoBenchError as error:

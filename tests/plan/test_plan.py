@@ -11,7 +11,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.cli import main
-from apo_bench.config.compute_sections import VllmEngine
 from apo_bench.config.params import load_params
 from apo_bench.engines import vllm
 from apo_bench.engines.devices import Need
@@ -21,6 +20,7 @@ from apo_bench.plan import checks
 from apo_bench.plan.checks import check_judge, check_near_duplicates, check_splits
 from apo_bench.plan.costs import simulate
 from apo_bench.plan.work import Sizes, Work, work_of
+from apo_bench.samplers.vllm import Vllm
 from apo_bench.scheduling import Host, Places, Schedule
 from apo_bench.stages import num_on_a_gpu, num_side_by_side, this_host
 
@@ -223,9 +223,9 @@ def with_engines(params, compute, **engines):
 def test_stages_side_by_side(params, monkeypatch):
     """As many as 8 cores have room for, with vLLM's processes counted; on GPUs as many on each as the param says and cores allow."""
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    settings = VllmEngine(tensor_parallel=2, data_parallel=2, memory_fraction=0.5)
-    assert this_host(with_engines(params, {"num_threads": 2}, vllm=settings)) == Host("", 4)
-    assert this_host(with_engines(params, {"num_threads": 2}, vllm=settings, sampling="vllm")) == Host("", 1)
+    settings = params.engines.samplers | {"vllm": Vllm(tensor_parallel=2, data_parallel=2, memory_fraction=0.5)}
+    assert this_host(with_engines(params, {"num_threads": 2}, samplers=settings)) == Host("", 4)
+    assert this_host(with_engines(params, {"num_threads": 2}, samplers=settings, sampling="vllm")) == Host("", 1)
     on_gpu = with_engines(params, {"device": "cuda", "stages_per_gpu": 3})
     monkeypatch.setattr("apo_bench.stages.visible_devices", lambda: ("4", "5"))
     assert this_host(on_gpu) == Host("", 8, ("4", "5"), 3) and num_side_by_side(this_host(on_gpu)) == 6

