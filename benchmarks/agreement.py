@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 from apo_bench.config.compute_sections import Compute
 from apo_bench.config.params import load_params
 from apo_bench.config.sections import Sampling
-from apo_bench.engines import in_process, vllm
+from apo_bench.engines import in_process
 from apo_bench.models.language_model import load_language_model
+from apo_bench.samplers import vllm
 from benchmarks.models import PROFILE, hh_prompts, ready_model
 
 NUM_PROMPTS = 64
@@ -45,7 +46,7 @@ def compare(policy: Path, end_token_id: int, prompts: list[list[int]], compute: 
     model = load_language_model(policy, compute)
     own = [ids for [ids] in in_process.generate(model, end_token_id, prompts, GREEDY, seeds, "in process")]
     engine = load_params(PROFILE).engines.samplers["vllm"]
-    other = [ids for [ids] in vllm.generate(policy, end_token_id, prompts, GREEDY, seeds, compute, engine, "vLLM")]
+    other = [ids for [ids] in engine.generate(policy, end_token_id, prompts, GREEDY, seeds, compute, "vLLM")]
     tokens = sum(map(len, own))
     parted = [(prompt, ids, found) for prompt, ids, found in zip(prompts, own, other, strict=True) if ids != found]
     gaps = sorted(gap_where_they_part(model, *each) for each in parted)

@@ -12,7 +12,6 @@ from transformers import PreTrainedTokenizerFast
 
 from apo_bench.cli import main
 from apo_bench.config.params import load_params
-from apo_bench.engines import vllm
 from apo_bench.engines.devices import Need
 from apo_bench.models.language_model import save_model
 from apo_bench.models.tokenizer import train_tokenizer
@@ -20,6 +19,7 @@ from apo_bench.plan import checks
 from apo_bench.plan.checks import check_judge, check_near_duplicates, check_splits
 from apo_bench.plan.costs import simulate
 from apo_bench.plan.work import Sizes, Work, work_of
+from apo_bench.samplers import vllm
 from apo_bench.samplers.vllm import Vllm
 from apo_bench.scheduling import Host, Places, Schedule
 from apo_bench.stages import num_on_a_gpu, num_side_by_side, this_host

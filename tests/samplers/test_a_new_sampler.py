@@ -1,4 +1,4 @@
-"""A sampling engine is one file and its section: put into `apo_bench/samplers/` it is known by its name, says what it takes, and samples."""
+"""A sampling engine is one file and its section: in `apo_bench/samplers/` it is known by its name, says what it takes, and samples."""
 
 import shutil
 from pathlib import Path
@@ -76,10 +76,10 @@ def test_it_says_what_it_takes_and_samples(profile, model, tokenizer, compute, d
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("sampling: echo", "sampling: ecko", r"^engines.sampling: found 'ecko', expected a file of samplers/, .*did you mean echo"),
-        ("    echo: {copies: 2}", "    ecko: {copies: 2}", r"^engines.samplers: found 'ecko', expected a file of samplers/"),
-        ("    echo: {copies: 2}", "    echo: {copy: 2}", r"^engines.samplers.echo.copy: unknown key; did you mean copies"),
-        ("    echo: {copies: 2}\n", "", r"^engines.samplers.echo.copies: missing key"),
+        ("sampling: echo", "sampling: ecko", r": engines.sampling: found 'ecko', expected a file of samplers/, .*did you mean echo"),
+        ("    echo: {copies: 2}", "    ecko: {copies: 2}", r": engines.samplers: found 'ecko', expected a file of samplers/"),
+        ("    echo: {copies: 2}", "    echo: {copy: 2}", r": engines.samplers.echo.copy: unknown key; did you mean copies"),
+        ("    echo: {copies: 2}\n", "", r": engines.samplers.echo.copies: missing key"),
     ],
 )
 def test_what_is_wrong_with_its_section_is_named(profile, old, new, message):
