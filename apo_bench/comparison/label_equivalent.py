@@ -14,10 +14,11 @@ from apo_bench.claims.paper import APO
 from apo_bench.config.params import Params
 from apo_bench.core.layout import NO_ADVERSARIAL, Arm
 from apo_bench.evaluation.statistics import Estimate, over_replicates
-from apo_bench.reward_models.player import LABELS, SAMPLES
 
 Path = Mapping[str, Mapping[str, Estimate]]
 """Round -> metric -> estimate, over the prompts that every round answered, from SFT on."""
+LABELS, SAMPLES = "labels", "samples"
+"""What a reward model trains on, as `reward_models/player.py` calls it; to import it would make `compare` hang on the code of models."""
 FRESH, STALE = "fresh", "stale"
 """Whose samples are labelled: those of the policy of the moment, or SFT's."""
 MIN_DOSES = 3
