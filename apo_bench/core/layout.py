@@ -54,14 +54,6 @@ def is_trained_once(reward_model: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Files:
-    """What a stage reads of what other stages made, and what it writes, by the names that its `main` has for them."""
-
-    reads: dict[str, Path]
-    writes: dict[str, Path]
-
-
-@dataclass(frozen=True)
 class Reference:
     """A policy that arms are compared with, in one replicate."""
 

@@ -5,9 +5,12 @@ from pathlib import Path
 from apo_bench.budget import policy_models, read_budgets
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import write_json, write_text
-from apo_bench.core.layout import MODELS, REPORT, RESULTS, SECONDS, SECONDS_PAGE, SFT, TIMES, Files
+from apo_bench.core.layout import MODELS, REPORT, RESULTS, SECONDS, SECONDS_PAGE, SFT, TIMES
+from apo_bench.core.stage import Files, Stage
 from apo_bench.report.times import render_times, times_summary
 from apo_bench.tracking.lock import LOCK, Lock
+
+STAGE = Stage()
 
 
 def files() -> Files:
