@@ -93,7 +93,7 @@ class Reference:
     def trained(self, root: Path) -> Path:
         """The model; of SFT also its curves."""
         if self.is_own:
-            return _own(root) / "references" / self.kind
+            return root / OWN / "references" / self.kind
         return sft(root, self.seed) if self.kind == SFT else self._folder(root)
 
     def _folder(self, root: Path) -> Path:
@@ -281,7 +281,7 @@ def reward_model(root: Path, name: str, seed: int) -> Path:
 
 def own_reward_model(root: Path, name: str) -> Path:
     """A reward model from elsewhere: the same in all replicates."""
-    return _own(root) / "reward" / name
+    return root / OWN / "reward" / name
 
 
 def reward_evaluations(results: Path) -> Path:
@@ -291,11 +291,7 @@ def reward_evaluations(results: Path) -> Path:
 
 def own_scores(results: Path, name: str, seed: int) -> Path:
     """What a reward model from elsewhere makes of the test responses of all policies of a replicate."""
-    return _own(replicate(results, seed)) / name
-
-
-def _own(root: Path) -> Path:
-    return root / OWN
+    return replicate(results, seed) / OWN / name
 
 
 def judge_test(results: Path, pairs: str) -> Path:
