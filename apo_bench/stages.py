@@ -10,13 +10,20 @@ from apo_bench.config.params import Params
 from apo_bench.config.validation import near
 from apo_bench.core.errors import ConfigError
 from apo_bench.core.layout import RESULTS, reward_evaluations
+from apo_bench.core.stage import Runs
 from apo_bench.engines.devices import Need, need_of, sampling_engine, visible_devices
 from apo_bench.engines.hosts import hosts
-from apo_bench.provenance.budgets import script
 from apo_bench.scheduling import Host
 
 STAGES = Path("dvc.yaml")
 """In the folder of a profile."""
+TELLING: dict[str, Runs] = {
+    "engines.sampling": "sampling",
+    "engines.training": "training",
+    "compute": "models",
+    "judge.provider": "judge",
+}
+"""Params of a stage that tell what it runs, the first that it has."""
 WITHOUT_GIT = "clone the repository, or run `dvc config core.no_scm true` to do without git"
 CURE_OF_LOCK = "take one side (`git checkout --ours dvc.lock`, or --theirs) or remove it; what the run cache knows is restored, not run"
 
@@ -209,7 +216,12 @@ def stages_of_arm(group: str, stages: Mapping[str, Any], parents: Mapping[str, S
 
 def stage_needs(index: Any, params: Params) -> dict[str, Need]:
     """What each stage of a `stage_index` takes."""
-    return {stage.addressing: need_of(script({"cmd": stage.cmd}), params) for stage in index.stages}
+    return {stage.addressing: need_of(runs_of({key for dep in stage.params for key in dep.params}), params) for stage in index.stages}
+
+
+def runs_of(keys: Set[str]) -> Runs:
+    """What a stage runs, by the params that it hangs on: those of an engine tell."""
+    return next((runs for key, runs in TELLING.items() if key in keys), "nothing")
 
 
 def this_host(params: Params) -> Host:

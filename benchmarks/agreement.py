@@ -16,7 +16,6 @@ from apo_bench.config.params import load_params
 from apo_bench.config.sections import Sampling
 from apo_bench.engines import in_process
 from apo_bench.models.language_model import load_language_model
-from apo_bench.samplers import vllm
 from benchmarks.models import PROFILE, hh_prompts, ready_model
 
 NUM_PROMPTS = 64

@@ -9,28 +9,16 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from apo_bench.config.params import PARAMS, Params, load_params
+from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.errors import ApoBenchError, EngineError, NotTheWriter, is_out_of_memory
-from apo_bench.core.layout import Files
 from apo_bench.core.ranks import CHECKPOINTS_VARIABLE, join, leave
+from apo_bench.core.stage import Files, Stage
 from apo_bench.engines.checkpoints import last_step, remove, scratch_folder
 from apo_bench.engines.hosts import hosts
 from apo_bench.engines.launch import launch
 from apo_bench.engines.memory import memory_error
 from pipeline.forwarding import SOCKET_VARIABLE
 
-USE_RANKS: dict[str, Callable[[Params], bool]] = {
-    "base_model": lambda params: params.base_model.source == "scratch",
-    "sft": lambda params: params.sft.epochs > 0,
-    "reward": lambda params: True,
-    "reference": lambda params: True,
-    "adversarial_reward": lambda params: True,
-    "evaluate_reward": lambda params: True,
-    "align": lambda params: True,
-    "score": lambda params: True,
-    "game": lambda params: True,
-}
-"""Stages that train or score, and whether they do so with these params."""
 LOST_PEER = ("gloo", "nccl", "connection", "socket")
 """Words in what PyTorch says where another rank has gone."""
 
@@ -40,17 +28,17 @@ def is_rank() -> bool:
     return CHECKPOINTS_VARIABLE in os.environ
 
 
-def launched(name: str, arguments: list[str], files: Files) -> bool:
+def launched(name: str, arguments: list[str], stage: Stage, files: Files) -> bool:
     """Runs a stage as ranks to their end, if its params ask for ranks; whether they do.
 
     Raises:
         ConfigError: params.yaml is broken.
         EngineError: DeepSpeed is not installed, the hostfile is broken, or ranks failed.
     """
-    if name not in USE_RANKS:
+    if stage.runs != "training":
         return False
     params = load_params(PARAMS)
-    if params.engines.training == "in_process" or not USE_RANKS[name](params):
+    if params.engines.training == "in_process" or not stage.uses_ranks(params):
         return False
     settings = params.engines.deepspeed
     if find_spec("deepspeed") is None:

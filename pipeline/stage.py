@@ -15,8 +15,7 @@ from typing import Any
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.config.validation import near
 from apo_bench.core.errors import ApoBenchError, is_out_of_memory
-from apo_bench.core.layout import Files
-from apo_bench.core.results import RECORDED
+from apo_bench.core.stage import Files
 from apo_bench.engines.memory import memory_error
 from apo_bench.engines.record import Stopwatch, leave_record
 from pipeline.arguments import Parser
@@ -41,11 +40,11 @@ def run_stage(name: str, arguments: list[str]) -> int:
         files, work = bound(module, coordinates)
         if is_rank():
             return run_rank(name, work)
-        if not launched(name, arguments, files):
+        if not launched(name, arguments, module.STAGE, files):
             did, where = work()
             print(f"{name}: {did}, {stopwatch.seconds(0)['wall_seconds']:.1f} s -> {where}", flush=True)
-        if name in RECORDED:
-            leave_record(name, files.reads | files.writes, load_params(PARAMS), stopwatch)
+        if module.STAGE.is_recorded:
+            leave_record(module.STAGE, files, load_params(PARAMS), stopwatch)
     except ApoBenchError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1

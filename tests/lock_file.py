@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import yaml
 
 from apo_bench.core.layout import Arm, Reference, first, replicate
-from apo_bench.core.results import RECORDED, TIMED
+from apo_bench.core.stage import Stage
 
 PARAMS = {
     "sample": {"sampling.train": {"temperature": 1.0, "num_samples": 4}},
@@ -43,7 +44,7 @@ class LockFile:
         params = {"compute": {"dtype": "float32"}} | copy.deepcopy(PARAMS.get(script, {}))
         if script == "align":
             params |= {f"methods.{name.split('@')[1].split('-')[0]}": {"batch_size": 16, "learning_rates": [0.1], "beta": 0.1}}
-        if script in TIMED:
+        if declared(script).counts:
             outs = [*outs, self.times / outs[0].relative_to(self.results).with_suffix(".json")]
         self.stages[name] = {
             "cmd": f"exec python -m pipeline {script} {options}",
@@ -51,7 +52,7 @@ class LockFile:
             "params": {"params.yaml": params},
             "outs": [{"path": str(path), "md5": md5(path)} for path in outs],
         }
-        if script in RECORDED:
+        if declared(script).is_recorded:
             self.left[outs[0] / "environment.json"] = {"torch": "2.13.0", "tokenizer": "t", "device": "cpu"}
         if script in COUNTS:
             self.left[outs[0] / "metrics.json"] = COUNTS[script]
@@ -163,6 +164,11 @@ class LockFile:
     @staticmethod
     def _folder(name: str, seed: int, round_id: str) -> str:
         return f"s{seed}/first" if name == "first" else f"s{seed}/arms/{name.removesuffix(f'-s{seed}')}/{round_id}"
+
+
+def declared(script: str) -> Stage:
+    """What a stage says of itself."""
+    return importlib.import_module(f"pipeline.stages.{script}").STAGE
 
 
 def md5(path: Path | str) -> str:

@@ -17,6 +17,8 @@ from apo_bench.evaluation.statistics import Estimate, over_replicates
 
 Path = Mapping[str, Mapping[str, Estimate]]
 """Round -> metric -> estimate, over the prompts that every round answered, from SFT on."""
+LABELS, SAMPLES = "labels", "samples"
+"""What a reward model trains on, as `reward_models/player.py` calls it; to import it would make `compare` hang on the code of models."""
 FRESH, STALE = "fresh", "stale"
 """Whose samples are labelled: those of the policy of the moment, or SFT's."""
 MIN_DOSES = 3

@@ -54,14 +54,6 @@ def is_trained_once(reward_model: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Files:
-    """What a stage reads of what other stages made, and what it writes, by the names that its `main` has for them."""
-
-    reads: dict[str, Path]
-    writes: dict[str, Path]
-
-
-@dataclass(frozen=True)
 class Reference:
     """A policy that arms are compared with, in one replicate."""
 
@@ -101,7 +93,7 @@ class Reference:
     def trained(self, root: Path) -> Path:
         """The model; of SFT also its curves."""
         if self.is_own:
-            return _own(root) / "references" / self.kind
+            return root / OWN / "references" / self.kind
         return sft(root, self.seed) if self.kind == SFT else self._folder(root)
 
     def _folder(self, root: Path) -> Path:
@@ -289,7 +281,7 @@ def reward_model(root: Path, name: str, seed: int) -> Path:
 
 def own_reward_model(root: Path, name: str) -> Path:
     """A reward model from elsewhere: the same in all replicates."""
-    return _own(root) / "reward" / name
+    return root / OWN / "reward" / name
 
 
 def reward_evaluations(results: Path) -> Path:
@@ -299,11 +291,7 @@ def reward_evaluations(results: Path) -> Path:
 
 def own_scores(results: Path, name: str, seed: int) -> Path:
     """What a reward model from elsewhere makes of the test responses of all policies of a replicate."""
-    return _own(replicate(results, seed)) / name
-
-
-def _own(root: Path) -> Path:
-    return root / OWN
+    return replicate(results, seed) / OWN / name
 
 
 def judge_test(results: Path, pairs: str) -> Path:

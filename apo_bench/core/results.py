@@ -9,12 +9,8 @@ from apo_bench.core.errors import MissingInputError
 from apo_bench.core.files import complete_directory, read_json, write_json, write_jsonl
 from apo_bench.core.schemas import Name, Number, Schema, Share, Subset
 
-TIMED = ("base_model", "sft", "reference", "reward", "sample", "adversarial_reward", "score", "align")
-"""Stages that policies are made by; dvc.yaml has their seconds among their outputs."""
-RECORDED = (*TIMED, "evaluate_reward", "respond", "best_of_n", "evaluate")
-"""Stages that run models, and leave what they ran them with beside their results."""
 ENVIRONMENT = "environment.json"
-"""Where they leave it."""
+"""What stages that run models leave beside their results: what they ran them with."""
 NUM_LAST_STEPS = 20
 """Steps over which the final loss is averaged: one step's loss is mostly noise."""
 MARGINS = "margins.jsonl"

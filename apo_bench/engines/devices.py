@@ -7,16 +7,10 @@ from dataclasses import dataclass
 from apo_bench.config.compute_sections import Compute, Engines
 from apo_bench.config.judge_sections import VllmJudge
 from apo_bench.config.params import AUTO, IN_PROCESS, Params
-from apo_bench.core.results import RECORDED, TIMED
+from apo_bench.core.stage import Runs
 
 VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
 """Environment variable: the GPUs that a process may use, by number or by name."""
-SAMPLING_STAGES = ("sample", "respond", "best_of_n")
-RANK_STAGES = (*(name for name in TIMED if name != "sample"), "evaluate_reward", "game")
-"""Scripts whose work the training engine may spread over ranks."""
-MODEL_STAGES = (*RECORDED, "game", "own_policy", "own_reward", "score_responses")
-"""Scripts that run models in a process of their own."""
-JUDGE_STAGES = ("judge", "judge_human")
 
 
 @dataclass(frozen=True)
@@ -39,11 +33,11 @@ def sampling_engine(engines: Engines, compute: Compute) -> str:
     return next(there, IN_PROCESS) if compute.device == "cuda" else IN_PROCESS
 
 
-def engine_of(script: str, params: Params) -> str:
-    """What the stage of that script runs models by."""
-    if script in SAMPLING_STAGES:
+def engine_of(runs: Runs, params: Params) -> str:
+    """What a stage that runs these runs them by."""
+    if runs == "sampling":
         return sampling_engine(params.engines, params.compute)
-    return params.engines.training if script in RANK_STAGES else "in_process"
+    return params.engines.training if runs == "training" else "in_process"
 
 
 def is_installed(package: str) -> bool:
@@ -54,18 +48,17 @@ def is_installed(package: str) -> bool:
         return False
 
 
-def need_of(script: str, params: Params) -> Need:
-    """What the stage of that script takes; its share of processors goes without saying."""
+def need_of(runs: Runs, params: Params) -> Need:
+    """What a stage that runs these takes; its share of processors goes without saying."""
     engines = params.engines
-    serves_judge = script in JUDGE_STAGES and isinstance(params.judge.provider, VllmJudge)
-    if script not in MODEL_STAGES and not serves_judge:
+    if runs == "nothing" or (runs == "judge" and not isinstance(params.judge.provider, VllmJudge)):
         return Need(is_light=True)
     if params.compute.device == "cpu":
         return Need()
-    if serves_judge:
+    if runs == "judge":
         return Need(1, is_whole=True)
-    engine = engine_of(script, params)
-    if script in SAMPLING_STAGES:
+    engine = engine_of(runs, params)
+    if runs == "sampling":
         sampler = engines.samplers[engine]
         return Need(sampler.num_devices, sampler.is_whole)
     return Need(engines.deepspeed.num_processes, is_whole=True) if engine == "deepspeed" else Need(1)

@@ -12,10 +12,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from apo_bench.config.params import Params
+from apo_bench.core.errors import OutputError
 from apo_bench.core.files import write_json
 from apo_bench.core.layout import times_file
-from apo_bench.core.results import ENVIRONMENT, RECORDED, TIMED
-from apo_bench.engines.devices import RANK_STAGES, SAMPLING_STAGES, engine_of, need_of
+from apo_bench.core.results import ENVIRONMENT, read_metrics
+from apo_bench.core.stage import Files, Runs, Stage
+from apo_bench.engines.devices import engine_of, need_of
 from apo_bench.engines.hosts import hosts
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
@@ -37,28 +39,33 @@ class Stopwatch:
         return {"wall_seconds": round(wall, 3), "cpu_seconds": round(cpu, 3), "gpu_seconds": round(num_gpus * wall, 3)}
 
 
-def leave_record(name: str, files: Mapping[str, Path], params: Params, stopwatch: Stopwatch) -> None:
-    """Writes the environment of the stage `name` beside its results, and its seconds where `times_file` says.
+def leave_record(stage: Stage, files: Files, params: Params, stopwatch: Stopwatch) -> None:
+    """Writes what a stage ran its models with beside its results, and its seconds where `times_file` says.
 
     Raises:
-        OutputError: a file cannot be written.
+        OutputError: a file cannot be written, or the stage has not counted what it says it counts.
     """
-    if name in RECORDED:
-        write_json(files["results"] / ENVIRONMENT, environment(name, files, params))
-    if name in TIMED:
-        write_json(times_file(files["results"]), stopwatch.seconds(num_gpus(name, params)))
+    results = files.writes.get("results")
+    if results is None:
+        return
+    if stage.is_recorded:
+        write_json(results / ENVIRONMENT, environment(stage.runs, files.reads | files.writes, params))
+    if stage.counts:
+        if missing := set(stage.counts) - set(read_metrics(results)):
+            raise OutputError(f"{results}/metrics.json: no {', '.join(sorted(missing))}; mend the stage, which says that it counts them")
+        write_json(times_file(results), stopwatch.seconds(num_gpus(stage.runs, params)))
 
 
-def environment(name: str, files: Mapping[str, Path], params: Params) -> dict[str, str]:
+def environment(runs: Runs, files: Mapping[str, Path], params: Params) -> dict[str, str]:
     """Versions of the libraries that the stage used, the device, the type of its matrix products and the tokenizer's checksum."""
     import torch
 
     from apo_bench.models.precision import reduced_dtype
     from apo_bench.models.tokenizer import tokenizer_checksum
 
-    extra = [] if (engine := engine_of(name, params)) == "in_process" else [engine]
+    extra = [] if (engine := engine_of(runs, params)) == "in_process" else [engine]
     packages = {name: sampler.packages[params.compute.device] for name, sampler in params.engines.samplers.items() if sampler.packages}
-    names = [*LIBRARIES, *extra, *(["peft"] if params.compute.lora and name in RANK_STAGES else [])]
+    names = [*LIBRARIES, *extra, *(["peft"] if params.compute.lora and runs == "training" else [])]
     names += [FUSED_KERNELS] if params.compute.device == "cuda" else []
     model = next(files[name] for name in WITH_TOKENIZER if name in files)
     return {
@@ -70,12 +77,12 @@ def environment(name: str, files: Mapping[str, Path], params: Params) -> dict[st
     }
 
 
-def num_gpus(name: str, params: Params) -> float:
+def num_gpus(runs: Runs, params: Params) -> float:
     """GPUs that a stage takes, of all hosts; a part of one that it may have to share."""
-    need = need_of(name, params)
+    need = need_of(runs, params)
     if not need.is_whole:
         return need.num_devices / params.compute.stages_per_gpu
-    return need.num_devices if name in SAMPLING_STAGES else sum(host.num_ranks for host in hosts(params.engines.deepspeed))
+    return need.num_devices if runs == "sampling" else sum(host.num_ranks for host in hosts(params.engines.deepspeed))
 
 
 def _cpu_seconds() -> float:

@@ -35,7 +35,6 @@ MAX_CUT_FRACTION = 0.05
 ASSUMED_QUESTION_TOKENS, ASSUMED_VERDICT_TOKENS = 800, 250
 """Of a question to the judge: 250 of the template, a dialogue and two answers of HH; and of what it replies."""
 GIB = 2**30
-MODEL_STAGES = {"base_model", "sft", "reward", "reference", "adversarial_reward", "align"}
 
 
 @dataclass(frozen=True)
@@ -214,12 +213,11 @@ def tried(name: str, checks: Iterator[Check]) -> Iterator[Check]:
         yield Check(name, False, str(error))
 
 
-def check_resources(params: Params, num_parameters: float, memory: float, stages: list[str], num_together: int) -> Iterator[Check]:
-    """Disk for the models that stages write, and memory for the stages side by side, on a GPU or on the cores, if all are large."""
-    models = sum(stage.partition("@")[0].removesuffix("_first") in MODEL_STAGES for stage in stages)
-    disk = models * num_parameters * 4 * 2  # in the workspace and in DVC's cache
+def check_resources(params: Params, num_parameters: float, memory: float, num_models: int, num_together: int) -> Iterator[Check]:
+    """Disk for the `num_models` that stages write, and memory for the stages side by side, on a GPU or on the cores, if all are large."""
+    disk = num_models * num_parameters * 4 * 2  # in the workspace and in DVC's cache
     free = shutil.disk_usage(".").free
-    yield Check("disk", disk < free, f"{models} models take {disk / GIB:.1f} GiB with DVC's cache, {free / GIB:.0f} GiB are free")
+    yield Check("disk", disk < free, f"{num_models} models take {disk / GIB:.1f} GiB with DVC's cache, {free / GIB:.0f} GiB are free")
     device = params.compute.device
     if device == "cpu":
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,6 +1,7 @@
 """Seconds a token, measured by a short calibration on this machine or, for a device that is not here, assumed; and the whole run's time."""
 
 import heapq
+import math
 import multiprocessing
 import resource
 import time
@@ -12,30 +13,32 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.config.params import Params
-from apo_bench.config.sections import PretrainedModel
+from apo_bench.config.sections import PretrainedModel, Training
+from apo_bench.core.ranks import share
 from apo_bench.core.seeds import use_threads
 from apo_bench.engines.in_process import generate
-from apo_bench.models.batching import TokenBatch, TokenSequence, longest_row, pad, training_batches
+from apo_bench.engines.training import InProcess
+from apo_bench.models.batching import TokenBatch, TokenSequence, longest_row, pad
 from apo_bench.models.language_model import load_language_model, new_llama, pairs_a_token, response_logps, save_model
-from apo_bench.models.precision import mixed_precision
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.reward_model import load_reward_model, new_reward_model, rewards
 from apo_bench.models.tokenizer import count_tokens, encode_prompts, encode_records
 from apo_bench.plan import Records
 from apo_bench.plan.work import Work
 from apo_bench.scheduling import Place, Places, Schedule
-from apo_bench.training.adapters import add_adapters
-from apo_bench.training.freezing import freeze_lowest
-from apo_bench.training.loop import num_micro_batches
+from apo_bench.training.loop import train
 
 Groups = list[list[TokenSequence]]
 
 CALIBRATED_PROMPTS = 32
 """Prompts that a calibration samples from; trained on and read are as many pairs."""
 SETTLING_STEPS, TIMED_STEPS = 2, 4
+LEARNING_RATE = 1e-6
+"""Of the trainings that are timed: at any a step takes as long, at this one no loss can run away."""
 ASSUMED_FLOPS = 312e12
 """bfloat16 operations a second of the GPU that is assumed where none is at hand (NVIDIA A100 data sheet, dense)."""
 ASSUMED_UTILISATION = {"train": 0.35, "read": 0.4, "sample": 0.05}
@@ -119,10 +122,10 @@ def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTo
     started = time.perf_counter()
     policy = load_language_model(models / LANGUAGE_MODEL, compute, for_training=True)
     start = time.perf_counter() - started
-    times = {"start": start, "train_policy": _train(policy, groups, settings.batch_size, tokenizer, params, response_logps)}
+    times = {"start": start, "train_policy": _train(policy, groups, settings, tokenizer, params, response_logps)}
     del policy
     reward_model = load_reward_model(models / REWARD_MODEL, compute, for_training=True)
-    times["train_reward"] = _train(reward_model, groups, settings.batch_size, tokenizer, params, rewards)
+    times["train_reward"] = _train(reward_model, groups, settings, tokenizer, params, rewards)
     del reward_model
     policy, reward_model = load_language_model(models / LANGUAGE_MODEL, compute), load_reward_model(models / REWARD_MODEL, compute)
     times["read_policy"] = _read(policy, groups, tokenizer, response_logps)
@@ -143,59 +146,63 @@ def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTo
 
 
 def _train(
-    model: PreTrainedModel, groups: Groups, batch_size: int, tokenizer: PreTrainedTokenizerFast, params: Params, value: Callable[..., Any]
+    model: PreTrainedModel,
+    groups: Groups,
+    settings: Training,
+    tokenizer: PreTrainedTokenizerFast,
+    params: Params,
+    value: Callable[..., Any],
 ) -> float:
-    """Seconds a token of steps of the optimiser on batches such as a training makes, of like lengths.
+    """Seconds a token of a training, by the training loop itself.
 
-    The first steps are not timed, as they have to get their memory from the system; a last one, on the longest groups, is there for the
-    memory that it takes.
+    The first steps are not timed, as they have to get their memory from the system; a training of one step on the longest groups is there
+    for the memory that it takes.
     """
-    model.train()
-    if params.compute.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    if params.compute.lora:
-        add_adapters(model, params.compute.lora, seed=0)
-    freeze_lowest(model, params.compute.frozen_layers)
-    optimizer = torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad], lr=1e-6, fused=True)
+    started: list[float] = []
+    num_tokens: list[float] = []
 
-    def step(batch: Groups) -> float:
-        num_parts, num_tokens = num_micro_batches(len(batch), count_tokens(batch), params.compute), 0.0
-        for part in range(num_parts):
-            padded, tokens_of_part = _rows(model, batch[part::num_parts], tokenizer)
-            num_tokens += tokens_of_part
-            with mixed_precision(params.compute):
-                loss = value(model, padded).mean()
-            loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return num_tokens
+    def begin(chosen: Groups) -> int:
+        if params.compute.device == "cuda":
+            torch.cuda.synchronize()
+        started.append(time.perf_counter())
+        num_tokens.append(_num_tokens(chosen))
+        return count_tokens(chosen)
 
-    lengths = [longest_row(group, pairs_a_token(model)) for group in groups]
-    batches = [[groups[index] for index in batch] for batch in training_batches(lengths, batch_size, torch.Generator().manual_seed(0))]
-    for _ in range(SETTLING_STEPS):
-        step(batches[0])
-    started = time.perf_counter()
-    num_tokens = sum(step(batch) for batch in batches[:TIMED_STEPS])
-    seconds = time.perf_counter() - started
-    step(sorted(groups, key=lambda group: count_tokens([group]))[-batch_size:])
-    return seconds / num_tokens
+    def of(chosen: Groups, num_epochs: int) -> None:
+        def loss(batch: list[int], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+            mine = share(batch)
+            return mine.fraction * value(model, _padded(model, [chosen[index] for index in mine.indices], tokenizer)).mean(), {}
+
+        lengths = [longest_row(group, pairs_a_token(model)) for group in chosen]
+        changed = settings.model_copy(update={"epochs": num_epochs, "learning_rate": LEARNING_RATE})
+        engine = InProcess(params.compute)
+        train(model, loss, lengths, changed, params.compute, engine, 0, "calibration", lambda batch, _: begin([chosen[n] for n in batch]))
+
+    num_steps = SETTLING_STEPS + TIMED_STEPS + 1  # whose beginning ends the last one that is timed
+    of(groups, math.ceil(num_steps / math.ceil(len(groups) / settings.batch_size)))
+    timed = slice(SETTLING_STEPS, SETTLING_STEPS + TIMED_STEPS)
+    seconds_a_token = (started[timed.stop] - started[timed.start]) / sum(num_tokens[timed])
+    of(sorted(groups, key=lambda group: count_tokens([group]))[-settings.batch_size :], 1)
+    return seconds_a_token
 
 
 @torch.no_grad()
 def _read(model: PreTrainedModel, groups: Groups, tokenizer: PreTrainedTokenizerFast, value: Callable[..., Any]) -> float:
-    padded, num_tokens = _rows(model, groups, tokenizer)
+    padded = _padded(model, groups, tokenizer)
     for _ in range(2):
         started = time.perf_counter()
         value(model, padded)
         seconds = time.perf_counter() - started
-    return seconds / num_tokens
+    return seconds / _num_tokens(groups)
 
 
-def _rows(model: PreTrainedModel, groups: Groups, tokenizer: PreTrainedTokenizerFast) -> tuple[TokenBatch, float]:
-    """The groups as a batch, and the tokens of its rows with each prompt once, as `Work` counts them whatever the model can share."""
-    padded = pad([sequence for group in groups for sequence in group], tokenizer.pad_token_id, pairs_a_token(model))
-    num_tokens = sum(group[0].prompt_length + sum(len(item.ids) - item.prompt_length for item in group) for group in groups)
-    return padded, num_tokens
+def _padded(model: PreTrainedModel, groups: Groups, tokenizer: PreTrainedTokenizerFast) -> TokenBatch:
+    return pad([sequence for group in groups for sequence in group], tokenizer.pad_token_id, pairs_a_token(model))
+
+
+def _num_tokens(groups: Groups) -> float:
+    """Tokens of the groups with each prompt once, as `Work` counts them whatever the model can share."""
+    return sum(group[0].prompt_length + sum(len(item.ids) - item.prompt_length for item in group) for group in groups)
 
 
 def simulate(seconds: Mapping[str, float], schedule: Schedule, places: Places) -> float:

@@ -10,6 +10,7 @@ from rich.table import Table
 from apo_bench.config.params import Params
 from apo_bench.config.sections import PretrainedModel, ScratchModel
 from apo_bench.core.errors import ApoBenchError
+from apo_bench.core.layout import MODELS, is_in
 from apo_bench.core.seeds import use_threads
 from apo_bench.engines.devices import Need
 from apo_bench.models.chat_template import describe
@@ -89,7 +90,8 @@ def make_plan(params: Params) -> Plan:
     else:
         rates, sizes = assumed_rates(num_parameters, params, num_together), assume(params)
     checks += [*check_own(params), *check_judge(params)]
-    checks += check_resources(params, num_parameters, rates.memory, order, num_together)
+    num_models = sum(is_in(out.def_path, MODELS) for stage in index.stages for out in stage.outs)
+    checks += check_resources(params, num_parameters, rates.memory, num_models, num_together)
     works = {stage: work_of(stage, params, sizes) for stage in order}
     seconds = {stage: rates.seconds(work) for stage, work in works.items()}
     total = simulate(seconds, Schedule(order, parents, needs), Places([host]))

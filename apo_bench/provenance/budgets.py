@@ -23,15 +23,9 @@ from apo_bench.provenance.lock import Lock
 COUNTS = ("num_samples", "num_reward_calls", "num_tokens_generated", "num_tokens_read", "num_tokens_trained")
 """Samples drawn; samples that a reward model scored; tokens sampled; tokens that went through a model forward only (prompts when sampling,
 samples when scored, responses under a reference); tokens trained on, in each epoch, of policies and of reward models. A prompt counts with
-each response that is scored or trained on, and once for the samples drawn from it. Padding never counts."""
+each response that is scored or trained on, and once for the samples drawn from it. Padding never counts. A stage that leaves its seconds
+has counted what it says in its module (`apo_bench.core.stage.Stage.counts`)."""
 SECONDS = ("wall_seconds", "cpu_seconds", "gpu_seconds")
-LEFT_BY = {
-    "sample": ("num_samples", "num_tokens_generated", "num_tokens_read"),
-    "score": ("num_reward_calls", "num_tokens_read"),
-    "align": ("num_tokens_trained", "num_tokens_read"),
-    **dict.fromkeys(("base_model", "sft", "reference", "reward", "adversarial_reward"), ("num_tokens_trained",)),
-}
-"""What a stage counts, by its script."""
 FORWARD_FLOP, TRAINING_FLOP = 2, 6
 """A token and parameter. Source: Kaplan et al. 2020 (arXiv 2001.08361), Table 1 and section 2.1; attention over the context is left out,
 and what adapters and frozen layers spare."""
@@ -104,7 +98,7 @@ def read_budgets(lock: Lock, models: dict[RoundKey, Path], with_seconds: bool = 
     num_parameters = 0
     for key, model in models.items():
         chain = lock.chain([model])
-        made_by[key] = tuple(name for name, entry in chain.items() if script(entry) in LEFT_BY)
+        made_by[key] = tuple(name for name, entry in chain.items() if lock.folder(entry, TIMES))
         for name in made_by[key]:
             if name not in stages:
                 stages[name] = _counts(lock, name) | (_seconds(lock, name) if with_seconds else {})
@@ -130,11 +124,11 @@ def policy_models(models: Path, run: Run, references: Iterable[str]) -> dict[Rou
 
 def _counts(lock: Lock, name: str) -> Numbers:
     folder = _folder(lock, name, RESULTS)
-    metrics, wanted = read_metrics(folder), LEFT_BY[script(lock.stages[name])]
-    missing = [key for key in wanted if not isinstance(metrics.get(key), int)]
-    if missing:
-        raise DataError(f"{folder}/metrics.json: no {', '.join(missing)}; run the stage {name} (dvc repro) again")
-    return {key: metrics[key] if key in wanted else 0 for key in COUNTS}
+    metrics = read_metrics(folder)
+    found = {key: metrics[key] for key in COUNTS if isinstance(metrics.get(key), int)}
+    if not found:
+        raise DataError(f"{folder}/metrics.json: none of {', '.join(COUNTS)}; run the stage {name} (dvc repro) again")
+    return dict.fromkeys(COUNTS, 0) | found
 
 
 def _seconds(lock: Lock, name: str) -> Numbers:

@@ -26,7 +26,7 @@ from apo_bench.core import layout
 from apo_bench.core.errors import ComparabilityError
 from apo_bench.core.files import read_json
 from apo_bench.core.layout import BASE_AFTER_GOLDEN, MODELS, RESULTS, SFT, Arm
-from apo_bench.core.results import ENVIRONMENT, RECORDED
+from apo_bench.core.results import ENVIRONMENT
 from apo_bench.provenance.budgets import script
 from apo_bench.provenance.lock import LOCK, Lock, flat_params
 
@@ -261,8 +261,8 @@ def _code(path: str, arm: Arm) -> str:
 
 
 def _environment(lock: Lock, entry: dict[str, Any]) -> dict[str, str]:
-    folder = lock.folder(entry, RESULTS)
-    return read_json(folder / ENVIRONMENT) if folder and script(entry) in RECORDED else {}
+    folder, runs_models = lock.folder(entry, RESULTS), any("compute" in params for params in entry.get("params", {}).values())
+    return read_json(folder / ENVIRONMENT) if folder and runs_models else {}
 
 
 def diff_arms(params: Params, first: str, second: str) -> list[InputDifference]:

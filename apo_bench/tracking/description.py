@@ -188,15 +188,13 @@ class _Describer:
         model, *trainings, evaluation = paths
         metrics = read_metrics(evaluation)
         note = reward_note(tags["reward_model"], metrics)
+        trained = [measure for training in trainings for measure in training_measures(training, step)]
         data = [*self._reward_files(tags["reward_model"], tags.get("seed"), model), self._file("pairs_test", "evaluation")]
         return self._run(
             name,
             {"kind": "reward_model", **tags, NOTE: note},
             paths,
-            measures=[
-                *(measure for training in trainings for measure in training_measures(training, step)),
-                *measures_of("reward_model", metrics, step, name, is_test=True),
-            ],
+            measures=trained + measures_of("reward_model", metrics, step, name, is_test=True),
             curves=curves(*trainings),
             models=[self._model(name, "reward_model", model, step, note)],
             data=data,

@@ -5,9 +5,10 @@ from pathlib import Path
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core import layout
 from apo_bench.core.files import complete_directory
-from apo_bench.core.layout import DATA, FIRST_ROUND, LABELS, MODELS, RESULTS, Arm, Files, base_model, records, replicate, round_before
+from apo_bench.core.layout import DATA, FIRST_ROUND, LABELS, MODELS, RESULTS, Arm, base_model, records, replicate, round_before
 from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import derive_seed, reward_seed, use_threads
+from apo_bench.core.stage import Files, Stage
 from apo_bench.data.labels import labels_by_gold
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
@@ -17,6 +18,8 @@ from apo_bench.models.reward_model import load_reward_model, new_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.reward_models.player import GOLDEN, HUMAN, SAMPLES, SFT_SAMPLES, Material
 from apo_bench.training.reward_models import log_ratios, train_reward_model
+
+STAGE = Stage(runs="training", counts=("num_tokens_trained",))
 
 
 def files(reward_model: str, seed: int, round: str, method: str = "") -> Files:

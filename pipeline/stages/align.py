@@ -5,9 +5,10 @@ from pathlib import Path
 
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import complete_directory
-from apo_bench.core.layout import MODELS, RESULTS, Arm, Files, round_number
+from apo_bench.core.layout import MODELS, RESULTS, Arm, round_number
 from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import derive_seed, use_threads
+from apo_bench.core.stage import Files, Stage
 from apo_bench.data.records import SCORED, SCORED_GOLDEN, read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.methods.base import GOLDEN
@@ -15,6 +16,8 @@ from apo_bench.models.card import Card
 from apo_bench.models.language_model import load_language_model, sample_as_trained, save_model
 from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.training.policies import align, with_golden
+
+STAGE = Stage(runs="training", counts=("num_tokens_trained", "num_tokens_read"))
 
 
 def files(method: str, reward_model: str, seed: int, round: str) -> Files:

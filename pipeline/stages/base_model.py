@@ -8,9 +8,10 @@ from apo_bench.config.compute_sections import Compute
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.config.sections import PretrainedModel, ScratchModel
 from apo_bench.core.files import complete_directory
-from apo_bench.core.layout import MODELS, RESULTS, Files, base_model, records
+from apo_bench.core.layout import MODELS, RESULTS, base_model, records
 from apo_bench.core.results import write_training
 from apo_bench.core.seeds import derive_seed, use_threads
+from apo_bench.core.stage import Files, Stage
 from apo_bench.data.records import parse_dialogue, read_records
 from apo_bench.engines.admission import admit
 from apo_bench.engines.protocol import Engine
@@ -20,6 +21,8 @@ from apo_bench.models.language_model import new_llama, ready, save_model
 from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.tokenizer import train_tokenizer
 from apo_bench.training.policies import pretrain
+
+STAGE = Stage(runs="training", counts=("num_tokens_trained",), uses_ranks=lambda params: params.base_model.source == "scratch")
 
 
 def files() -> Files:

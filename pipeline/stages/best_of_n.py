@@ -4,13 +4,16 @@ from pathlib import Path
 
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import write_jsonl
-from apo_bench.core.layout import BASE, BEST_OF_N, DATA, MODELS, RESPONSES, RESULTS, Files, Reference, records, reward_model, sft
+from apo_bench.core.layout import BASE, BEST_OF_N, DATA, MODELS, RESPONSES, RESULTS, Reference, records, reward_model, sft
 from apo_bench.core.results import write_metrics
 from apo_bench.core.seeds import derive_seed, use_threads
+from apo_bench.core.stage import Files, Stage
 from apo_bench.data.records import read_records
 from apo_bench.engines.sampling import Samples, counts, response_rows, sample_responses
 from apo_bench.models.reward_model import all_rewards, load_reward_model, longest_scored
 from apo_bench.models.tokenizer import encode_records, load_tokenizer
+
+STAGE = Stage(runs="sampling")
 
 
 def files(seed: int) -> Files:

@@ -8,7 +8,7 @@ from apo_bench.comparison.whole import read_whole
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core import layout
 from apo_bench.core.files import complete_directory, write_json, write_text
-from apo_bench.core.layout import Files
+from apo_bench.core.stage import Files, Stage
 from apo_bench.report.claims import verdicts_table
 from apo_bench.report.contents import contents, render_report
 from apo_bench.report.headline import headline
@@ -17,6 +17,8 @@ from apo_bench.report.section import as_markdown, figures
 from apo_bench.report.table import terminal
 
 TERMINAL_WIDTH = 140
+
+STAGE = Stage()
 
 
 def files() -> Files:

@@ -4,14 +4,17 @@ from pathlib import Path
 
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import read_jsonl
-from apo_bench.core.layout import MODELS, RESPONSES, RESULTS, TEST_REWARD_MODEL, Arm, Files, Reference, sft
+from apo_bench.core.layout import MODELS, RESPONSES, RESULTS, TEST_REWARD_MODEL, Arm, Reference, sft
 from apo_bench.core.layout import reward_model as reward_folder
 from apo_bench.core.results import RESPONSE
 from apo_bench.core.seeds import use_threads
+from apo_bench.core.stage import Files, Stage
 from apo_bench.evaluation.policies import evaluate_policy, write_evaluation
 from apo_bench.models.language_model import load_language_model
 from apo_bench.models.reward_model import load_reward_model
 from apo_bench.models.tokenizer import load_tokenizer, tokenizer_checksum
+
+STAGE = Stage(runs="models")
 
 
 def files(seed: int, round: str, method: str = "", reward_model: str = "", reference: str = "") -> Files:

@@ -3,13 +3,16 @@
 from pathlib import Path
 
 from apo_bench.config.params import PARAMS, load_params
-from apo_bench.core.layout import DATA, FIRST_ROUND, MODELS, RESULTS, Arm, Files, records, reward_evaluations
+from apo_bench.core.layout import DATA, FIRST_ROUND, MODELS, RESULTS, Arm, records, reward_evaluations
 from apo_bench.core.results import write_reward_evaluation
 from apo_bench.core.seeds import use_threads
+from apo_bench.core.stage import Files, Stage
 from apo_bench.data.records import read_records
 from apo_bench.evaluation.reward_models import evaluate_on_pairs
 from apo_bench.models.reward_model import load_reward_model, longest_scored
 from apo_bench.models.tokenizer import load_tokenizer
+
+STAGE = Stage(runs="training")
 
 
 def files(reward_model: str, seed: int = 0, round: str = FIRST_ROUND, method: str = "", own: bool = False) -> Files:

@@ -5,13 +5,16 @@ from pathlib import Path
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core import layout
 from apo_bench.core.files import complete_directory, write_json, write_jsonl
-from apo_bench.core.layout import DATA, FIRST_ROUND, MODELS, RESULTS, SFT, Arm, Files, Reference, records
+from apo_bench.core.layout import DATA, FIRST_ROUND, MODELS, RESULTS, SFT, Arm, Reference, records
 from apo_bench.core.seeds import use_threads
+from apo_bench.core.stage import Files, Stage
 from apo_bench.game.ledger import read_players, samples_scored_by, score_players
 from apo_bench.game.numbers import game_numbers
 from apo_bench.game.players import FIXED, START, Rows, ledger_rows, reward_model_folders
 from apo_bench.game.results import shift_reference
 from apo_bench.game.shift import read_shifted
+
+STAGE = Stage(runs="training")
 
 
 def files(method: str, reward_model: str, seed: int) -> Files:

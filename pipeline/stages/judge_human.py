@@ -3,8 +3,11 @@
 from pathlib import Path
 
 from apo_bench.config.params import PARAMS, load_params
-from apo_bench.core.layout import DATA, LEDGERS, RESULTS, Files, judge_test, judge_test_ledger, records
+from apo_bench.core.layout import DATA, LEDGERS, RESULTS, judge_test, judge_test_ledger, records
+from apo_bench.core.stage import Files, Stage
 from apo_bench.judge.judgements import judge_human_pairs, shared_ledgers, write_judgement
+
+STAGE = Stage(runs="judge")
 
 
 def files(provider: str, pairs: str) -> Files:

@@ -4,14 +4,17 @@ import random
 from pathlib import Path
 
 from apo_bench.core.files import complete_directory
-from apo_bench.core.layout import DATA, LABELS, RESULTS, Files, labelling, records, replicate
+from apo_bench.core.layout import DATA, LABELS, RESULTS, labelling, records, replicate
 from apo_bench.core.results import write_metrics
 from apo_bench.core.seeds import derive_seed
+from apo_bench.core.stage import Files, Stage
 from apo_bench.data.labels import draw_labels
 from apo_bench.data.records import read_records, write_records
 
 FURTHER = "pairs_further"
 FILES = ("pairs_rm", "pairs_lm", FURTHER)
+
+STAGE = Stage()
 
 
 def files(seed: int) -> Files:

@@ -4,8 +4,11 @@ from pathlib import Path
 
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json
-from apo_bench.core.layout import DATA, RESULTS, Files, preparation, records
+from apo_bench.core.layout import DATA, RESULTS, preparation, records
+from apo_bench.core.stage import Files, Stage
 from apo_bench.data.records import write_records
+
+STAGE = Stage()
 
 
 def files() -> Files:

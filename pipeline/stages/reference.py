@@ -5,9 +5,10 @@ from pathlib import Path
 from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.config.sections import HumanPreferenceTraining
 from apo_bench.core.files import complete_directory
-from apo_bench.core.layout import DATA, GOLDEN, HUMAN, LABELS, MODELS, RESULTS, Files, Reference, records, replicate, sft
+from apo_bench.core.layout import DATA, GOLDEN, HUMAN, LABELS, MODELS, RESULTS, Reference, records, replicate, sft
 from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import derive_seed, use_threads
+from apo_bench.core.stage import Files, Stage
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.methods.dpo import METHOD as DPO
@@ -21,6 +22,8 @@ MADE = {
     HUMAN: "SFT, trained by DPO on {} human pairs, without a reward model.",
 }
 """How a reference is made, for `format`."""
+
+STAGE = Stage(runs="training", counts=("num_tokens_trained",))
 
 
 def files(name: str, seed: int) -> Files:

@@ -4,12 +4,15 @@ from pathlib import Path
 
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import write_jsonl
-from apo_bench.core.layout import DATA, MODELS, RESPONSES, RESULTS, START_ROUND, Arm, Files, Reference, records
+from apo_bench.core.layout import DATA, MODELS, RESPONSES, RESULTS, START_ROUND, Arm, Reference, records
 from apo_bench.core.results import write_metrics
 from apo_bench.core.seeds import derive_seed, use_threads
+from apo_bench.core.stage import Files, Stage
 from apo_bench.data.records import read_records
 from apo_bench.engines.sampling import counts, response_rows, sample_responses
 from apo_bench.models.tokenizer import load_tokenizer
+
+STAGE = Stage(runs="sampling")
 
 
 def files(seed: int, round: str, method: str = "", reward_model: str = "", reference: str = "") -> Files:

@@ -6,9 +6,10 @@ from typing import Any
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core import layout
 from apo_bench.core.files import complete_directory
-from apo_bench.core.layout import LABELS, MODELS, RESULTS, TEST_REWARD_MODEL, Files, base_model, records, replicate
+from apo_bench.core.layout import LABELS, MODELS, RESULTS, TEST_REWARD_MODEL, base_model, records, replicate
 from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import reward_seed, use_threads
+from apo_bench.core.stage import Files, Stage
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.models.card import Card
@@ -18,6 +19,8 @@ from apo_bench.models.reward_model import new_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.reward_models.player import FURTHER, HUMAN, Material
 from apo_bench.training.reward_models import mean_reward, train_reward_model
+
+STAGE = Stage(runs="training", counts=("num_tokens_trained",))
 
 
 def files(reward_model: str, seed: int) -> Files:

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from apo_bench.config.params import PARAMS, load_params
-from apo_bench.core.layout import MODELS, RESULTS, SAMPLES, Arm, Files, prompts_of
+from apo_bench.core.layout import MODELS, RESULTS, SAMPLES, Arm, prompts_of
 from apo_bench.core.results import write_metrics
 from apo_bench.core.seeds import derive_seed, use_threads
+from apo_bench.core.stage import Files, Stage
 from apo_bench.data.records import read_records, write_records
 from apo_bench.engines.sampling import counts, sample_responses
 from apo_bench.models.tokenizer import load_tokenizer
+
+STAGE = Stage(runs="sampling", counts=("num_samples", "num_tokens_generated", "num_tokens_read"))
 
 
 def files(half: str, seed: int, round: str, method: str = "", reward_model: str = "") -> Files:

@@ -4,12 +4,15 @@ from pathlib import Path
 
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import complete_directory, write_json
-from apo_bench.core.layout import DATA, MODELS, RESULTS, SAMPLES, Arm, Files, records
+from apo_bench.core.layout import DATA, MODELS, RESULTS, SAMPLES, Arm, records
 from apo_bench.core.seeds import use_threads
+from apo_bench.core.stage import Files, Stage
 from apo_bench.data.records import SCORED, SCORED_GOLDEN, read_records, write_records
 from apo_bench.evaluation.samples import score_samples
 from apo_bench.models.reward_model import load_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
+
+STAGE = Stage(runs="training", counts=("num_reward_calls", "num_tokens_read"))
 
 
 def files(reward_model: str, seed: int, round: str, method: str = "", own: bool = False) -> Files:

@@ -4,11 +4,14 @@ from pathlib import Path
 
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import complete_directory, read_jsonl, write_jsonl
-from apo_bench.core.layout import MODELS, RESPONSES, RESULTS, START_ROUND, Files, Reference, own_reward_model, own_scores, replicate
+from apo_bench.core.layout import MODELS, RESPONSES, RESULTS, START_ROUND, Reference, own_reward_model, own_scores, replicate
 from apo_bench.core.results import OWN_SCORES, RESPONSE
 from apo_bench.core.seeds import use_threads
+from apo_bench.core.stage import Files, Stage
 from apo_bench.models.reward_model import all_rewards, load_reward_model, longest_scored
 from apo_bench.models.tokenizer import encode_records, load_tokenizer
+
+STAGE = Stage(runs="models")
 
 
 def files(reward_model: str, seed: int) -> Files:

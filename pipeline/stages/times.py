@@ -4,10 +4,13 @@ from pathlib import Path
 
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import write_json, write_text
-from apo_bench.core.layout import MODELS, REPORT, RESULTS, SECONDS, SECONDS_PAGE, SFT, TIMES, Files
+from apo_bench.core.layout import MODELS, REPORT, RESULTS, SECONDS, SECONDS_PAGE, SFT, TIMES
+from apo_bench.core.stage import Files, Stage
 from apo_bench.provenance.budgets import policy_models, read_budgets
 from apo_bench.provenance.lock import LOCK, Lock
 from apo_bench.report.times import render_times, times_summary
+
+STAGE = Stage()
 
 
 def files() -> Files:

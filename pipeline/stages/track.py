@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from apo_bench.core.layout import DATA, LABELS, MODELS, PAGE, REPORT, RESULTS, SECONDS, STORE, SUMMARY, TABLE, TIMES, Files
+from apo_bench.core.layout import DATA, LABELS, MODELS, PAGE, REPORT, RESULTS, SECONDS, STORE, SUMMARY, TABLE, TIMES
+from apo_bench.core.stage import Files, Stage
 from apo_bench.provenance.lock import LOCK, Lock
 from apo_bench.tracking.description import describe
+
+STAGE = Stage()
 
 
 def files() -> Files:

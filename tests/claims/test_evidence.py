@@ -110,7 +110,7 @@ def test_smallest_effects(evidence, params):
 
 
 def test_missing_margins_and_other_pairs(evidence, tmp_path):
-    file = tmp_path / "s1/first/reward/wgan/margins.jsonl"
+    file = tmp_path / "reward_evaluations/s1/first/reward/wgan/margins.jsonl"
     write_jsonl(file, [{"id": "p", "subset": "harmless", "margin": 1.0, "correct": 1.0}])
     with pytest.raises(DataError, match=f"{file}: 1 pairs that are not those of the other reward models"):
         evidence.values_S(contrast("accuracy", *OVER_BASE))

@@ -26,7 +26,7 @@ def read(params, tmp_path):
         run |= {"golden_start_reward_models": [], "sft_start_reward_models": ["base", "adversarial"]}
         changes = {"run": params.run.model_copy(update=run), "claims": params.claims.model_copy(update={"looks": list(looks)})}
         rng = np.random.default_rng(0)
-        for folder in (f"s{seed}/{name}" for seed in seeds for name in ("reward/base", "first/reward/adversarial")):
+        for folder in (f"reward_evaluations/s{seed}/{name}" for seed in seeds for name in ("reward/base", "first/reward/adversarial")):
             margins = rng.normal(size=len(SUBSETS)).tolist()
             rows = [
                 {"id": str(n), "subset": SUBSETS[n], "margin": margin, "correct": float(margin > 0)} for n, margin in enumerate(margins)

@@ -61,7 +61,7 @@ def test_every_round_of_every_arm_is_a_row_but_of_those_that_gold_trains(params,
     )
     for name, margins in (("base", [1.0, -1.0]), ("all", [1.0, 1.0])):
         rows = [{"id": str(n), "subset": "helpful", "margin": margin, "correct": 1.0} for n, margin in enumerate(margins)]
-        write_jsonl(tmp_path / "s0" / "reward" / name / "margins.jsonl", rows)
+        write_jsonl(tmp_path / "reward_evaluations/s0/reward" / name / "margins.jsonl", rows)
     reached = {name: Estimate(value, 0, 0, 0) for name, value in (("gold", 2.0), ("reward_all", 3.0), ("kl_to_sft", 4.0))}
     paths = {f"dpo-{name}-s0": dict.fromkeys(("r0", "r1", "r2", "r3"), reached) for name in run.reward_models}
     measures = {f"dpo-{name}-s0": {"r1": {"ece": 0.1, "mce": 0.2}} for name in run.reward_models}

@@ -279,9 +279,9 @@ def test_reward_models_of_round_one_are_shared_and_base_stays(summary):
     [
         "s0/references/golden/evaluation/prompts.jsonl",
         "s0/arms/rjs-base/r2/evaluation/prompts.jsonl",
-        "s0/reward/all/metrics.json",
+        "reward_evaluations/s0/reward/all/metrics.json",
         "s0/first/score/base/metrics.json",
-        "s0/arms/rjs-adversarial/r2/reward/metrics.json",
+        "reward_evaluations/s0/arms/rjs-adversarial/r2/reward/metrics.json",
         "prepare/metrics.json",
     ],
 )
@@ -333,7 +333,8 @@ def test_means_over_replicates_by_hand(results, run_params):
 
     The differences of the seeds are -0.5 and 1.5: a standard error of 1, and Student's t with one degree of freedom is 12.706.
     """
-    shutil.copytree(results / "s0", results / "s1")
+    for folder in (results, results / "reward_evaluations"):
+        shutil.copytree(folder / "s0", folder / "s1")
     more = {"base": 1.0, "adversarial": 3.0}
     for kind, bonus in more.items():
         for round_id in ("r1", "r2"):
@@ -412,7 +413,7 @@ def test_gold_that_an_earlier_run_left_is_not_shown(results, results_without_gol
     expected = read_comparison(results_without_gold, hh_params).summary()
     for name, gold in GOLD.items():
         write_jsonl(results / name / "evaluation" / "prompts.jsonl", rows(gold))
-    write_json(results / "s0/reward/all/metrics.json", ON_PAIRS)
+    write_json(results / "reward_evaluations/s0/reward/all/metrics.json", ON_PAIRS)
     write_json(results / "s0/first/score/base/metrics.json", ON_SAMPLES)
     assert read_comparison(results, hh_params).summary() == expected
 
@@ -422,7 +423,7 @@ def test_gold_that_an_earlier_run_left_is_not_shown(results, results_without_gol
     [
         ("s0/arms/rjs-base/r2/evaluation", "gold", r"r2/evaluation/prompts.jsonl:1: no key gold"),
         ("s0/references/sft/evaluation", "complied", r"sft/evaluation/prompts.jsonl:1: no key complied"),
-        ("s0/reward/base", "gold_accuracy", r"s0/reward/base/metrics.json: no gold_accuracy"),
+        ("reward_evaluations/s0/reward/base", "gold_accuracy", r"s0/reward/base/metrics.json: no gold_accuracy"),
         ("s0/arms/rjs-adversarial/r2/score", "best_of_n_gain", r"r2/score/metrics.json: no best_of_n_gain"),
     ],
 )

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TELLS = '''
 from pathlib import Path
-from apo_bench.core.layout import Files
+from apo_bench.core.stage import Files, Stage
+STAGE = Stage()
 def files() -> Files:
     return Files({}, {})
 def main(word: str) -> tuple[str, Path]:

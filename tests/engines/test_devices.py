@@ -4,13 +4,12 @@ import importlib.metadata
 
 import pytest
 from other_engines import with_engines
-from stages_file import written_stages
 
 from apo_bench.config.judge_sections import VllmJudge
+from apo_bench.core.stage import Runs
 from apo_bench.engines import devices
-from apo_bench.engines.devices import MODEL_STAGES, RANK_STAGES, Need, need_of, sampling_engine, visible_devices
+from apo_bench.engines.devices import Need, need_of, sampling_engine, visible_devices
 from apo_bench.engines.record import environment
-from pipeline.ranks import USE_RANKS
 
 
 @pytest.fixture
@@ -54,34 +53,27 @@ def test_what_auto_came_to_is_recorded(params, tokenizer, tmp_path, monkeypatch)
     found = {}
     for is_there in (True, False):
         monkeypatch.setattr(devices, "is_installed", lambda package, is_there=is_there: is_there)
-        found[is_there] = environment("sample", {"policy": tmp_path}, changed)
+        found[is_there] = environment("sampling", {"policy": tmp_path}, changed)
     assert set(found[True]) - set(found[False]) == {"vllm"}
     assert {"torch", "liger_kernel"} <= set(found[False])
-    assert "liger_kernel" not in environment("sample", {"policy": tmp_path}, with_engines(params, "cpu", "auto"))
+    assert "liger_kernel" not in environment("sampling", {"policy": tmp_path}, with_engines(params, "cpu", "auto"))
 
 
 def test_needs_by_engine(params):
-    assert {need_of(script, with_engines(params, "cpu", "vllm", "deepspeed")) for script in MODEL_STAGES} == {Need()}
-    assert {need_of(script, with_engines(params)) for script in MODEL_STAGES} == {Need(1)}
+    """What runs models takes a GPU each, but for engines that take more; the rest takes none."""
+    ran: tuple[Runs, ...] = ("models", "sampling", "training")
+    assert [need_of(runs, with_engines(params, "cpu", "vllm", "deepspeed")) for runs in ran] == [Need()] * 3
+    assert [need_of(runs, with_engines(params)) for runs in ran] == [Need(1)] * 3
     both = with_engines(params, sampling="vllm", training="deepspeed")
-    assert need_of("sample", both) == need_of("respond", both) == need_of("best_of_n", both) == Need(6, is_whole=True)
-    assert need_of("evaluate", both) == need_of("own_policy", both) == Need(1)
-    assert set(USE_RANKS) == set(RANK_STAGES)
-    assert {need_of(script, both) for script in USE_RANKS} == {Need(4, is_whole=True)}
-    for script in ("prepare", "labels", "score_gold", "judge", "compare", "times", "track"):
-        assert need_of(script, both) == need_of(script, params) == Need(is_light=True)
+    assert [need_of(runs, both) for runs in ran] == [Need(1), Need(6, is_whole=True), Need(4, is_whole=True)]
+    for runs in ("nothing", "judge"):
+        assert need_of(runs, both) == need_of(runs, params) == Need(is_light=True)
 
 
 def test_a_judge_that_is_served_here_has_a_gpu_for_itself(params):
     provider = VllmJudge.model_construct(source="vllm")
     changed = with_engines(params).model_copy(update={"judge": params.judge.model_copy(update={"provider": provider})})
-    assert need_of("judge", changed) == need_of("judge_human", changed) == Need(1, is_whole=True)
-
-
-def test_all_scripts_that_use_a_device_have_one(root):
-    """Those that the section `compute` shapes."""
-    stages = written_stages(root)
-    assert {stage["cmd"].split()[4] for stage in stages.values() if "compute" in stage.get("params", [])} == set(MODEL_STAGES)
+    assert need_of("judge", changed) == Need(1, is_whole=True)
 
 
 @pytest.mark.parametrize(("visible", "expected"), [(None, ("0", "1")), ("5,GPU-7f,6", ("5", "GPU-7f")), ("3", ("3",))])

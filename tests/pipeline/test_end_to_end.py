@@ -1,18 +1,26 @@
 """One very small reproduction of the whole pipeline with the real stages, DVC and MLflow; then what must and must not run again."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import recording
 import yaml
 
+from apo_bench.config.params import load_params
+from apo_bench.core.layout import RESULTS, TIMES
+from apo_bench.core.results import read_metrics
 from apo_bench.data.records import parse_dialogue
+from apo_bench.plan.inputs import read_or_prepare, read_or_train_tokenizer
+from apo_bench.plan.work import Sizes, measure, work_of
+from apo_bench.provenance.lock import Lock
 
 ROOT = Path(__file__).parents[2]
 SIZES = {
@@ -295,9 +303,35 @@ def test_counts_equal_what_the_outputs_hold(workspace: Path) -> None:
     assert sample["num_tokens_read"] == sum(prompt for _, prompt in on_samples)
 
 
+@pytest.fixture(scope="module")
+def sizes(workspace: Path) -> Sizes:
+    """Of the records, a prompt counted with each of its responses, as stages count; responses are as long as those that were sampled."""
+    with contextlib.chdir(workspace):
+        params = load_params(Path("params.yaml"))
+        records = read_or_prepare(params)
+        counted = [counts_of(workspace, f"s0/first/sample/{half}") for half in ("lm", "rm")]
+        sampled = sum(found["num_tokens_generated"] for found in counted) / sum(found["num_samples"] for found in counted)
+        return replace(measure(params, records, read_or_train_tokenizer(params, records), sampled), has_prompts_each=True)
+
+
+def test_a_plan_counts_what_stages_count(workspace: Path, sizes: Sizes) -> None:
+    """To the token where nothing is sampled; the lengths of samples are guessed by those of the first."""
+    params, lock, found = load_params(workspace / "params.yaml"), Lock(workspace / "dvc.lock"), {}
+    for name, entry in lock.stages.items():
+        if lock.folder(entry, TIMES):
+            counted, work = read_metrics(lock.folder(entry, RESULTS)), work_of(name, params, sizes)
+            found[name] = (work.train_policy + work.train_reward, counted.get("num_tokens_trained", 0))
+            if "score" in name:  # golden responses are scored too, to measure by, and not counted
+                found[name] = (work.read_reward, counted["num_tokens_read"] + sizes.rows("golden_lm", own=1))
+            if "num_samples" in counted:
+                found[name] = (work.sample, counted["num_samples"] * sizes.sampled)
+    guessed = {name for name in found if name.startswith(("adversarial_reward", "align", "score", "reward@no_adversarial"))}
+    assert {name: pair for name, pair in found.items() if pair[0] != pytest.approx(pair[1], rel=0.2 if name in guessed else 1e-3)} == {}
+    assert {"base_model", "sft@0", "reward@base-0", "reward_all@0", "reference@human-0", "sample_first@0"} <= set(found) - guessed
+
+
 def test_generated_tokens_are_those_that_the_policy_draws(workspace: Path) -> None:
     """Drawn once more: text that is read again may have other tokens than it was written with."""
-    from apo_bench.config.params import load_params
     from apo_bench.core.seeds import derive_seed
     from apo_bench.engines.in_process import generate
     from apo_bench.models.language_model import load_language_model
@@ -357,7 +391,6 @@ MUTATIONS = {
 
 def unlike_after(workspace: Path, folder: Path, mutation: tuple | None) -> dict:
     """What the guard finds in a copy of what the stages recorded, after one change."""
-    from apo_bench.config.params import load_params
     from apo_bench.provenance.comparability import read_inputs, unlike_arms
     from apo_bench.provenance.lock import Lock
 

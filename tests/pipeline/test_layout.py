@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
-from stages_file import with_own_models
+from stages_file import with_own_models, written_stages
 
 from apo_bench.config.params import Params, load_params
 from apo_bench.core.layout import times_file
-from apo_bench.core.results import TIMED
-from apo_bench.stages import stage_index
+from apo_bench.core.stage import Stage
+from apo_bench.provenance.budgets import COUNTS
+from apo_bench.stages import runs_of, stage_index
 
 ROOT = Path(__file__).parents[2]
 WITH_OWN = "with models of one's own"
@@ -43,6 +44,11 @@ def files_of(command: str) -> tuple[str, Any]:
     return words[4], files(**{name: kinds[name](value) for name, value in options.items()})
 
 
+def stage_of(script: str) -> Stage:
+    """What a stage says of itself."""
+    return importlib.import_module(f"pipeline.stages.{script}").STAGE
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_deps_and_outs_are_those_of_the_layout(profile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -53,12 +59,21 @@ def test_deps_and_outs_are_those_of_the_layout(profile: str, tmp_path: Path, mon
     given |= {model.folder for own in (params.references.own, params.own_reward_models) for model in own.values()}
     for stage in stages:
         script, files = files_of(stage.cmd)
+        declared = stage_of(script)
         code = re.compile(rf"{re.escape(params.root)}/(apo_bench|pipeline)/|(apo_bench|pipeline)/")
         deps = {dep.def_path for dep in stage.deps if dep not in stage.params and not code.match(dep.def_path)}
         reads = {path.as_posix() for path in files.reads.values()}
         assert deps - given == reads - given, stage.addressing
-        seconds = {times_file(files.writes["results"]).as_posix()} if script in TIMED else set()
+        seconds = {times_file(files.writes["results"]).as_posix()} if declared.counts else set()
         assert {out.def_path for out in stage.outs} == {path.as_posix() for path in files.writes.values()} | seconds, stage.addressing
+
+
+def test_stages_run_what_their_params_say() -> None:
+    """Schedules and plans are made by the params of dvc.yaml, records by what the module says."""
+    for name, stage in written_stages(ROOT).items():
+        declared = stage_of(stage["cmd"].split()[4])
+        assert runs_of({*stage.get("params", [])}) == declared.runs, name
+        assert set(declared.counts) <= set(COUNTS), name
 
 
 def test_no_line_is_longer_than_a_screen_is_wide() -> None:

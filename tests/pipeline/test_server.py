@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[2]
 SLOW_STAGE = '''
 import os, time
 from pathlib import Path
-from apo_bench.core.layout import Files
+from apo_bench.core.stage import Files, Stage
+STAGE = Stage()
 def files(where: str) -> Files:
     return Files({}, {"output": Path(where)})
 def main(output: Path) -> tuple[str, Path]:
@@ -37,7 +38,8 @@ import os
 import shutil
 from pathlib import Path
 from apo_bench.core.errors import DataError
-from apo_bench.core.layout import Files
+from apo_bench.core.stage import Files, Stage
+STAGE = Stage()
 def files() -> Files:
     return Files({}, {})
 def main(what: str) -> tuple[str, Path]:

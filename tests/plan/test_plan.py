@@ -195,16 +195,17 @@ def test_work_by_hand(params):
     assert work_of("align_first@dpo-base-0", params, sizes) == Work(train_policy=10 * (60 + 2 * 20), read_policy=10 * (60 + 2 * 20))
     assert work_of("align@rrhf-base-0-round0", params, sizes) == Work(train_policy=10 * (60 + 4 * 20))
     assert work_of("align@rjs-base-0-round0", params, sizes) == Work(train_policy=10 * 80)
-    assert work_of("reward@all", params, sizes) == Work(train_reward=2 * 10 * 140)
+    assert work_of("reward_all@0", params, sizes) == Work(train_reward=2 * 10 * 140)
     assert work_of("evaluate_reward@dpo-adversarial-0-round0", params, sizes) == Work(read_reward=10 * 140)
     adversarial = Work(train_reward=10 * 140 + 10 * (60 + 40 + 4 * 20))
     assert work_of("adversarial_reward_first@adversarial-0", params, sizes) == adversarial
     assert work_of("respond_sft", params, sizes) == Work(sample=200)
     assert work_of("evaluate_sft", params, sizes) == Work(read_reward=800, read_policy=1600)
-    assert work_of("score@dpo-adversarial-0-round0", params, sizes) == Work(read_reward=2 * 10 * (60 + 40 + 4 * 20))
+    assert work_of("score@dpo-adversarial-0-round0", params, sizes) == Work(read_reward=10 * (60 + 40 + 4 * 20))
     assert work_of("score_fixed@dpo-base-0-round0", params, sizes) == Work(read_reward=10 * (60 + 40 + 4 * 20))
     ledger = 10 * (60 + 4 * 20 + 40)  # SFT and three rounds, and the golden responses
-    assert work_of("game@dpo-adversarial-0", params, sizes) == Work(read_reward=4 * ledger)  # RM_base and three rounds
+    samples = 3 * 10 * (60 + 4 * 20)  # that RM_base reads of three rounds
+    assert work_of("game@dpo-adversarial-0", params, sizes) == Work(read_reward=4 * ledger + samples)
     assert work_of("game_base@dpo-base-0", params, sizes) == Work(read_reward=ledger)
     assert work_of("track", params, sizes) == Work(is_model=False)
     others = load_params(ROOT / "profiles/ablations/params.yaml")
