@@ -72,3 +72,20 @@ def test_methods_stand_in_no_stage_by_name_but_dpo_of_the_human_reference() -> N
     text = (ROOT / "dvc.yaml").read_text()
     assert re.findall(r"apo_bench/methods/(\w+)\.py", text).count("base") > 0
     assert set(re.findall(r"apo_bench/methods/(\w+)\.py", text)) == {"base", "dpo"}
+
+
+@pytest.mark.parametrize(
+    ("code", "scripts"),
+    [
+        ("apo_bench/evaluation/policies.py", {"evaluate"}),
+        ("apo_bench/evaluation/reward_models.py", {"evaluate_reward"}),
+        ("apo_bench/metrics/calibration_error/calibration_error.py", {"evaluate_reward"}),
+        ("apo_bench/judge/questions.py", {"judge", "judge_human"}),
+        ("apo_bench/report/table.py", {"compare", "times"}),
+    ],
+)
+def test_a_change_of_what_measures_samples_and_trains_nothing(code: str, scripts: set[str]) -> None:
+    """What comes after runs only where its inputs have other bytes then."""
+    deps = {name: [dep.removeprefix("${root}/") for dep in stage["deps"] if dep.startswith("${root}/")] for name, stage in STAGES.items()}
+    hanging = {name for name, found in deps.items() if any(Path(code).is_relative_to(dep) for dep in found)}
+    assert {STAGES[name]["cmd"].split()[4] for name in hanging} == scripts
