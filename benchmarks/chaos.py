@@ -102,7 +102,7 @@ class Chaos:
             time.sleep(moment := rng.uniform(0, self.track_seconds))
         before = self.said()
         if run.poll() is not None:
-            return ENDED_BY_ITSELF, [f"ends with {run.returncode}: {before[-600:]}"] if run.returncode else []
+            return ENDED_BY_ITSELF, [f"ends with {run.returncode}: {before[-2000:]}"] if run.returncode else []
         if target in OF_GROUP:
             os.killpg(run.pid, signal.SIGINT if target == "interrupt" else signal.SIGKILL)
         else:
@@ -130,7 +130,7 @@ class Chaos:
         said = self.said()
         told = explanations(said[offset:])
         found = [f"lives on: {' '.join(process.cmdline())}" for process in left if process.is_running()]
-        found += [f"a traceback: {said[said.index(TRACEBACK) - 200 :][:2000]}"] if TRACEBACK in said else []
+        found += [f"a traceback: {said[max(0, said.index(TRACEBACK) - 200) :][:2000]}"] if TRACEBACK in said else []
         return found + ([f"explanations: {told}"] if len(told) > 1 else [])
 
     def finish(self) -> list[str]:
@@ -154,6 +154,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = random.Random(options.seed)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it, and so its children
     kills: Counter[str] = Counter()
     num_compared = num_wrong = 0
     with TemporaryDirectory(prefix="chaos-") as place:

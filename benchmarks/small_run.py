@@ -69,7 +69,8 @@ def clear(folder: Path) -> None:
 
 def outputs(folder: Path) -> dict[str, str]:
     """Path -> checksum of what stages made, but for their seconds and the store, which names moments."""
-    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    lock = folder / "dvc.lock"
+    stages = yaml.safe_load(lock.read_text())["stages"] if lock.exists() else {}
     found = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
     return {path: md5 for path, md5 in found.items() if "times" not in path and "mlflow" not in path}
 
@@ -128,4 +129,4 @@ class Made:
     @classmethod
     def by(cls, folder: Path) -> "Made":
         """Reads it."""
-        return cls(outputs(folder), store(folder))
+        return cls(outputs(folder), store(folder) if (folder / "mlflow/mlflow.db").exists() else [])

@@ -26,7 +26,7 @@ from typing import Any
 from apo_bench.core.checkout import use_code_of_root
 from apo_bench.core.config import PARAMS, Params, load_params
 from apo_bench.core.errors import ApoBenchError
-from apo_bench.core.processes import HELD_BACK, PARENT_VARIABLE, die_with_parent, ended_by, undisturbed
+from apo_bench.core.processes import HELD_BACK, PARENT_VARIABLE, die_with_parent, ended_by, interrupted_by_signals, undisturbed
 from apo_bench.engines.devices import Need
 from apo_bench.scheduling import Host, Place, Places, Schedule
 from apo_bench.stages import (
@@ -72,8 +72,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         print(f"repro: {refusal}", file=sys.stderr)
         return 1
     os.environ.update(MEMORY | os.environ)
-    for number in HELD_BACK:  # what has run is entered in dvc.lock
-        signal.signal(number, signal.default_int_handler)
+    interrupted_by_signals()  # what has run is entered in dvc.lock
     try:
         num_run, num_stages = _bring_up_to_date(arm)
     except (ApoBenchError, StageError) as error:

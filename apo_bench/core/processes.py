@@ -12,6 +12,8 @@ PARENT_VARIABLE = "APO_BENCH_PARENT"
 """Environment variable: the process that starts a stage, which must not outlive it. A stage takes it out."""
 
 HELD_BACK = (signal.SIGINT, signal.SIGTERM)
+AGAIN_SECONDS = 0.05
+"""After an interrupt that nobody could catch."""
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 
 
@@ -23,6 +25,22 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the kernel knew
         os._exit(1)
+
+
+def interrupted_by_signals() -> None:
+    """Has Ctrl-C and SIGTERM raise KeyboardInterrupt from now on, and once more where it is lost: Python only prints what is raised in a
+    destructor or in a callback of a weak reference, and the program would go on."""
+    for number in (*HELD_BACK, signal.SIGALRM):
+        signal.signal(number, signal.default_int_handler)
+    show = sys.unraisablehook
+
+    def raise_again(lost: "sys.UnraisableHookArgs") -> None:
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+        else:
+            show(lost)
+
+    sys.unraisablehook = raise_again
 
 
 @contextmanager
