@@ -56,6 +56,16 @@ def test_the_schema_of_params_stands_in_no_deps() -> None:
     assert [name for name, stage in STAGES.items() if any("apo_bench/config" in dep for dep in stage["deps"])] == []
 
 
+@pytest.mark.parametrize("source", sorted((ROOT / "apo_bench/sources").glob("[!_]*.py")), ids=lambda file: file.stem)
+def test_prepare_hangs_on_its_source_and_what_that_imports(source: Path) -> None:
+    """A source is imported by its name, and no stage but this one depends on its file."""
+    deps = [dep.removeprefix("${root}/").replace("${prepare.source}", source.stem) for dep in STAGES["prepare"]["deps"]]
+    needed = {file for file in {source, *imported_files(source)} if file.stat().st_size > 200 or file.name != "__init__.py"}
+    needed = {file for file in needed if SCHEMA not in file.parents}
+    assert not {file for file in needed if not any(file == ROOT / dep or ROOT / dep in file.parents for dep in deps)}
+    assert not [name for name, stage in STAGES.items() if name != "prepare" and any("apo_bench/sources" in dep for dep in stage["deps"])]
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_no_shell_stands_between_dvc_and_a_stage(name: str) -> None:
     assert STAGES[name]["cmd"].startswith("exec python -m pipeline "), "dash waits for its child and would survive a killed DVC"

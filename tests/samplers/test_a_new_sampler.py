@@ -61,7 +61,7 @@ def profile(root, tmp_path, monkeypatch) -> Path:
 def test_it_says_what_it_takes_and_samples(profile, model, tokenizer, compute, dialogues, tmp_path, monkeypatch):
     params = load_params(profile)
     on_gpu = params.model_copy(update={"compute": params.compute.model_copy(update={"device": "cuda"})})
-    assert need_of("sample", on_gpu) == Need(2, is_whole=True)
+    assert need_of("sampling", on_gpu) == Need(2, is_whole=True)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert this_host(params).num_slots == 4
     assert [check.found for check in check_packages(params) if "echo" in check.name] == [
