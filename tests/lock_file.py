@@ -41,7 +41,7 @@ class LockFile:
 
     def stage(self, name: str, script: str, options: str, deps: list[Path | str], outs: list[Path]) -> None:
         """A stage; the first of `outs` is its folder of results."""
-        params = {"compute": {"dtype": "float32"}} | copy.deepcopy(PARAMS.get(script, {}))
+        params = ({"compute": {"dtype": "float32"}} if declared(script).is_recorded else {}) | copy.deepcopy(PARAMS.get(script, {}))
         if script == "align":
             params |= {f"methods.{name.split('@')[1].split('-')[0]}": {"batch_size": 16, "learning_rates": [0.1], "beta": 0.1}}
         if declared(script).counts:
