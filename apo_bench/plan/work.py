@@ -99,8 +99,8 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
     num_samples, limit = params.sampling.train.num_samples, params.sampling.train.max_new_tokens
     pairs = {name: sizes.rows(name, own=2) for name in ("pairs_rm", "pairs_lm", "pairs_test")}
     golden_groups = {half: sizes.rows(f"golden_{half}", 1, num_samples, limit) for half in ("rm", "lm")}
-    if kind in ("sample", "sample_golden"):
-        name = "prompts_lm" if kind == "sample" else "golden_rm"
+    if kind in ("sample", "sample_golden", "sample_after_golden"):
+        name = "golden_rm" if kind == "sample_golden" else "prompts_lm"
         return Work(sample=sizes.count[name] * num_samples * sizes.sampled)
     if kind in ("score", "score_fixed", "score_own", "score_after_golden"):
         return Work(read_reward=golden_groups["lm"])
@@ -109,7 +109,7 @@ def work_of(stage: str, params: Params, sizes: Sizes) -> Work:
     if kind == "game":  # RM_base reads the samples of all rounds too, if gold says how they should be ordered
         samples = len(params.run.rounds) * sizes.rows("golden_lm", 0, num_samples, limit) * params.has_gold
         return Work(read_reward=(1 + len(params.run.rounds)) * _ledger_tokens(params, sizes) + samples)
-    if kind == "align":
+    if kind in ("align", "align_after_golden"):
         method = params.method(part)
         trained = sizes.rows("prompts_lm", 0, method.num_selected(num_samples), limit)
         return Work(train_policy=trained * method.hyperparameters.epochs, read_policy=trained * method.needs_reference)

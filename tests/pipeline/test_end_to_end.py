@@ -318,7 +318,7 @@ def test_a_plan_counts_what_stages_count(workspace: Path, sizes: Sizes) -> None:
     """To the token where nothing is sampled; the lengths of samples are guessed by those of the first."""
     params, lock, found = load_params(workspace / "params.yaml"), Lock(workspace / "dvc.lock"), {}
     for name, entry in lock.stages.items():
-        if lock.folder(entry, TIMES):
+        if lock.folder(entry, TIMES) and "dpo-oracle" not in name:  # DPO leaves pairs out that gold calls equal
             counted, work = read_metrics(lock.folder(entry, RESULTS)), work_of(name, params, sizes)
             found[name] = (work.train_policy + work.train_reward, counted.get("num_tokens_trained", 0))
             if "score" in name:  # golden responses are scored too, to measure by, and not counted
@@ -379,7 +379,7 @@ MUTATIONS = {
     "sampling": ("sample@", ("sampling.train", "temperature", 0.5)),
     "sampling against golden": ("sample_golden@", ("sampling.train", "top_p", 0.9)),
     "sampling on test prompts": ("respond@", ("sampling.test", "max_new_tokens", 23)),
-    "prompts of the evaluation": ("respond@", ("evaluate", "num_earlier_prompts", 15)),
+    "prompts of the evaluation": ("respond@", ("evaluate.num_earlier_prompts", "", 15)),
     "seed of the arm": ("align@", "--seed 1"),
     "library": ("align@", {"transformers": "5.18.0"}),
     "library of the sampler": ("sample@", {"torch": "2.12.1+cpu"}),
@@ -408,8 +408,10 @@ def unlike_after(workspace: Path, folder: Path, mutation: tuple | None) -> dict:
             file.write_text(json.dumps(json.loads(file.read_text()) | change))
         elif isinstance(change, tuple):
             section, key, value = change
-            assert entry["params"]["params.yaml"][section][key] != value
-            entry["params"]["params.yaml"][section][key] = value
+            values = entry["params"]["params.yaml"]
+            values, key = (values[section], key) if key else (values, section)
+            assert values[key] != value
+            values[key] = value
         elif change.startswith("--seed"):
             assert "--seed 0" in entry["cmd"]
             entry["cmd"] = entry["cmd"].replace("--seed 0", change)
