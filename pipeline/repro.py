@@ -54,7 +54,7 @@ SEAL_SHARE = 0.05
 """Share of the time of a run that may go into looking, after it, whether nothing has to run any more."""
 MOST_LOSSES = 3
 """Nodes that may go under a stage before it is held to be the cause."""
-READERS = "apo_bench/tracking"
+READERS = "apo_bench/provenance"
 """Code that reads dvc.lock, which stands in the deps of the stages that do."""
 
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
@@ -190,9 +190,9 @@ def reproduce(profile: Profile, host: Host, nodes: RayNodes | None = None) -> in
             pool.shutdown()
             raise StageError(board.obituary(run.workers, profile.order)) from None
         except (Exception, KeyboardInterrupt):
-            pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.kill()
+            pool.shutdown(cancel_futures=True)  # and waits for its thread, which at the interpreter's end may find its pipe closed
             raise
 
 

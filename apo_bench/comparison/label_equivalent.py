@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from scipy import stats
 from scipy.optimize import isotonic_regression
 
 from apo_bench.claims.paper import APO
@@ -168,15 +169,17 @@ def k_star_of(
     golds_SD = np.stack([fresh[int(k)] for k in doses_D], axis=1)
     axis_X = np.unique(np.concatenate([np.linspace(start, end, POINTS_A_STEP) for start, end in pairwise(axis_D)]))
     lead_SX = apo_S[:, None] - np.stack([np.interp(axis_X, axis_D, golds_D) for golds_D in golds_SD])
-    lead = [over_replicates(lead_S, confidence) for lead_S in lead_SX.T]
-    changes = [before.low > 0 > after.high or before.high < 0 < after.low for before, after in pairwise(lead)]
-    like = [at for at, one in enumerate(lead) if one.low <= 0 <= one.high or changes[max(at - 1, 0)]]
+    half_X = stats.t.isf((1 - confidence) / 2, len(apo_S) - 1) * lead_SX.std(axis=0, ddof=1) / np.sqrt(len(apo_S))
+    low_X, high_X = lead_SX.mean(axis=0) - half_X, lead_SX.mean(axis=0) + half_X
+    like_X = (low_X <= 0) & (high_X >= 0)
+    like_X[1:] |= ((low_X[:-1] > 0) & (high_X[1:] < 0)) | ((high_X[:-1] < 0) & (low_X[1:] > 0))  # between two points of the axis
     k_star = _crossing(axis_D, golds_SD.mean(axis=0), float(apo_S.mean()), doses_D)
     helps = over_replicates(golds_SD[:, -1] - golds_SD[:, 0], confidence).low > 0
-    if all(one.low > 0 for one in lead):
+    if (low_X > 0).all():
         return None, None, None, MORE_THAN_ALL
-    if lead[0].high < 0:
+    if high_X[0] < 0:
         return 0.0, 0.0, 0.0, NONE_AT_ALL
+    like = np.flatnonzero(like_X)
     low = _labels(axis_X[like[0]], doses_D)
     high = _labels(axis_X[like[-1]], doses_D) if like[-1] < len(axis_X) - 1 else None
     return k_star, low, high, NOT_TOLD if not helps else BOUNDED if high is not None else UNDECIDED

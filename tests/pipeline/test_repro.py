@@ -155,7 +155,7 @@ def test_a_worker_that_is_killed_names_its_stage(folder):
 
 def test_the_lock_file_is_written_before_whoever_reads_it(folder, monkeypatch):
     """Its code stands in the deps of a stage that does; else a run on one place would write the file after every stage."""
-    code = folder / "apo_bench/tracking"
+    code = folder / "apo_bench/provenance"
     code.mkdir(parents=True)
     (code / "lock.py").write_text("")
     write_stages(folder, {"a": [], "b": ["a"], "c": ["b"], "d": ["c"]})
