@@ -64,7 +64,8 @@ def environment(runs: Runs, files: Mapping[str, Path], params: Params) -> dict[s
     from apo_bench.models.tokenizer import tokenizer_checksum
 
     extra = [] if (engine := engine_of(runs, params)) == "in_process" else [engine]
-    packages = {name: sampler.packages[params.compute.device] for name, sampler in params.engines.samplers.items() if sampler.packages}
+    builds = params.engines.samplers[engine].packages if runs == "sampling" else {}
+    packages = {engine: builds[params.compute.device]} if builds else {}
     names = [*LIBRARIES, *extra, *(["peft"] if params.compute.lora and runs == "training" else [])]
     names += [FUSED_KERNELS] if params.compute.device == "cuda" else []
     model = next(files[name] for name in WITH_TOKENIZER if name in files)
