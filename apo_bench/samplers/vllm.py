@@ -26,6 +26,8 @@ from apo_bench.engines.devices import VISIBLE_VARIABLE, is_installed, visible_de
 from apo_bench.models.precision import check_device, reduced_dtype
 
 ROOT = Path(__file__).parents[2]
+WORKER = "apo_bench.engines.vllm_worker"
+"""The program of a copy."""
 MAX_CHARACTERS = 300
 """Of vLLM's last words: some of its messages run on."""
 TEMPERATURES = 0.01, 2.0
@@ -194,7 +196,7 @@ class Copies:
 
     def _start(self, number: int) -> None:
         process = subprocess.Popen(
-            [sys.executable, "-m", "apo_bench.engines.samplers.vllm_worker"],
+            [sys.executable, "-m", WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,

@@ -1,5 +1,6 @@
 """Sampling with vLLM: what is checked before it starts, how its end is told, and, where it is installed, that it samples as in process."""
 
+import importlib.util
 import os
 import re
 import signal
@@ -208,3 +209,7 @@ def test_what_vllm_refuses_is_said_in_one_line(policy, compute):
     """A longest sequence beyond the model's positions, which `sample_responses` would not let through."""
     with pytest.raises(EngineError, match=r"^test: vLLM died: .*max_model_len.*4096.* \(its log: .*\)$"):
         Copies(policy, 4096, compute, ENGINE, "test").__enter__()
+
+
+def test_the_program_of_a_copy_is_there():
+    assert importlib.util.find_spec(vllm.WORKER)
