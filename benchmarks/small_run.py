@@ -24,6 +24,8 @@ TORCH_CACHE = "torchinductor_"
 TRACEBACK = "Traceback (most recent call last)"
 SAID = re.compile(r"^(the stage server|ERROR|WARNING|[a-z_]+(@[\w-]+)?): ", re.MULTILINE)
 """How a line begins that explains something, or says what a stage did."""
+CURSOR = re.compile(r"\r|\x1b\[A")
+"""Where a progress bar goes to another line."""
 REGULAR = re.compile(r"repro: \d+ of \d+ stages|.* -> |.*\d+%\|")
 
 
@@ -105,7 +107,7 @@ def members(folder: Path) -> list[psutil.Process]:
 
 def explanations(text: str) -> list[str]:
     """The lines of a log that explain something, and not what a stage did or how far the run is."""
-    return [line for line in text.replace("\r", "\n").splitlines() if SAID.match(line) and not REGULAR.match(line)]
+    return [line for line in CURSOR.sub("\n", text).splitlines() if SAID.match(line) and not REGULAR.match(line)]
 
 
 def faults_at_the_end(folder: Path, expected: "Made") -> list[str]:
