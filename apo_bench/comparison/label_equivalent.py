@@ -81,8 +81,8 @@ def label_doses(params: Params) -> dict[str, dict[int, str]]:
     found: dict[str, dict[int, str]] = {}
     for name in params.run.retrained_reward_models:
         player = params.reward_model(name)
-        if "labels" in player.trains_on:
-            found.setdefault(FRESH if "samples" in player.trains_on else STALE, {})[player.num_labels] = name
+        if LABELS in player.trains_on:
+            found.setdefault(FRESH if SAMPLES in player.trains_on else STALE, {})[player.num_labels] = name
     return {kind: dict(sorted(names.items())) for kind, names in found.items()}
 
 

@@ -62,7 +62,9 @@ def sentence(found: LabelEquivalent) -> str:
         return f"APO does more than {most} fresh labels a round, the most that were tried, {most * found.num_rounds} in all."
     if found.verdict == NONE_AT_ALL:
         return "APO is worth no label: as much training without it, on the human pairs alone, does more."
-    low, high = f"{found.low or 0:.0f}", f"{most} and more" if found.high is None else f"{found.high:.0f}"
+    if found.low is None:
+        return f"{found.verdict}; in these replicates APO does more than {most} fresh labels a round, the most that were tried."
+    low, high = f"{found.low:.0f}", f"{most} and more" if found.high is None else f"{found.high:.0f}"
     interval = f"from {low} to {high} labels a round are not told from APO"
     if found.verdict == NOT_TOLD:
         return f"undecided, as {NOT_TOLD}; {interval}."

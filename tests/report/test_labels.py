@@ -50,6 +50,10 @@ NOT_APART = "labels a round are not told from APO."
             {"verdict": MORE_THAN_ALL, "k_star": None, "low": None, "high": None},
             "APO does more than 400 fresh labels a round, the most that were tried, 1200 in all.",
         ),
+        (
+            {"verdict": UNDECIDED, "k_star": None, "low": None, "high": None},
+            "undecided; in these replicates APO does more than 400 fresh labels a round, the most that were tried.",
+        ),
         ({"verdict": NONE_AT_ALL}, "APO is worth no label: as much training without it, on the human pairs alone, does more."),
         (
             {"verdict": NOT_TOLD, "low": 0.0, "high": None},
