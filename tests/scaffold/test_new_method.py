@@ -1,12 +1,12 @@
 """A new method is runnable at once in a copy of the repository; the method of an installed package comes in by its dotted name."""
 
-import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -39,10 +39,7 @@ def site(tmp_path_factory) -> Path:
 
 def run(folder: Path, *arguments: str, site: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Runs Python on the copy's own code."""
-    path = os.pathsep.join(map(str, [folder, *([site] if site else [])]))
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return forked.run(folder, sys.executable, *arguments, code=folder, PYTHONPATH=str(site or ""), PYTHONDONTWRITEBYTECODE="1")
 
 
 def apo_bench(folder: Path, *arguments: str, site: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -81,7 +78,7 @@ def test_generated_files_are_as_tidy_as_ours(copy):
     assert apo_bench(copy, "new-method", "my_own").returncode == 0
     files = ["apo_bench/methods/my_own.py", "tests/methods/test_my_own.py"]
     for command in (["check"], ["format", "--check"]):
-        done = run(copy, "-m", "ruff", *command, *files)
+        done = subprocess.run([sys.executable, "-m", "ruff", *command, *files], cwd=copy, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
 
 
@@ -154,28 +151,15 @@ def test_dotted_names_without_a_method_are_refused_in_a_line(copy, site, name, s
 
 
 def test_only_in_the_folder_of_a_profile_of_this_copy(copy, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "apo_bench.cli", "new-method", "mine"], cwd=copy, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = forked.run(copy, sys.executable, "-P", "-m", "apo_bench.cli", "new-method", "mine")
     assert "its code is in" in refusal(done) and not (copy / "apo_bench/methods/mine.py").exists()
     (tmp_path / "empty").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "apo_bench.cli", "new-method", "mine"],
-        cwd=tmp_path / "empty",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forked.run(tmp_path / "empty", "apo-bench", "new-method", "mine")
     assert "params.yaml: no such file; run from the folder of a profile" in refusal(done)
 
 
 def test_a_profile_gets_the_section_in_its_own_params(copy):
-    path = os.environ | {"PYTHONPATH": str(copy)}
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "apo_bench.cli", "new-method", "mine"], cwd=copy / "profiles/tiny-full", env=path,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = forked.run(copy / "profiles/tiny-full", "apo-bench", "new-method", "mine", code=copy)
     assert done.returncode == 0, done.stderr
     assert "\n  mine:\n" in (copy / "profiles/tiny-full/params.yaml").read_text() and "mine" not in (copy / "params.yaml").read_text()
     assert (copy / "apo_bench/methods/mine.py").is_file()

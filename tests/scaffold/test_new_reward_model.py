@@ -1,11 +1,11 @@
 """A new reward model passes its test and the kit at once in a copy of the repository, and leaves no trace if it is refused."""
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
 
@@ -28,9 +28,7 @@ def copy(tmp_path: Path) -> Path:
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs a module on the copy's own code."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return forked.run(folder, sys.executable, "-m", *arguments, code=folder, PYTHONDONTWRITEBYTECODE="1")
 
 
 def test_it_passes_its_test_and_the_kit_at_once(copy: Path) -> None:
