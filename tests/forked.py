@@ -89,7 +89,7 @@ def _run(arguments: list[str], environment: dict[str, str]) -> None:
     is_safe = arguments[0] == "-P"
     kind, what, *options = arguments[is_safe:]
     ours = {str(ROOT), str(ROOT / "tests"), ""}
-    own = [*([] if is_safe else [os.getcwd()]), *environment["PYTHONPATH"].split(os.pathsep)]
+    own = [*([] if is_safe else [str(Path.cwd())]), *environment["PYTHONPATH"].split(os.pathsep)]
     sys.path[:] = [*own, *(place for place in sys.path if place not in ours)]
     importlib.invalidate_caches()
     sys.argv = [kind, *options]

@@ -1,16 +1,14 @@
-"""`make decide`: durations, seeds in params.yaml, what it says; and once for real, a very small study of one seed, then looked at twice."""
+"""`make decide`: durations, seeds in params.yaml, what it says; and once for real, a very small study that is looked at twice."""
 
 import json
 import os
-import re
 import shutil
-import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import yaml
+from forked import run
 
 from apo_bench.config.params import load_params
 from apo_bench.core.errors import ConfigError
@@ -18,8 +16,8 @@ from pipeline.decide import budget_seconds, duration, enough_seeds, main, next_l
 
 ROOT = Path(__file__).parents[2]
 SIZES = {
-    "num_rm_prompts": 48, "num_lm_prompts": 48, "num_game_prompts": 12, "num_further_pairs": 0, "num_validation_prompts": 10,
-    "num_test_pairs": 40, "num_test_prompts": 24, "num_pretraining_examples": 300, "num_demonstrations": 64,
+    "num_rm_prompts": 16, "num_lm_prompts": 16, "num_game_prompts": 8, "num_further_pairs": 0, "num_validation_prompts": 4,
+    "num_test_pairs": 16, "num_test_prompts": 12, "num_pretraining_examples": 64, "num_demonstrations": 16,
 }  # fmt: skip
 
 
@@ -82,14 +80,12 @@ def test_looks_must_be_stated(root, tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """A copy of the project at very small sizes, one method, two looks."""
+    """A profile at very small sizes, with two arms of one round and two looks."""
     folder = tmp_path_factory.mktemp("workspace")
-    for name in ("apo_bench", "pipeline"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", ".dvcignore"):
-        shutil.copy(ROOT / name, folder / name)
+    (folder / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["prepare"] |= SIZES
+    params |= {"root": os.path.relpath(ROOT, folder)}
+    params["prepare"] |= SIZES | {"folder": str(ROOT / "apo_bench/data/corpus")}
     params["base_model"] |= {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64, "vocab_size": 400}
     params["sampling"]["train"] |= {"num_samples": 2, "max_new_tokens": 16}
     params["sampling"]["test"] |= {"max_new_tokens": 16}
@@ -99,98 +95,26 @@ def workspace(tmp_path_factory):
         "gold_reward_models": [],
         "sft_start_reward_models": ["base", "adversarial"],
     }
-    params["run"] |= {"methods": ["rjs"], "later_rounds": params["run"]["later_rounds"][:1], "seeds": [0], **kinds}
-    params["judge"] |= {"rounds": ["r2"], "seeds": [0], "human_pairs": []}
-    params["game"]["seeds"] = [0]
+    params["run"] |= {"methods": ["rjs"], "later_rounds": [], "seeds": [0], **kinds}
+    params["judge"] |= {"rounds": [], "seeds": [], "human_pairs": []}
+    params["game"]["seeds"] = []
     params["compare"] |= {"num_bootstrap_draws": 1000, "num_shown_prompts": 2}
     params["claims"] |= {"min_seeds": 3, "looks": [3, 4]}
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
-    assert run(folder, "dvc", "init", "--quiet").returncode == 0
+    assert run(folder, "dvc", "init", "--no-scm", "--quiet").returncode == 0
     return folder
 
 
-def run(workspace, *command):
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(workspace)}
-    return subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, timeout=500, check=False)
-
-
-VERDICTS = (
-    "better",
-    "worse",
-    "reproduced",
-    "no difference",
-    "cycles",
-    "forgets",
-    "converges",
-    "diverges",
-    "over-optimised",
-    "falls",
-    "still rises",
-)
-VERDICTS += ("on the frontier", "off it")
-OPEN = {"undecided", "not tested"}
-
-
-class Cells(HTMLParser):
-    """The words in cells of tables and in cards; captions and explanations are none."""
-
-    def __init__(self):
-        super().__init__()
-        self.found, self._depth = [], 0
-
-    def handle_starttag(self, tag, attrs):
-        self._depth += tag in ("td", "b")
-
-    def handle_endtag(self, tag):
-        self._depth -= tag in ("td", "b")
-
-    def handle_data(self, data):
-        if self._depth:
-            self.found.append(" ".join(data.split()).removeprefix("◆").strip(" ▲▼○="))
-
-
-def verdicts_in(node):
-    """All that a summary calls a verdict."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from [value] if key in ("verdict", "standing") else verdicts_in(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from verdicts_in(value)
-
-
-def test_one_seed_speaks_no_verdict(workspace):
-    """Neither page, terminal, summary nor tags: this run has a judge, a game and claims that it can test."""
-    import mlflow
-
-    done = run(workspace, sys.executable, "-m", "pipeline.repro")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    printed = done.stdout + done.stderr
-    assert "RJS adversarial − base" in printed and "1 seed: nothing is decided" in printed
-    assert not [word for word in ("adversarial better", "base better", " reproduced", "no difference beyond") if word in printed]
-    of_claims = [line for line in printed.splitlines() if re.match(r"(C\d+|APO|AB) +[A-Z]", line)]
-    assert len(of_claims) == 14 and all(any(word in line for word in OPEN) for line in of_claims)
-    page, summary = (workspace / "report" / name for name in ("index.html", "summary.json"))
-    cells = Cells()
-    cells.feed(page.read_text())
-    assert cells.found.count("undecided") > 5 and not [text for text in cells.found if text.startswith(VERDICTS) or text.endswith(VERDICTS)]
-    found = list(verdicts_in(json.loads(summary.read_text())))
-    assert len(found) > 30 and set(found) == OPEN
-    client = mlflow.MlflowClient(f"sqlite:///{workspace}/mlflow/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id], max_results=500)
-    tags = {f"{one.info.run_name} {name}": value for one in runs for name, value in one.data.tags.items() if not name.startswith("mlflow.")}
-    said = {name: value for name, value in tags.items() if " claim" in name or " game." in name}
-    assert "comparison claim.C1" in said and "rjs-adversarial-s0 game.dynamics" in said and set(said.values()) == OPEN
-    assert not [name for name, value in tags.items() if value.startswith(VERDICTS) or value.endswith(VERDICTS)]
+def decide(workspace, budget):
+    return run(workspace, sys.executable, "-m", "pipeline.decide", budget)
 
 
 def test_a_study_is_looked_at_until_its_last_look(workspace):
     """One seed becomes three and then four; what ran for the first look does not run for the second; then nothing is left to do."""
-    done = run(workspace, sys.executable, "-m", "pipeline.decide", "1h")
+    done = decide(workspace, "1h")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     said = [line for line in done.stdout.splitlines() if line.startswith("decide: ")]
-    assert re.fullmatch(r"decide: the look at 3 seeds takes 2 more: about .* s, evaluation not counted; (59\.\d|60\.0) m are left", said[0])
+    assert said[0] == "decide: the look at 3 seeds takes 3 more: how long is not known yet; 60.0 m are left"
     assert any(line.startswith("decide: after 3 seeds: ") for line in said)
     ran = [line.split() for line in done.stdout.splitlines() if line.startswith("repro: ")]
     summary = json.loads((workspace / "report/summary.json").read_text())
@@ -201,7 +125,7 @@ def test_a_study_is_looked_at_until_its_last_look(workspace):
         assert second == of_second - of_first + 3  # compare, times and track again
     params = load_params(workspace / "params.yaml")
     assert params.run.seeds == list(range(summary["claims"]["num_seeds"]))
-    again = run(workspace, sys.executable, "-m", "pipeline.decide", "1h")
+    again = decide(workspace, "1h")
     assert again.returncode == 0 and "repro:" not in again.stdout
 
 
@@ -211,7 +135,7 @@ def test_a_look_that_would_overrun_the_budget_is_not_begun(workspace):
     params = yaml.safe_load(file.read_text())
     params["claims"]["looks"] = [len(params["run"]["seeds"]), 400]
     file.write_text(yaml.safe_dump(params, sort_keys=False))
-    done = run(workspace, sys.executable, "-m", "pipeline.decide", "1m")
+    done = decide(workspace, "1m")
     seeds = params["run"]["seeds"]
     assert done.returncode == 0 and done.stdout.count("repro:") == 1  # the comparison, which has other looks now
     said = [line for line in done.stdout.splitlines() if line.startswith("decide: ")]

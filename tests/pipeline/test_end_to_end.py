@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -62,8 +64,8 @@ def stale_stages(workspace: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project at very small sizes, reproduced once by what `make repro` runs."""
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A copy of the project at very small sizes, reproduced once by what `make repro` runs, and what that printed."""
     folder = tmp_path_factory.mktemp("workspace")
     for name in ("apo_bench", "pipeline"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -89,7 +91,13 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recording.install(folder)
     done = run(folder, sys.executable, "-m", "pipeline.repro")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return folder
+    return folder, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def workspace(reproduced: tuple[Path, str]) -> Path:
+    """The folder of that run."""
+    return reproduced[0]
 
 
 def test_stages_read_no_params_but_those_that_dvc_knows(workspace: Path) -> None:
@@ -212,6 +220,75 @@ def test_mlflow_loads_policies_and_reward_models_in_another_process(workspace: P
     choice = said["answer"]["choices"][0]
     assert choice["message"]["role"] == "assistant" and choice["finish_reason"] in ("stop", "length")
     assert said["answer"]["usage"]["completion_tokens"] > 0
+
+
+VERDICTS = (
+    "better",
+    "worse",
+    "reproduced",
+    "no difference",
+    "cycles",
+    "forgets",
+    "converges",
+    "diverges",
+    "over-optimised",
+    "falls",
+    "still rises",
+)
+VERDICTS += ("on the frontier", "off it")
+OPEN = {"undecided", "not tested"}
+
+
+class Cells(HTMLParser):
+    """The words in cells of tables and in cards; captions and explanations are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self._depth = 0
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self._depth += tag in ("td", "b")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._depth -= tag in ("td", "b")
+
+    def handle_data(self, data: str) -> None:
+        if self._depth:
+            self.found.append(" ".join(data.split()).removeprefix("◆").strip(" ▲▼○="))
+
+
+def verdicts_in(node: object) -> Iterator[str]:
+    """All that a summary calls a verdict."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from [value] if key in ("verdict", "standing") else verdicts_in(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from verdicts_in(value)
+
+
+def test_one_seed_speaks_no_verdict(reproduced: tuple[Path, str]) -> None:
+    """Neither page, terminal, summary nor tags: this run has a judge, a game and claims that it can test."""
+    import mlflow
+
+    workspace, printed = reproduced
+    assert "RJS adversarial − base" in printed and "1 seed: nothing is decided" in printed
+    assert not [word for word in ("adversarial better", "base better", " reproduced", "no difference beyond") if word in printed]
+    of_claims = [line for line in printed.splitlines() if re.match(r"(C\d+|APO|AB) +[A-Z]", line)]
+    assert len(of_claims) == 14 and all(any(word in line for word in OPEN) for line in of_claims)
+    page, summary = (workspace / "report" / name for name in ("index.html", "summary.json"))
+    cells = Cells()
+    cells.feed(page.read_text())
+    assert cells.found.count("undecided") > 5 and not [text for text in cells.found if text.startswith(VERDICTS) or text.endswith(VERDICTS)]
+    found = list(verdicts_in(json.loads(summary.read_text())))
+    assert len(found) > 30 and set(found) == OPEN
+    client = mlflow.MlflowClient(f"sqlite:///{workspace}/mlflow/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id], max_results=500)
+    tags = {f"{one.info.run_name} {name}": value for one in runs for name, value in one.data.tags.items() if not name.startswith("mlflow.")}
+    said = {name: value for name, value in tags.items() if " claim" in name or " game." in name}
+    assert "comparison claim.C1" in said and "rjs-adversarial-s0 game.dynamics" in said and set(said.values()) == OPEN
+    assert not [name for name, value in tags.items() if value.startswith(VERDICTS) or value.endswith(VERDICTS)]
 
 
 def test_arms_are_judged_and_the_judge_is_audited(workspace: Path) -> None:

@@ -4,12 +4,12 @@ import csv
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from forked import run
 from safetensors import safe_open
 
 from apo_bench.models.language_model import save_model
@@ -22,11 +22,6 @@ SIZES = {
     "num_rm_prompts": 10, "num_lm_prompts": 10, "num_game_prompts": 6, "num_validation_prompts": 4,
     "num_test_pairs": 14, "num_test_prompts": 9,
 }  # fmt: skip
-
-
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,12 @@ Llama and one method."""
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from forked import run
 
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import new_reward_model
@@ -19,11 +19,6 @@ SIZES = {
     "num_rm_prompts": 10, "num_lm_prompts": 10, "num_game_prompts": 4, "num_validation_prompts": 2,
     "num_test_pairs": 8, "num_test_prompts": 6, "test_fraction": 0.3,
 }  # fmt: skip
-
-
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False)
 
 
 def runs_of(profile: Path) -> dict:

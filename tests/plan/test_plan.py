@@ -1,7 +1,7 @@
 """The plan of each profile: its checks catch planted faults, its counts are those of the stages, its schedule is right."""
 
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from apo_bench.models.language_model import save_model
 from apo_bench.models.tokenizer import train_tokenizer
 from apo_bench.plan import checks
 from apo_bench.plan.checks import check_judge, check_near_duplicates, check_splits
-from apo_bench.plan.costs import simulate
+from apo_bench.plan.costs import Rates, simulate
 from apo_bench.plan.work import Sizes, Work, work_of
 from apo_bench.samplers import vllm
 from apo_bench.samplers.vllm import Vllm
@@ -67,6 +67,13 @@ def profile(model, tokenizer, tmp_path, monkeypatch):
     return make
 
 
+@pytest.fixture
+def untimed(monkeypatch):
+    """Any rates: what they say is no matter, and to measure them takes seconds."""
+    rates = Rates(**dict.fromkeys((field.name for field in fields(Rates)), 1e-3) | {"is_measured": True})
+    monkeypatch.setattr("apo_bench.plan.report.calibrate", lambda *_: rates)
+
+
 def run():
     """The exit status and what was printed, on one line."""
     result = CliRunner().invoke(main, ["plan"], terminal_width=200, env={"COLUMNS": "200"})
@@ -82,7 +89,7 @@ def test_sound_profile_passes_and_is_measured(profile):
     assert not Path("out").exists(), "a plan leaves nothing behind"
 
 
-def test_planted_leak_is_caught(profile):
+def test_planted_leak_is_caught(profile, untimed):
     """A test pair that also stands in the RM half of a run that began."""
     profile()
     from pipeline.stages.prepare import main as prepare
@@ -137,7 +144,7 @@ def test_missing_inputs_device_and_room_are_caught(profile):
     assert printed.count("FAILS") == 5  # device, both inputs, disk, memory
 
 
-def test_cut_responses_are_caught(profile):
+def test_cut_responses_are_caught(profile, untimed):
     profile(reward={"base": {**yaml.safe_load((ROOT / "profiles/small/params.yaml").read_text())["reward"]["base"], "max_length": 12}})
     status, printed = run()
     assert status == 1 and "of responses longer than max_length 12 lose their beginning" in printed

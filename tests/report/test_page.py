@@ -133,6 +133,13 @@ def undrawn_page_of(comparison, params):
         return page_of(comparison, params)
 
 
+def draw(comparison, settings):
+    """Puts all that the figures show on axes, which is what can fail; no file is made of it."""
+    for chart in figures(contents(comparison, settings)):
+        for panel in chart.panels:
+            panel.onto(Figure().add_subplot())
+
+
 @pytest.fixture(scope="module")
 def page(comparison, params):
     """The page of that comparison."""
@@ -346,13 +353,15 @@ def test_a_policy_that_always_says_the_same_is_drawn(comparison, params):
     always = {metric.name: Estimate(0.3, 0.3 + 2e-16, 0.3 + 2e-16, 0.0) for metric in comparison.metrics}
     sft = replace(comparison.policies["sft"], rounds={"r0": always}, path={"r0": always})
     changed = replace(comparison, policies=comparison.policies | {"sft": sft})
-    assert page_of(changed, params)
+    assert undrawn_page_of(changed, params)
+    draw(changed, params.compare)
 
 
 def test_a_run_without_harmful_prompts_or_retrained_reward_models_has_a_page_too(comparison, params):
     helpful = [metric for metric in comparison.metrics if metric.subset != "harmless"]
     changed = replace(comparison, metrics=helpful, num_prompts={"helpful": 3}, differences={}, game=replace(comparison.game, frontier={}))
-    page = page_of(changed, params)
+    page = undrawn_page_of(changed, params)
+    draw(changed, params.compare)
     assert "Complies with harmful" not in page and "minus the fixed one" not in page and "of both kinds" not in page
 
 
