@@ -1,7 +1,7 @@
 """Python programs as forks of a process that has imported the libraries, which takes longer than what most tests ask of a program.
 
-A fork has an environment, a folder and outputs of its own, and imports the code of this project anew, from where it is told to. What is
-said of the start of a process (`--help` is fast, a library is missing or warns) is no matter for it.
+A fork has an environment, a folder and outputs of its own, and imports the code of this project anew, from where it is told to; so do the
+Python programs that it starts. It cannot test how a process starts: that `--help` is fast, or that a library is missing.
 """
 
 import importlib
@@ -11,10 +11,8 @@ import runpy
 import subprocess
 import sys
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
@@ -36,13 +34,12 @@ LIBRARIES = (
     "transformers.models.auto.modeling_auto",
     "transformers.models.llama.modeling_llama",
 )
+OURS = ("apo_bench", "pipeline")
 PROGRAMS = {"apo-bench": "apo_bench.cli", "dvc": "dvc"}
 """By the name in the folder of executables, the module that `python -m` takes."""
-STARTING = ("pipeline.decide", "pipeline.server")
-"""Modules of the project that start Python anew."""
 
-_SERVER, _FORK = multiprocessing.get_context("forkserver"), multiprocessing.get_context("fork")
-_SERVER.set_forkserver_preload(list(LIBRARIES))
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(list(LIBRARIES))
 
 
 def run(folder: Path, *command: str, code: Path = ROOT, timeout: float = 500, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -60,13 +57,11 @@ def run(folder: Path, *command: str, code: Path = ROOT, timeout: float = 500, **
     executables = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": executables, "PYTHONPATH": path, **variables}
     with TemporaryDirectory() as scratch:
-        files = [Path(scratch, name) for name in ("stdout", "stderr")]
-        for file in files:
-            file.touch()
-        process = _SERVER.Process(target=_become, args=(arguments, str(folder), environment, [str(file) for file in files]))
+        outputs = [str(Path(scratch, name)) for name in ("stdout", "stderr")]
+        process = _FORKS.Process(target=_become, args=(arguments, str(folder), environment, outputs))
         process.start()
         process.join(timeout)
-        said = [file.read_text(errors="backslashreplace") for file in files]
+        said = [Path(output).read_text(encoding="utf-8", errors="backslashreplace") for output in outputs]
         if process.exitcode is None:
             process.kill()
             raise subprocess.TimeoutExpired(command, timeout, *said)
@@ -74,23 +69,41 @@ def run(folder: Path, *command: str, code: Path = ROOT, timeout: float = 500, **
 
 
 def _become(arguments: list[str], folder: str, environment: dict[str, str], outputs: list[str]) -> None:
-    """Makes this process, a new fork, what `python ARGUMENTS` would be; never returns."""
-    for number, file in enumerate(outputs, 1):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
+    """Makes this process, a new fork, what `python ARGUMENTS` would be, writing to files; never returns."""
+    for number, output in enumerate(outputs, 1):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
     os.chdir(folder)
+    subprocess.Popen = _Forking  # type: ignore[misc]
     _run(arguments, environment)
 
 
+class _Forking(subprocess.Popen):
+    """Starts Python itself as a further fork, if in the same folder and with the same outputs."""
+
+    def _execute_child(self, args: Any, *settings: Any) -> None:
+        folder, environment, streams = settings[4], settings[5], settings[9:15]
+        if list(args[:2]) != [sys.executable, "-m"] or folder or {*streams} != {-1}:
+            super()._execute_child(args, *settings)  # type: ignore[misc]
+            return
+        self.pid = os.fork()
+        if self.pid == 0:
+            _run(list(args[1:]), dict(os.environ if environment is None else environment))
+        self._child_created = True
+
+
 def _run(arguments: list[str], environment: dict[str, str]) -> None:
+    """Runs a program in this process and ends it."""
     os.environ.clear()
     os.environ.update(environment)
+    for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+        del sys.modules[name]
     is_safe = arguments[0] == "-P"
     kind, what, *options = arguments[is_safe:]
-    ours = {str(ROOT), str(ROOT / "tests"), ""}
+    without = {str(ROOT), str(ROOT / "tests"), ""}
     own = [*([] if is_safe else [str(Path.cwd())]), *environment["PYTHONPATH"].split(os.pathsep)]
-    sys.path[:] = [*own, *(place for place in sys.path if place not in ours)]
+    sys.path[:] = [*own, *(place for place in sys.path if place not in without)]
     importlib.invalidate_caches()
     sys.argv = [kind, *options]
     status: Any = 0
@@ -98,10 +111,6 @@ def _run(arguments: list[str], environment: dict[str, str]) -> None:
         if kind == "-c":
             exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
         else:
-            if what.startswith("pipeline."):
-                for name in STARTING:
-                    importlib.import_module(name).subprocess = SimpleNamespace(Popen=_start, run=_run_to_its_end)  # type: ignore[attr-defined]
-                sys.modules.pop(what, None)
             runpy.run_module(what, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         status = end.code
@@ -115,17 +124,3 @@ def _run(arguments: list[str], environment: dict[str, str]) -> None:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(status or 0)
-
-
-def _start(command: Sequence[str], env: dict[str, str] | None = None) -> Any:
-    """As `subprocess.Popen` of a Python program, by a fork of this process."""
-    process: Any = _FORK.Process(target=_run, args=(list(command[1:]), dict(os.environ if env is None else env)))
-    process.start()
-    process.poll, process.wait = lambda: process.exitcode, process.join
-    return process
-
-
-def _run_to_its_end(command: Sequence[str], check: bool) -> SimpleNamespace:
-    process = _start(command)
-    process.join()
-    return SimpleNamespace(returncode=process.exitcode)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from unittest.mock import patch
 
+import forked
 import psutil
 import pytest
 import yaml
@@ -272,17 +273,20 @@ def test_help_starts_nothing(capsys):
     assert left.value.code == 0 and "--arm METHOD-REWARD_MODEL" in capsys.readouterr().out
 
 
-def test_an_experiment_runs_what_its_change_asks_for_and_leaves_the_rest_of_params(folder, root):
+def test_an_experiment_runs_what_its_change_asks_for_and_leaves_the_rest_of_params(folder, root, monkeypatch):
     """By DVC's own command, on stages of which one reads the value."""
 
     def typed(*command: str, folder: str = "experiment") -> str:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+        if command[0] == "dvc":
+            done = forked.run(Path(folder), *command)
+        else:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    bin_folder = Path(sys.executable).parent
-    identity = {f"GIT_{who}_{what}": "a@b.c" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    environment = {**os.environ, **identity, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
+    for who in ("AUTHOR", "COMMITTER"):
+        for what in ("NAME", "EMAIL"):
+            monkeypatch.setenv(f"GIT_{who}_{what}", "a@b.c")
     shutil.rmtree(".dvc")
     typed("git", "init", "--quiet", folder=".")
     typed("dvc", "init", "--quiet", folder=".")
