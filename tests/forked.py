@@ -10,9 +10,9 @@ import os
 import runpy
 import subprocess
 import sys
+import tempfile
 import traceback
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +56,7 @@ def run(folder: Path, *command: str, code: Path = ROOT, timeout: float = 500, **
     path = os.pathsep.join(filter(None, [str(code), variables.pop("PYTHONPATH", "")]))
     executables = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": executables, "PYTHONPATH": path, **variables}
-    with TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         outputs = [str(Path(scratch, name)) for name in ("stdout", "stderr")]
         process = _FORKS.Process(target=_become, args=(arguments, str(folder), environment, outputs))
         process.start()
@@ -105,7 +105,7 @@ def _run(arguments: list[str], environment: dict[str, str]) -> None:
     own = [*([] if is_safe else [str(Path.cwd())]), *environment["PYTHONPATH"].split(os.pathsep)]
     sys.path[:] = [*own, *(place for place in sys.path if place not in without)]
     importlib.invalidate_caches()
-    sys.argv = [kind, *options]
+    sys.argv, tempfile.tempdir = [kind, *options], None
     status: Any = 0
     try:
         if kind == "-c":

@@ -2,9 +2,9 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
 from fsspec.implementations.memory import MemoryFileSystem
@@ -14,7 +14,6 @@ from apo_bench.config.params import load_params
 from apo_bench.core.errors import ConfigError
 from apo_bench.stages import changed_stages, parse_params_once, stage_graph, stage_index, stages_of_arm
 
-DVC = Path(sys.executable).parent / "dvc"
 STAGES = {
     "a": {"cmd": "echo a > a.txt", "deps": ["code"], "params": ["one"], "outs": ["a.txt"]},
     "b": {"cmd": "mkdir b && cp a.txt b/b.txt", "deps": ["a.txt"], "params": ["two.three"], "outs": ["b"]},
@@ -32,7 +31,7 @@ def finished(tmp_path_factory):
     (folder / "params.yaml").write_text("one: 1\ntwo: {three: 3, four: 4}\n")
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}, sort_keys=False))
     for command in (["init", "--no-scm", "--quiet"], ["repro", "--quiet"]):
-        subprocess.run([DVC, *command], cwd=folder, check=True)
+        forked.run(folder, "dvc", *command).check_returncode()
     return folder
 
 
@@ -90,7 +89,7 @@ def arms(tmp_path_factory, root):
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["run"]["seeds"] = [0, 1]
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    subprocess.run([DVC, "init", "--no-scm", "--quiet"], cwd=folder, check=True)
+    forked.run(folder, "dvc", "init", "--no-scm", "--quiet").check_returncode()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         index = stage_index()
@@ -149,7 +148,7 @@ def test_models_of_ones_own_have_stages_only_if_there_are_any(arms, root, tmp_pa
     params = with_own_models(yaml.safe_load((root / "params.yaml").read_text()))
     params["run"]["seeds"] = [0, 1]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    subprocess.run([DVC, "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
+    forked.run(tmp_path, "dvc", "init", "--no-scm", "--quiet").check_returncode()
     monkeypatch.chdir(tmp_path)
     index = stage_index()
     _, parents = stage_graph(index)

@@ -81,8 +81,9 @@ def test_port_must_be_a_number(tmp_path):
         run(tmp_path, **{PORT_VARIABLE: "http"})
 
 
-def test_host_that_cannot_be_reached_is_named_with_what_the_shell_said(tmp_path):
+def test_host_that_cannot_be_reached_is_named_with_what_the_shell_said(tmp_path, monkeypatch):
     """The first host reports a port, the second's remote shell fails as ssh does."""
+    monkeypatch.setattr("apo_bench.engines.launch.GRACE_SECONDS", 0.3)
     shell = tmp_path / "shell.py"
     report = "\x1eapo-bench " + json.dumps({"port": 1234})
     shell.write_text(

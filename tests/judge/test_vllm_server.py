@@ -8,6 +8,8 @@ import psutil
 
 from apo_bench.judge.vllm_server import GUARDED, _last_error
 
+HASTY = GUARDED.replace("sleep 5;", "sleep 0.5;")
+"""The guard, with a tenth of its patience."""
 STUBBORN = (
     "import signal, subprocess, time; signal.signal(15, signal.SIG_IGN); subprocess.Popen(['sleep', '99']); print(1, flush=True);"
     "time.sleep(99)"
@@ -16,13 +18,13 @@ STUBBORN = (
 
 def stubborn() -> subprocess.Popen:
     """A guarded process that does not end on SIGTERM, and that has started another."""
-    command = ["sh", "-c", GUARDED, "sh", sys.executable, "-c", STUBBORN]
+    command = ["sh", "-c", HASTY, "sh", sys.executable, "-c", STUBBORN]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     process.stdout.readline()
     return process
 
 
-def ended(processes: list[psutil.Process], seconds: float = 15) -> bool:
+def ended(processes: list[psutil.Process], seconds: float = 4) -> bool:
     return not psutil.wait_procs(processes, timeout=seconds)[1]
 
 
@@ -37,7 +39,7 @@ def test_the_server_and_what_it_started_end_when_the_stage_lets_go():
 
 def test_they_end_when_the_stage_is_killed():
     code = (
-        f"import subprocess, sys; p = subprocess.Popen(['sh', '-c', {GUARDED!r}, 'sh', sys.executable, '-c', {STUBBORN!r}],"
+        f"import subprocess, sys; p = subprocess.Popen(['sh', '-c', {HASTY!r}, 'sh', sys.executable, '-c', {STUBBORN!r}],"
         "stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True); p.stdout.readline(); print(p.pid, flush=True); p.wait()"
     )
     stage = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

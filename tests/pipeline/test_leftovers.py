@@ -8,6 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import forked
 import pytest
 
 from apo_bench.core.processes import scratch_prefix
@@ -29,7 +30,7 @@ def repo(tmp_path, monkeypatch):
     from dvc.repo import Repo
 
     monkeypatch.chdir(tmp_path)
-    subprocess.run([Path(sys.executable).parent / "dvc", "init", "--no-scm", "--quiet"], check=True)
+    forked.run(tmp_path, "dvc", "init", "--no-scm", "--quiet").check_returncode()
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     return Repo()

@@ -7,11 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 from apo_bench.tracking.database import make_database
-from pipeline.forwarding import SOCKET_VARIABLE, forward
-from pipeline.server import stage_server
 
 ROOT = Path(__file__).parents[2]
 ODD = "My Drive %40 ?a#b ü's"
@@ -24,13 +23,22 @@ def run(*arguments, cwd=ROOT, **variables):
     return subprocess.run(arguments, cwd=cwd, env=environment, capture_output=True, text=True, timeout=200)
 
 
-def test_a_long_and_odd_folder_for_temporary_files(tmp_path, monkeypatch):
+SERVED = """
+import os
+from pipeline.forwarding import SOCKET_VARIABLE, forward
+from pipeline.server import stage_server
+with stage_server():
+    path = os.environ[SOCKET_VARIABLE]
+    print(len(path), forward(path, ["no_such_stage"]), path)
+"""
+
+
+def test_a_long_and_odd_folder_for_temporary_files(tmp_path):
     folder = tmp_path / ODD / "/".join(["a_folder_of_a_scheduler"] * 5)
     folder.mkdir(parents=True)
-    monkeypatch.setattr("tempfile.tempdir", str(folder))
-    with stage_server():
-        assert len(os.environ[SOCKET_VARIABLE]) > 108
-        assert forward(os.environ[SOCKET_VARIABLE], ["no_such_stage"]) == 2
+    done = forked.run(ROOT, sys.executable, "-c", SERVED, TMPDIR=str(folder))
+    length, status, path = done.stdout.strip().split(" ", 2)
+    assert int(length) > 108 and status == "2" and path.startswith(str(folder))
 
 
 @pytest.fixture
@@ -43,7 +51,7 @@ def checkout(tmp_path):
 
 
 def test_a_folder_without_git_is_one_line(checkout):
-    done = run(sys.executable, "-m", "pipeline.repro", cwd=checkout)
+    done = forked.run(checkout, sys.executable, "-m", "pipeline.repro")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "is not a git repository" in done.stderr and "dvc config core.no_scm true" in done.stderr
 
@@ -51,7 +59,7 @@ def test_a_folder_without_git_is_one_line(checkout):
 def test_a_lock_in_conflict_is_dvcs_own_line(checkout):
     subprocess.run(["git", "init", "--quiet"], cwd=checkout, check=True)
     (checkout / "dvc.lock").write_text('schema: "2.0"\n<<<<<<< HEAD\nstages:\n=======\nstages:\n>>>>>>> other\n')
-    done = run(sys.executable, "-m", "pipeline.repro", cwd=checkout)
+    done = forked.run(checkout, sys.executable, "-m", "pipeline.repro")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "'dvc.lock'" in done.stderr and "git checkout --ours dvc.lock" in done.stderr
 
@@ -63,12 +71,21 @@ print(compute_metric("preference_accuracy", [1.0, 2.0], [0.0, 3.0]))
 """
 
 
-@pytest.mark.parametrize("home", ["/proc/nohome", "/dev/null"])
-def test_metrics_need_no_home(tmp_path, home):
+def without_a_home(tmp_path, home, code):
     environment = {"HOME": home, "TMPDIR": str(tmp_path)}
-    done = run("env", "-u", "HF_HOME", "-u", "XDG_CACHE_HOME", sys.executable, "-c", METRIC, **environment)
+    done = run("env", "-u", "HF_HOME", "-u", "XDG_CACHE_HOME", sys.executable, "-c", code, **environment)
     assert done.returncode == 0, done.stderr
-    assert "0.5" in done.stdout
+    return done.stdout.strip()
+
+
+def test_metrics_need_no_home(tmp_path):
+    assert "0.5" in without_a_home(tmp_path, "/proc/nohome", METRIC)
+
+
+@pytest.mark.parametrize("home", ["/proc/nohome", "/dev/null"])
+def test_without_a_home_caches_lie_among_temporary_files(tmp_path, home):
+    cache = without_a_home(tmp_path, home, "import os, apo_bench; print(os.environ['HF_METRICS_CACHE'])")
+    assert Path(cache).is_relative_to(tmp_path)
 
 
 def test_printing_never_fails_a_stage(tmp_path):

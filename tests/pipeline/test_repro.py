@@ -61,7 +61,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SHELL", "/bin/sh")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    subprocess.run([Path(sys.executable).parent / "dvc", "init", "--no-scm", "--quiet"], check=True)
+    forked.run(tmp_path, "dvc", "init", "--no-scm", "--quiet").check_returncode()
     return tmp_path
 
 
@@ -100,10 +100,9 @@ def test_the_books_are_those_of_dvc(folder):
     needs = dict.fromkeys("abc", Need())
     assert reproduce(read(needs), Host("", 2)) == 3
     ours = Path("dvc.lock").read_bytes()
-    dvc = [Path(sys.executable).parent / "dvc"]
-    assert subprocess.run([*dvc, "status", "--json"], check=True, capture_output=True).stdout.strip() == b"{}"
+    assert forked.run(folder, "dvc", "status", "--json").stdout.strip() == "{}"
     Path("dvc.lock").unlink()
-    subprocess.run([*dvc, "repro", "--quiet"], check=True)
+    forked.run(folder, "dvc", "repro", "--quiet").check_returncode()
     assert yaml.safe_load(Path("dvc.lock").read_text()) == yaml.safe_load(ours)
     assert reproduce(read(needs), Host("", 2)) == 0
 
@@ -214,7 +213,7 @@ def project(folder, root):
 
 def test_what_is_up_to_date_needs_neither_server_nor_workers(project, monkeypatch, capsys):
     """The first run finds nothing to do and says so to the second, which does not even ask DVC."""
-    subprocess.run([Path(sys.executable).parent / "dvc", "repro", "--quiet"], check=True)
+    forked.run(project, "dvc", "repro", "--quiet").check_returncode()
 
     def forbidden(*_):
         raise AssertionError("started")

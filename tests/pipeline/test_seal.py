@@ -2,17 +2,15 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
 
 from pipeline import seal
 from pipeline.seal import Seal, look_at_controls, sealed
 
-DVC = Path(sys.executable).parent / "dvc"
 STAGES = {
     "a": {"cmd": "mkdir -p out && cp code/one.py out/a.txt", "deps": ["code"], "params": ["one"], "outs": ["out/a.txt"]},
     "b": {"cmd": "mkdir -p out/b && cp out/a.txt out/b", "deps": ["out/a.txt"], "outs": ["out/b"]},
@@ -29,7 +27,7 @@ def finished(tmp_path_factory):
     (folder / "params.yaml").write_text("one: 1\n")
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}, sort_keys=False))
     for command in (["init", "--no-scm", "--quiet"], ["repro", "--quiet"]):
-        subprocess.run([DVC, *command], cwd=folder, check=True)
+        forked.run(folder, "dvc", *command).check_returncode()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert sealed() is None
