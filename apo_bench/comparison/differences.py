@@ -9,10 +9,10 @@ import numpy as np
 
 from apo_bench.claims.inference import CONTRADICTED, EQUIVALENT, REPRODUCED, UNDECIDED, infer, verdicts
 from apo_bench.claims.results import design_of
-from apo_bench.comparison.metrics import Metric
 from apo_bench.comparison.results import FIXED, Compared, Difference
 from apo_bench.config.params import Params
 from apo_bench.core.layout import Arm
+from apo_bench.evaluation.metrics import Metric
 from apo_bench.evaluation.statistics import Estimate
 
 Values = Callable[[Arm, str, Metric], float]

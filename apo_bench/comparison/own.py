@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from apo_bench.comparison.metrics import METRICS, Metric
 from apo_bench.comparison.results import Rows
 from apo_bench.config.params import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import Reference, own_scores
 from apo_bench.core.results import OWN_SCORE, OWN_SCORES
+from apo_bench.evaluation.metrics import METRICS, Metric
 
 NUM_BEFORE = 2
 """Of METRICS: those by RM_all, behind which others' scores stand."""

@@ -15,7 +15,6 @@ from apo_bench.claims.paper import APO
 from apo_bench.claims.results import read_verdicts
 from apo_bench.comparison.differences import differences
 from apo_bench.comparison.label_equivalent import label_equivalents
-from apo_bench.comparison.metrics import FAULT_RATES, METRICS, Metric, measurable
 from apo_bench.comparison.own import all_metrics, with_own_scores
 from apo_bench.comparison.predictors import played_rounds
 from apo_bench.comparison.results import FIXED, Comparison, Difference, Policy, Rows
@@ -36,6 +35,7 @@ from apo_bench.core.layout import (
 from apo_bench.core.results import read_metrics
 from apo_bench.core.schemas import Name, Number, Schema, Subset
 from apo_bench.evaluation.length import length_slope
+from apo_bench.evaluation.metrics import FAULT_RATES, METRICS, Metric, measurable
 from apo_bench.evaluation.statistics import Estimate, PromptBootstrap, mean_spread, over_replicates
 from apo_bench.game.results import read_game
 from apo_bench.judge.results import read_judged

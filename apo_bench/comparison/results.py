@@ -6,12 +6,12 @@ from typing import Any
 
 from apo_bench.claims.results import Verdicts
 from apo_bench.comparison.label_equivalent import LabelEquivalent
-from apo_bench.comparison.metrics import Metric
 from apo_bench.comparison.numbers import decimal
 from apo_bench.comparison.predictors import PlayedRound, Predictor, predictors
 from apo_bench.config.data_sections import Data
 from apo_bench.config.sections import Run
 from apo_bench.core.layout import BASE
+from apo_bench.evaluation.metrics import Metric
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
 from apo_bench.judge.results import Judged

@@ -1,4 +1,4 @@
-"""Evaluates a policy by its responses to the test prompts: RM_all's score, length, divergence from SFT and, if known, gold."""
+"""Evaluates a policy by its responses to the test prompts: RM_all's score, length, divergence from SFT, and what the text says."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.config.compute_sections import Compute
 from apo_bench.core.files import complete_directory, write_jsonl
-from apo_bench.data.gold import gold_score
+from apo_bench.evaluation.metrics import measured
 from apo_bench.losses.sequence import sum_by_sequence, token_kl
 from apo_bench.models.batching import TokenSequence
 from apo_bench.models.language_model import by_chunks, inference, response_logits, response_states
@@ -38,8 +38,8 @@ def evaluate_policy(
 
     Returns:
         These rows with numbers: `reward_all` (RM_all), `length` (tokens), `kl` (see
-        `response_kl`; nats a response; None where the policy's tokens are not SFT's); if gold is known also `gold`, `refused` and
-        `complied` (0 or 1, by gold).
+        `response_kl`; nats a response; None where the policy's tokens are not SFT's) and the metrics that the text alone says: if gold is
+        known `gold`, `refused` and `complied` (0 or 1).
     """
     responses, finished = [[row["response"]] for row in rows], [[row["finished"]] for row in rows]
     groups = encode_records(tokenizer, rows, responses, max_length, compute.max_prompt_length, finished)
@@ -62,7 +62,7 @@ def evaluate_policy(
             "reward_all": reward,
             "length": len(sequence.ids) - sequence.prompt_length,
             "kl": divergence,
-            **(_gold_columns(row["dialogue"], row["response"]) if has_gold else {}),
+            **measured(row["dialogue"], row["response"], has_gold),
         }
         for row, sequence, reward, divergence in zip(rows, sequences, rewards, divergences, strict=True)
     ]
@@ -94,8 +94,3 @@ def response_kl(policy: PreTrainedModel, reference: PreTrainedModel, sequences: 
         values_M = by_chunks(divergence, vocabulary_size(policy), states_MH, reference_states_MH)
         totals_N[indices] = sum_by_sequence(values_M, sequences_M, len(indices)).cpu()
     return totals_N
-
-
-def _gold_columns(dialogue: str, response: str) -> dict[str, float]:
-    verdict = gold_score(dialogue, response)
-    return {"gold": verdict.score, "refused": int(verdict.refused), "complied": int(verdict.complied)}

@@ -5,13 +5,13 @@ Shape suffixes: M members, N sequences.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from apo_bench.models.language_model import save_model
+if TYPE_CHECKING:  # seconds to import, which reading params can do without
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 MEMBERS = "members"
 """Folder with the other members, in that of the first; in memory, where the first keeps them."""
@@ -39,7 +39,7 @@ class Ensemble:
         return rewards_MN.mean(0) - self.variance_weight * rewards_MN.var(0, correction=0)
 
 
-def join(models: list[PreTrainedModel], ensemble: Ensemble, offsets: list[float]) -> PreTrainedModel:
+def join(models: "list[PreTrainedModel]", ensemble: Ensemble, offsets: list[float]) -> "PreTrainedModel":
     """The first of the models, which `all_rewards` scores with as the ensemble.
 
     Args:
@@ -55,12 +55,12 @@ def join(models: list[PreTrainedModel], ensemble: Ensemble, offsets: list[float]
     return models[0]
 
 
-def members_of(model: PreTrainedModel) -> list[PreTrainedModel]:
+def members_of(model: "PreTrainedModel") -> "list[PreTrainedModel]":
     """The model and, if it is an ensemble's first, the others."""
     return [model, *vars(model).get(MEMBERS, ())]
 
 
-def as_one(model: PreTrainedModel, rewards_N: list[Tensor]) -> Tensor:
+def as_one(model: "PreTrainedModel", rewards_N: list[Tensor]) -> Tensor:
     """The rewards of sequences from those by each of `members_of`: [N]."""
     rule = getattr(getattr(model, "config", None), RULE, None)
     if rule is None:
@@ -70,13 +70,15 @@ def as_one(model: PreTrainedModel, rewards_N: list[Tensor]) -> Tensor:
     return Ensemble(len(offsets), **rule).combined(rewards_MN)
 
 
-def save_members(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+def save_members(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
     """Saves the other members of an ensemble, if it is one, in the folder of the first."""
+    from apo_bench.models.language_model import save_model
+
     for number, member in enumerate(members_of(model)[1:], start=1):
         save_model(member, tokenizer, folder / MEMBERS / str(number))
 
 
-def folders_of_members(model: PreTrainedModel, folder: Path) -> list[Path]:
+def folders_of_members(model: "PreTrainedModel", folder: Path) -> list[Path]:
     """Where the other members of a loaded model are, if it is an ensemble's first."""
     is_first = getattr(model.config, RULE, None) is not None
     return sorted((folder / MEMBERS).iterdir(), key=lambda path: int(path.name)) if is_first else []

@@ -20,6 +20,7 @@ from apo_bench.config.params import Params
 from apo_bench.config.sections import PretrainedModel, Training
 from apo_bench.core.ranks import share
 from apo_bench.core.seeds import use_threads
+from apo_bench.core.stage import Work
 from apo_bench.engines.in_process import generate
 from apo_bench.engines.training import InProcess
 from apo_bench.models.batching import TokenBatch, TokenSequence, longest_row, pad
@@ -28,7 +29,6 @@ from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.reward_model import load_reward_model, new_reward_model, rewards
 from apo_bench.models.tokenizer import count_tokens, encode_prompts, encode_records
 from apo_bench.plan import Records
-from apo_bench.plan.work import Work
 from apo_bench.scheduling import Place, Places, Schedule
 from apo_bench.training.loop import train
 

@@ -12,6 +12,7 @@ from apo_bench.config.sections import PretrainedModel, ScratchModel
 from apo_bench.core.errors import ApoBenchError
 from apo_bench.core.layout import MODELS, is_in
 from apo_bench.core.seeds import use_threads
+from apo_bench.core.stage import Sizes, Work
 from apo_bench.engines.devices import Need
 from apo_bench.models.chat_template import describe
 from apo_bench.models.language_model import new_llama
@@ -30,7 +31,7 @@ from apo_bench.plan.checks import (
 )
 from apo_bench.plan.costs import Rates, assumed_rates, calibrate, simulate
 from apo_bench.plan.inputs import read_or_prepare, read_or_train_tokenizer
-from apo_bench.plan.work import Sizes, Work, assume, measure, work_of
+from apo_bench.plan.work import assume, measure, work_of
 from apo_bench.scheduling import Host, Places, Schedule
 from apo_bench.stages import host_of, num_on_a_gpu, num_side_by_side, stage_graph, stage_index, stage_needs, this_host
 
@@ -92,7 +93,8 @@ def make_plan(params: Params) -> Plan:
     checks += [*check_own(params), *check_judge(params)]
     num_models = sum(is_in(out.def_path, MODELS) for stage in index.stages for out in stage.outs)
     checks += check_resources(params, num_parameters, rates.memory, num_models, num_together)
-    works = {stage: work_of(stage, params, sizes) for stage in order}
+    commands = {stage.addressing: stage.cmd for stage in index.stages}
+    works = {stage: work_of(commands[stage], params, sizes) for stage in order}
     seconds = {stage: rates.seconds(work) for stage, work in works.items()}
     total = simulate(seconds, Schedule(order, parents, needs), Places([host]))
     return Plan(checks, works, seconds, total, host, rates, params.compute.device)

@@ -5,7 +5,6 @@ policies come from (SFT, RM_base, the samples of the first round) counts for eac
 policies is not counted: that is the same for all.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_json
 from apo_bench.core.layout import RESULTS, START_ROUND, TIMES, Reference
 from apo_bench.core.results import read_metrics
+from apo_bench.core.stage import Command
 from apo_bench.provenance.lock import Lock
 
 COUNTS = ("num_samples", "num_reward_calls", "num_tokens_generated", "num_tokens_read", "num_tokens_trained")
@@ -102,15 +102,9 @@ def read_budgets(lock: Lock, models: dict[RoundKey, Path], with_seconds: bool = 
         for name in made_by[key]:
             if name not in stages:
                 stages[name] = _counts(lock, name) | (_seconds(lock, name) if with_seconds else {})
-            if script(chain[name]) == "base_model":
+            if Command.of(chain[name]["cmd"]).script == "base_model":
                 num_parameters = read_metrics(_folder(lock, name, RESULTS))["num_parameters"]
     return Budgets(stages, made_by, num_parameters)
-
-
-def script(entry: dict[str, Any]) -> str:
-    """The stage of pipeline/stages/ that an entry of dvc.lock runs."""
-    found = re.search(r"-m pipeline (\w+)", entry["cmd"])
-    return found[1] if found else ""
 
 
 def policy_models(models: Path, run: Run, references: Iterable[str]) -> dict[RoundKey, Path]:

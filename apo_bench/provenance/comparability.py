@@ -27,30 +27,9 @@ from apo_bench.core.errors import ComparabilityError
 from apo_bench.core.files import read_json
 from apo_bench.core.layout import BASE_AFTER_GOLDEN, MODELS, RESULTS, SFT, Arm
 from apo_bench.core.results import ENVIRONMENT
-from apo_bench.provenance.budgets import script
+from apo_bench.core.stage import Command, Step
 from apo_bench.provenance.lock import LOCK, Lock, flat_params
 
-SAMPLES, GOLDEN_SAMPLES, REWARD_MODEL, TEST_REWARD_MODEL, SCORES, POLICY = (
-    "samples",
-    "samples against golden",
-    "reward model",
-    "RM_all",
-    "scores",
-    "policy",
-)
-"""Steps of an arm: what its stages make."""
-STEPS = {
-    **dict.fromkeys(("score", "score_gold"), SCORES),
-    "align": POLICY,
-    "sft": "SFT",
-    "base_model": "base model",
-    "respond": "responses",
-    "evaluate": "evaluation",
-    "judge": "judge",
-}
-"""Step by the script of a stage, where the script alone says it."""
-RESPONSES_OF_SFT = "responses of SFT"
-REWARD_SCRIPTS = ("reward", "adversarial_reward", "own_reward")
 METHOD_CODE, SCRIPT, SEED, TOKENIZER = "code of the method", "code of the stage", "seed", "tokenizer"
 START, REFERENCE = "SFT policy, the reference", "policy of the round before, the reference"
 AMOUNTS = ("epochs", "batch_size", "max_length")
@@ -127,14 +106,14 @@ def recorded_inputs(lock: Lock, arm: Arm, rounds: list[str], judged: list[str], 
     entries = lock.chain([*policies, *evaluations, *judgements])
     recorded: Recorded = {}
     for name, entry in entries.items():
-        step, options = _step(entry), _options(entry)
+        step, coordinates = _step(entry), Command.of(entry["cmd"]).coordinates
         if step is None:
             continue
         values = flat_params({name: entry}) | _files(lock, entry, step, arm) | _environment(lock, entry)
-        if seed := options.get("seed"):
+        if seed := coordinates.get("seed"):
             values[SEED] = seed
         for key, value in values.items():
-            recorded.setdefault((step, key), {})[options.get("round", "")] = value
+            recorded.setdefault((step, key), {})[coordinates.get("round", "")] = value
     return recorded
 
 
@@ -180,8 +159,8 @@ def check_comparable(unlike: dict[tuple[str, str], list[InputDifference]], may_d
 
 def _values(recorded: Recorded, step: str, name: str) -> dict[str, str]:
     """An input of an arm by round. Its other samples stand in for those against golden responses, if it has none: all are drawn alike."""
-    if step == GOLDEN_SAMPLES and not any(known == step for known, _ in recorded):
-        step = SAMPLES
+    if step == Step.GOLDEN_SAMPLES and not any(known == step for known, _ in recorded):
+        step = Step.SAMPLES
     return recorded.get((step, name), {})
 
 
@@ -205,34 +184,30 @@ def _belongs_to(step: str, name: str, arms: tuple[Arm, Arm], is_in_both: bool) -
         name in (SEED, START, REFERENCE) or layout.ANY_REPLICATE in name or not is_in_both
     ):  # not all seeds are judged
         return "seed"
-    if step == POLICY and one.method != other.method and (name == METHOD_CODE or (section == "method" and key not in AMOUNTS)):
+    if step == Step.POLICY and one.method != other.method and (name == METHOD_CODE or (section == "method" and key not in AMOUNTS)):
         return "method"
     is_kinds_own = name == SCRIPT or not is_in_both or (section == "reward" and key not in AMOUNTS)
-    is_kinds_own |= step == SCORES and name == TOKENIZER  # one of one's own reads the samples as text
-    if step in (REWARD_MODEL, GOLDEN_SAMPLES, SCORES) and one.reward_model != other.reward_model and is_kinds_own:
+    is_kinds_own |= step == Step.SCORES and name == TOKENIZER  # one of one's own reads the samples as text
+    if step in (Step.REWARD_MODEL, Step.GOLDEN_SAMPLES, Step.SCORES) and one.reward_model != other.reward_model and is_kinds_own:
         return "reward model"
     starts_elsewhere = one.reward_model != other.reward_model and BASE_AFTER_GOLDEN in (one.reward_model, other.reward_model)
-    if step in (SAMPLES, POLICY) and starts_elsewhere and not is_in_both:
+    if step in (Step.SAMPLES, Step.POLICY) and starts_elsewhere and not is_in_both:
         return "reward model"
     return None
 
 
-def _step(entry: dict[str, Any]) -> str | None:
+def _step(entry: dict[str, Any]) -> Step | None:
     """What a stage makes for an arm; None if it is none of its steps."""
-    name, options = script(entry), _options(entry)
-    if name == "sample":
-        return GOLDEN_SAMPLES if options["half"] == "rm" else SAMPLES
-    if name in REWARD_SCRIPTS:
-        return TEST_REWARD_MODEL if options["reward-model"] == layout.TEST_REWARD_MODEL else REWARD_MODEL
-    return RESPONSES_OF_SFT if name == "respond" and "reference" in options else STEPS.get(name)
-
-
-def _options(entry: dict[str, Any]) -> dict[str, str]:
-    return dict(re.findall(r"--([\w-]+) (\S+)", entry["cmd"]))
+    command = Command.of(entry["cmd"])
+    return command.stage.step_at(command.coordinates)
 
 
 def _files(lock: Lock, entry: dict[str, Any], step: str, arm: Arm) -> dict[str, str]:
     """What a stage read, under names that all arms share: checksums or, for what the arm itself made, whether it is what it made."""
+
+    def is_of_arms(path: str) -> bool:
+        return layout.is_of_an_arm(path) or layout.is_shared_in_the_first_round(path)
+
     found = {}
     for dep in entry.get("deps", []):
         path, md5 = dep["path"], dep["md5"]
@@ -243,9 +218,9 @@ def _files(lock: Lock, entry: dict[str, Any], step: str, arm: Arm) -> dict[str, 
             continue
         name, made = producer
         source = _step(lock.stages[name])
-        if step == POLICY and source in (POLICY, STEPS["sft"]):
-            found[REFERENCE if source == POLICY else START] = md5 if source != POLICY else AS_MADE if md5 == made else md5
-        elif layout.is_of_an_arm(path) or layout.is_shared_in_the_first_round(path) or (step == SCORES and source == REWARD_MODEL):
+        if step == Step.POLICY and source in (Step.POLICY, Step.SFT):
+            found[REFERENCE if source == Step.POLICY else START] = md5 if source != Step.POLICY else AS_MADE if md5 == made else md5
+        elif is_of_arms(path) or (step == Step.SCORES and source == Step.REWARD_MODEL):
             found[source or path] = AS_MADE if md5 == made else md5
         else:
             found[layout.of_any_replicate(path)] = md5

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from apo_bench.comparison.metrics import GOLD_SIDES, Metric, measurable
 from apo_bench.comparison.numbers import UNITS, decimal, number
 from apo_bench.comparison.results import Comparison, Policy
 from apo_bench.core.layout import SFT, START_ROUND
+from apo_bench.evaluation.metrics import GOLD_SIDES, Metric, measurable
 from apo_bench.evaluation.statistics import Estimate, over_replicates
 from apo_bench.report.glossary import REWARD_MODEL_METRICS, policy_title, prompts_of
 from apo_bench.report.pictures import INK, PANEL_INCHES, SMALL_INCHES, WIDE_INCHES, Chart, Key, Panel

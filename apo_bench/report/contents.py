@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from apo_bench.comparison.metrics import measurable
 from apo_bench.comparison.numbers import decimal
 from apo_bench.comparison.results import FIXED, Comparison, Policy
 from apo_bench.config.sections import Compare
 from apo_bench.core.layout import SFT, START_ROUND
 from apo_bench.core.seeds import derive_seed
+from apo_bench.evaluation.metrics import measurable
 from apo_bench.report.budget import budget_section
 from apo_bench.report.charts import charts
 from apo_bench.report.claims import claims_section, own_section

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from apo_bench.comparison.metrics import FAULT_RATES, FAULTS_NAME, FAULTS_TITLE
 from apo_bench.comparison.numbers import NONE, count, decimal
 from apo_bench.comparison.results import Comparison
 from apo_bench.core.layout import START_ROUND
+from apo_bench.evaluation.metrics import FAULT_RATES, FAULTS_NAME, FAULTS_TITLE
 from apo_bench.game.players import FIXED, GOLDEN
 from apo_bench.report.game_charts import frontier_chart, ledger_charts, over_optimisation_charts, shift_chart
 from apo_bench.report.glossary import policy_title

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.patches import Rectangle
 
-from apo_bench.comparison.metrics import FAULT_RATES, FAULTS_NAME, FAULTS_TITLE
 from apo_bench.comparison.numbers import UNITS, decimal
 from apo_bench.comparison.results import Comparison, Policy
 from apo_bench.core.layout import START_ROUND
+from apo_bench.evaluation.metrics import FAULT_RATES, FAULTS_NAME, FAULTS_TITLE
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.frontier import pareto
 from apo_bench.game.players import FIXED, GOLDEN

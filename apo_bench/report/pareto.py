@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from apo_bench.comparison.metrics import Metric
 from apo_bench.comparison.results import Comparison, Policy
+from apo_bench.evaluation.metrics import Metric
 from apo_bench.game.frontier import pareto
 from apo_bench.provenance.budgets import Budgets
 from apo_bench.report.budget import flop_unit, made_policies

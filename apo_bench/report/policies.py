@@ -1,9 +1,9 @@
 """The tables of policies and of reward models: all of them, differences from the fixed reward model, and which of these matter most."""
 
 from apo_bench.claims.inference import EQUIVALENT, UNDECIDED
-from apo_bench.comparison.metrics import Metric
 from apo_bench.comparison.numbers import number
 from apo_bench.comparison.results import FIXED, Compared, Comparison, mechanism
+from apo_bench.evaluation.metrics import Metric
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report.charts import measured
 from apo_bench.report.glossary import GOLD_UNKNOWN, method_title, policy_title, reward_model_columns, table_policies

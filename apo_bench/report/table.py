@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 
 import rich.table
 
-from apo_bench.comparison.metrics import Metric
 from apo_bench.comparison.numbers import MINUS, NONE, UNITS, bounds, number
+from apo_bench.evaluation.metrics import Metric
 from apo_bench.evaluation.statistics import Estimate
 
 MARKS = {"better": "▲", "worse": "▼", "equal": "=", "undecided": "○"}

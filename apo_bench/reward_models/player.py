@@ -132,6 +132,11 @@ class RewardModelPlayer:
         """How many models it is, each trained on the same lessons with draws of its own, and how their rewards become one; None: one."""
         return None
 
+    @property
+    def num_members(self) -> int:
+        """Models that it is."""
+        return self.ensemble.num_members if self.ensemble else 1
+
     def lessons(self, material: Material) -> Lessons:
         """What it trains on in a round."""
         return Lessons(material[HUMAN])

@@ -4,8 +4,6 @@ from pathlib import Path
 
 from apo_bench.config.compute_sections import Compute, Sampler
 from apo_bench.config.sections import Sampling
-from apo_bench.engines.in_process import generate
-from apo_bench.models.language_model import load_language_model
 
 
 class InProcess(Sampler):
@@ -22,6 +20,9 @@ class InProcess(Sampler):
         title: str,
     ) -> list[list[list[int]]]:
         """See `Sampler`."""
+        from apo_bench.engines.in_process import generate  # imports transformers, seconds, which reading params can do without
+        from apo_bench.models.language_model import load_language_model
+
         return generate(load_language_model(policy, compute), end_token_id, prompts, settings, seeds, title)
 
 

@@ -15,15 +15,12 @@ from tempfile import NamedTemporaryFile
 from types import TracebackType
 from typing import Any, ClassVar
 
-import torch
 from tqdm import tqdm
-from transformers import AutoConfig
 
 from apo_bench.config.compute_sections import Compute, Sampler
 from apo_bench.config.sections import Count, Rate, Sampling
 from apo_bench.core.errors import ConfigError, EngineError
 from apo_bench.engines.devices import VISIBLE_VARIABLE, is_installed, visible_devices
-from apo_bench.models.precision import check_device, reduced_dtype
 
 ROOT = Path(__file__).parents[2]
 WORKER = "apo_bench.engines.vllm_worker"
@@ -107,6 +104,10 @@ def check_installed(device: str) -> None:
 
 def check(policy: Path, settings: Sampling, compute: Compute, engine: Vllm) -> None:
     """Checks, before vLLM starts, what it would answer with a traceback or do silently; errors as those of `Sampler.generate`."""
+    from transformers import AutoConfig  # seconds, which reading params can do without
+
+    from apo_bench.models.precision import check_device
+
     check_installed(compute.device)
     low, high = TEMPERATURES
     if not low <= settings.temperature <= high:
@@ -138,6 +139,8 @@ class Copies:
     """
 
     def __init__(self, policy: Path, max_length: int, compute: Compute, engine: Vllm, title: str) -> None:
+        from apo_bench.models.precision import reduced_dtype
+
         self.title, self.compute, self.engine = title, compute, engine
         self.arguments = {
             "model": str(policy),
@@ -258,6 +261,8 @@ def _short(text: str) -> str:
 
 def _num_devices(compute: Compute) -> int:
     """GPUs, or on a CPU how often `num_threads` fits its cores."""
+    import torch
+
     return torch.cuda.device_count() if compute.device == "cuda" else len(os.sched_getaffinity(0)) // compute.num_threads
 
 

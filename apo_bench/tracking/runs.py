@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from apo_bench.comparison.metrics import FAULT_RATES, GOLD_SIDES
+from apo_bench.evaluation.metrics import FAULT_RATES, GOLD_SIDES
 from apo_bench.provenance.lock import sha256
 
 SHOWN = (

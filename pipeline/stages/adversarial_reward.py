@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core import layout
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import DATA, FIRST_ROUND, LABELS, MODELS, RESULTS, Arm, base_model, records, replicate, round_before
 from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import derive_seed, reward_seed, use_threads
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Sizes, Stage, Step, Work
 from apo_bench.data.labels import labels_by_gold
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
@@ -16,10 +16,10 @@ from apo_bench.models.card import Card
 from apo_bench.models.language_model import save_model
 from apo_bench.models.reward_model import load_reward_model, new_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
-from apo_bench.reward_models.player import GOLDEN, HUMAN, SAMPLES, SFT_SAMPLES, Material
+from apo_bench.reward_models.player import GOLDEN, HUMAN, LOG_RATIOS, SAMPLES, SFT_SAMPLES, Material
 from apo_bench.training.reward_models import log_ratios, train_reward_model
 
-STAGE = Stage(runs="training", counts=("num_tokens_trained",))
+STAGE = Stage(runs="training", counts=("num_tokens_trained",), step=Step.REWARD_MODEL)
 
 
 def files(reward_model: str, seed: int, round: str, method: str = "") -> Files:
@@ -39,6 +39,15 @@ def files(reward_model: str, seed: int, round: str, method: str = "") -> Files:
     if round != FIRST_ROUND:
         reads |= {"first": arm.reward(MODELS, FIRST_ROUND), "before": arm.in_round(MODELS, round_before(round))}
     return Files(reads, {"output": arm.reward(MODELS, round), "results": arm.reward(RESULTS, round)})
+
+
+def work(params: Params, sizes: Sizes, reward_model: str, round: str) -> Work:
+    """Human pairs and golden responses with samples in each epoch; where there is no game as many others."""
+    player, train = params.reward_model(reward_model), params.sampling.train
+    pairs = sizes.rows("pairs_rm", own=2)
+    trained = pairs * bool(player.human_weight) + sizes.rows("golden_rm", 1, train.num_samples, train.max_new_tokens)
+    is_read = LOG_RATIOS in player.trains_on and round != FIRST_ROUND  # in that the policy is SFT's
+    return Work(train_reward=trained * player.settings.epochs, read_policy=2 * pairs * is_read)
 
 
 def main(

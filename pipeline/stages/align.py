@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import MODELS, RESULTS, Arm, round_number
 from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import derive_seed, use_threads
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Sizes, Stage, Step, Work
 from apo_bench.data.records import SCORED, SCORED_GOLDEN, read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.methods.base import GOLDEN
@@ -17,7 +17,7 @@ from apo_bench.models.language_model import load_language_model, sample_as_train
 from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.training.policies import align, with_golden
 
-STAGE = Stage(runs="training", counts=("num_tokens_trained", "num_tokens_read"))
+STAGE = Stage(runs="training", counts=("num_tokens_trained", "num_tokens_read"), step=Step.POLICY)
 
 
 def files(method: str, reward_model: str, seed: int, round: str) -> Files:
@@ -27,6 +27,13 @@ def files(method: str, reward_model: str, seed: int, round: str) -> Files:
         {"policy": arm.policy_before(MODELS, round), "scores": arm.score(RESULTS, round)},
         {"output": arm.policy(MODELS, round), "results": arm.training(RESULTS, round)},
     )
+
+
+def work(params: Params, sizes: Sizes, method: str) -> Work:
+    """The samples that the method chooses, in each epoch, and once by the reference."""
+    chosen, train = params.method(method), params.sampling.train
+    tokens = sizes.rows("prompts_lm", 0, chosen.num_selected(train.num_samples), train.max_new_tokens)
+    return Work(train_policy=tokens * chosen.hyperparameters.epochs, read_policy=tokens * chosen.needs_reference)
 
 
 def main(

@@ -5,13 +5,13 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.config.compute_sections import Compute
-from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.config.sections import PretrainedModel, ScratchModel
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import MODELS, RESULTS, base_model, records
 from apo_bench.core.results import write_training
 from apo_bench.core.seeds import derive_seed, use_threads
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Sizes, Stage, Step, Work
 from apo_bench.data.records import parse_dialogue, read_records
 from apo_bench.engines.admission import admit
 from apo_bench.engines.protocol import Engine
@@ -22,12 +22,21 @@ from apo_bench.models.pretrained import load_pretrained
 from apo_bench.models.tokenizer import train_tokenizer
 from apo_bench.training.policies import pretrain
 
-STAGE = Stage(runs="training", counts=("num_tokens_trained",), uses_ranks=lambda params: params.base_model.source == "scratch")
+STAGE = Stage(
+    runs="training", counts=("num_tokens_trained",), uses_ranks=lambda params: params.base_model.source == "scratch", step=Step.BASE_MODEL
+)
 
 
 def files() -> Files:
     """The base model; what it is made from lies where params.yaml says."""
     return Files({}, {"output": base_model(MODELS), "results": base_model(RESULTS)})
+
+
+def work(params: Params, sizes: Sizes) -> Work:
+    """Pretraining, of a model from scratch."""
+    if isinstance(params.base_model, PretrainedModel):
+        return Work()
+    return Work(train_policy=sizes.count["pretraining"] * sizes.sequence["pretraining"] * params.base_model.epochs)
 
 
 def main(output: Path, results: Path) -> tuple[str, Path]:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core.files import write_jsonl
 from apo_bench.core.layout import BASE, BEST_OF_N, DATA, MODELS, RESPONSES, RESULTS, Reference, records, reward_model, sft
 from apo_bench.core.results import write_metrics
 from apo_bench.core.seeds import derive_seed, use_threads
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Sizes, Stage, Work
 from apo_bench.data.records import read_records
 from apo_bench.engines.sampling import Samples, counts, response_rows, sample_responses
 from apo_bench.models.reward_model import all_rewards, load_reward_model, longest_scored
@@ -26,6 +26,13 @@ def files(seed: int) -> Files:
         },
         {"output": Reference(BEST_OF_N, seed).responses(RESPONSES), "results": Reference(BEST_OF_N, seed).responding(RESULTS)},
     )
+
+
+def work(params: Params, sizes: Sizes) -> Work:
+    """K samples a test prompt, which RM_base reads."""
+    num_samples, limit = params.sampling.train.num_samples, params.sampling.train.max_new_tokens
+    sampled = sizes.count["prompts_test"] * num_samples * min(sizes.sampled, limit)
+    return Work(sample=sampled, read_reward=sizes.rows("prompts_test", 0, num_samples, limit))
 
 
 def main(policy: Path, model: Path, prompts_test: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:

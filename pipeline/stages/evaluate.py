@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import MODELS, RESPONSES, RESULTS, TEST_REWARD_MODEL, Arm, Reference, sft
 from apo_bench.core.layout import reward_model as reward_folder
 from apo_bench.core.results import RESPONSE
 from apo_bench.core.seeds import use_threads
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Sizes, Stage, Step, Work
 from apo_bench.evaluation.policies import evaluate_policy, write_evaluation
 from apo_bench.models.language_model import load_language_model
 from apo_bench.models.reward_model import load_reward_model
 from apo_bench.models.tokenizer import load_tokenizer, tokenizer_checksum
 
-STAGE = Stage(runs="models")
+STAGE = Stage(runs="models", step=Step.EVALUATION)
 
 
 def files(seed: int, round: str, method: str = "", reward_model: str = "", reference: str = "") -> Files:
@@ -27,6 +27,12 @@ def files(seed: int, round: str, method: str = "", reward_model: str = "", refer
         "policy": (start.policy(MODELS) or sft(MODELS, seed)) if reference else arm.policy(MODELS, round),
     }
     return Files(reads, {"results": start.evaluation(RESULTS) if reference else arm.evaluation(RESULTS, round)})
+
+
+def work(params: Params, sizes: Sizes) -> Work:
+    """The test responses, by RM_all, the policy and SFT's."""
+    tokens = sizes.rows("prompts_test", 0, 1, params.sampling.test.max_new_tokens)
+    return Work(read_reward=tokens, read_policy=2 * tokens)
 
 
 def main(responses: Path, policy: Path, start: Path, reward_all: Path, results: Path) -> tuple[str, Path]:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core.layout import DATA, FIRST_ROUND, MODELS, RESULTS, Arm, records, reward_evaluations
 from apo_bench.core.results import write_reward_evaluation
 from apo_bench.core.seeds import use_threads
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Sizes, Stage, Work
 from apo_bench.data.records import read_records
 from apo_bench.evaluation.reward_models import evaluate_on_pairs
 from apo_bench.models.reward_model import load_reward_model, longest_scored
@@ -22,6 +22,12 @@ def files(reward_model: str, seed: int = 0, round: str = FIRST_ROUND, method: st
         {"pairs_test": records(DATA, "pairs_test"), "model": arm.reward(MODELS, round, from_elsewhere)},
         {"results": arm.reward(reward_evaluations(RESULTS), round, from_elsewhere)},
     )
+
+
+def work(params: Params, sizes: Sizes, reward_model: str, own: bool = False) -> Work:
+    """The test pairs, by each member of an ensemble."""
+    num_members = 1 if own else params.reward_model(reward_model).num_members
+    return Work(read_reward=num_members * sizes.rows("pairs_test", own=2))
 
 
 def main(model: Path, pairs_test: Path, round: str, results: Path) -> tuple[str, Path]:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core import layout
 from apo_bench.core.files import complete_directory, write_json, write_jsonl
 from apo_bench.core.layout import DATA, FIRST_ROUND, MODELS, RESULTS, SFT, Arm, Reference, records
 from apo_bench.core.seeds import use_threads
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Sizes, Stage, Work
 from apo_bench.game.ledger import read_players, samples_scored_by, score_players
 from apo_bench.game.numbers import game_numbers
 from apo_bench.game.players import FIXED, START, Rows, ledger_rows, reward_model_folders
@@ -30,6 +30,19 @@ def files(method: str, reward_model: str, seed: int) -> Files:
     if reward_model != FIXED:
         reads |= {"first": arm.reward(MODELS, FIRST_ROUND), "models": arm.folder(MODELS)}
     return Files(reads, {"results": arm.game(RESULTS)})
+
+
+def work(params: Params, sizes: Sizes, reward_model: str) -> Work:
+    """The ledger: every test prompt with its golden response and one of each policy from SFT on, by the reward models of all rounds.
+
+    RM_base reads the samples of all rounds too, if gold says how they should be ordered.
+    """
+    num_rounds, train = len(params.run.rounds), params.sampling.train
+    ledger = sizes.rows("golden_test", 1, 1 + num_rounds, params.sampling.test.max_new_tokens)
+    if reward_model == FIXED:
+        return Work(read_reward=ledger)
+    samples = num_rounds * sizes.rows("golden_lm", 0, train.num_samples, train.max_new_tokens) * params.has_gold
+    return Work(read_reward=(1 + num_rounds) * ledger + samples)
 
 
 def main(method: str, reward_model: str, seed: int, base: Path, golden: Path, sft: Path, results: Path) -> tuple[str, Path]:

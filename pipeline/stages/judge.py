@@ -4,10 +4,10 @@ from pathlib import Path
 
 from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.layout import LEDGERS, RESPONSES, RESULTS, SFT, Arm, Reference
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Stage, Step
 from apo_bench.judge.judgements import judge_responses, shared_ledgers, write_judgement
 
-STAGE = Stage(runs="judge")
+STAGE = Stage(runs="judge", step=Step.JUDGEMENT)
 
 
 def files(provider: str, method: str, reward_model: str, seed: int, round: str, opponent: str) -> Files:

@@ -6,13 +6,13 @@ from apo_bench.config.params import PARAMS, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import MODELS, OWN, own_reward_model
 from apo_bench.core.seeds import use_threads
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Stage, Step
 from apo_bench.engines.admission import admit_reward_model
 from apo_bench.models.card import Card
 from apo_bench.models.language_model import save_model
 from apo_bench.models.pretrained import load_own_reward_model
 
-STAGE = Stage(runs="models")
+STAGE = Stage(runs="models", step=Step.REWARD_MODEL)
 
 
 def files(reward_model: str) -> Files:

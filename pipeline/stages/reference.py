@@ -8,7 +8,7 @@ from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import DATA, GOLDEN, HUMAN, LABELS, MODELS, RESULTS, Reference, records, replicate, sft
 from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import derive_seed, use_threads
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Sizes, Stage, Work
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.methods.dpo import METHOD as DPO
@@ -33,6 +33,14 @@ def files(name: str, seed: int) -> Files:
         {"golden": records(DATA, "golden_rm"), "labels": replicate(LABELS, seed), "policy": sft(MODELS, seed)},
         {"output": reference.trained(MODELS), "results": reference.training(RESULTS)},
     )
+
+
+def work(params: Params, sizes: Sizes, name: str) -> Work:
+    """The human pairs, which the reference model reads once, or the golden responses."""
+    if name == HUMAN:
+        tokens = sizes.rows("pairs_rm", own=2)
+        return Work(train_policy=tokens * params.references.human.epochs, read_policy=tokens)
+    return Work(train_policy=sizes.rows("golden_rm", own=1) * params.references.golden.epochs)
 
 
 def main(name: str, policy: Path, golden: Path, labels: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:

@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core.files import write_jsonl
 from apo_bench.core.layout import DATA, MODELS, RESPONSES, RESULTS, START_ROUND, Arm, Reference, records
 from apo_bench.core.results import write_metrics
 from apo_bench.core.seeds import derive_seed, use_threads
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Sizes, Stage, Step, Work
 from apo_bench.data.records import read_records
 from apo_bench.engines.sampling import counts, response_rows, sample_responses
 from apo_bench.models.tokenizer import load_tokenizer
 
-STAGE = Stage(runs="sampling")
+STAGE = Stage(runs="sampling", step=lambda at: Step.RESPONSES_OF_SFT if "reference" in at else Step.RESPONSES)
 
 
 def files(seed: int, round: str, method: str = "", reward_model: str = "", reference: str = "") -> Files:
@@ -25,6 +25,12 @@ def files(seed: int, round: str, method: str = "", reward_model: str = "", refer
             "results": start.responding(RESULTS) if reference else arm.responding(RESULTS, round),
         },
     )
+
+
+def work(params: Params, sizes: Sizes) -> Work:
+    """The responses to the test prompts."""
+    test = params.sampling.test
+    return Work(sample=sizes.count["prompts_test"] * test.num_samples * min(sizes.sampled, test.max_new_tokens))
 
 
 def main(policy: Path, prompts_test: Path, seed: int, round: str, output: Path, results: Path) -> tuple[str, Path]:

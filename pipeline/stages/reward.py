@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core import layout
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import LABELS, MODELS, RESULTS, TEST_REWARD_MODEL, base_model, records, replicate
 from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import reward_seed, use_threads
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Sizes, Stage, Step, Work
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.models.card import Card
@@ -20,7 +20,11 @@ from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.reward_models.player import FURTHER, HUMAN, Material
 from apo_bench.training.reward_models import mean_reward, train_reward_model
 
-STAGE = Stage(runs="training", counts=("num_tokens_trained",))
+STAGE = Stage(
+    runs="training",
+    counts=("num_tokens_trained",),
+    step=lambda at: Step.TEST_REWARD_MODEL if at["reward_model"] == TEST_REWARD_MODEL else Step.REWARD_MODEL,
+)
 
 
 def files(reward_model: str, seed: int) -> Files:
@@ -29,6 +33,16 @@ def files(reward_model: str, seed: int) -> Files:
         {"labels": replicate(LABELS, seed), "base": base_model(MODELS)},
         {"output": layout.reward_model(MODELS, reward_model, seed), "results": layout.reward_model(RESULTS, reward_model, seed)},
     )
+
+
+def work(params: Params, sizes: Sizes, reward_model: str) -> Work:
+    """Human pairs in each epoch, by each member of an ensemble."""
+    player, trained = params.reward_model(reward_model), sizes.rows("pairs_rm", own=2)
+    if reward_model == TEST_REWARD_MODEL:
+        trained += sizes.rows("pairs_lm", own=2)
+    if FURTHER in player.trains_on:
+        trained *= 1 + params.num_game_pairs / sizes.count["pairs_rm"]
+    return Work(train_reward=player.num_members * trained * player.settings.epochs)
 
 
 def main(reward_model: str, base: Path, labels: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:

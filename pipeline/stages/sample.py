@@ -2,16 +2,20 @@
 
 from pathlib import Path
 
-from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core.layout import MODELS, RESULTS, SAMPLES, Arm, prompts_of
 from apo_bench.core.results import write_metrics
 from apo_bench.core.seeds import derive_seed, use_threads
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Sizes, Stage, Step, Work
 from apo_bench.data.records import read_records, write_records
 from apo_bench.engines.sampling import counts, sample_responses
 from apo_bench.models.tokenizer import load_tokenizer
 
-STAGE = Stage(runs="sampling", counts=("num_samples", "num_tokens_generated", "num_tokens_read"))
+STAGE = Stage(
+    runs="sampling",
+    counts=("num_samples", "num_tokens_generated", "num_tokens_read"),
+    step=lambda at: Step.GOLDEN_SAMPLES if at["half"] == "rm" else Step.SAMPLES,
+)
 
 
 def files(half: str, seed: int, round: str, method: str = "", reward_model: str = "") -> Files:
@@ -21,6 +25,11 @@ def files(half: str, seed: int, round: str, method: str = "", reward_model: str 
         {"policy": arm.policy_before(MODELS, round), "prompts": prompts_of(half)},
         {"output": arm.samples(SAMPLES, round, half), "results": arm.sampling(RESULTS, round, half)},
     )
+
+
+def work(params: Params, sizes: Sizes, half: str) -> Work:
+    """K samples a prompt."""
+    return Work(sample=sizes.count[prompts_of(half).stem] * params.sampling.train.num_samples * sizes.sampled)
 
 
 def main(policy: Path, prompts: Path, seed: int, round: str, output: Path, results: Path) -> tuple[str, Path]:

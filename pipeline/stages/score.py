@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core.files import complete_directory, write_json
 from apo_bench.core.layout import DATA, MODELS, RESULTS, SAMPLES, Arm, records
 from apo_bench.core.seeds import use_threads
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Sizes, Stage, Step, Work
 from apo_bench.data.records import SCORED, SCORED_GOLDEN, read_records, write_records
 from apo_bench.evaluation.samples import score_samples
 from apo_bench.models.reward_model import load_reward_model
 from apo_bench.models.tokenizer import load_tokenizer
 
-STAGE = Stage(runs="training", counts=("num_reward_calls", "num_tokens_read"))
+STAGE = Stage(runs="training", counts=("num_reward_calls", "num_tokens_read"), step=Step.SCORES)
 
 
 def files(reward_model: str, seed: int, round: str, method: str = "", own: bool = False) -> Files:
@@ -23,6 +23,12 @@ def files(reward_model: str, seed: int, round: str, method: str = "", own: bool 
         {"golden": records(DATA, "golden_lm"), "model": model, "samples": arm.samples(SAMPLES, round, "lm")},
         {"results": arm.score(RESULTS, round)},
     )
+
+
+def work(params: Params, sizes: Sizes) -> Work:
+    """The samples, and the golden responses that they are measured by."""
+    train = params.sampling.train
+    return Work(read_reward=sizes.rows("golden_lm", 1, train.num_samples, train.max_new_tokens))
 
 
 def main(model: Path, golden: Path, samples: Path, results: Path) -> tuple[str, Path]:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from apo_bench.core.files import complete_directory, write_json
 from apo_bench.core.layout import DATA, RESULTS, SAMPLES, Arm, records
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Stage, Step
 from apo_bench.data.records import SCORED, SCORED_GOLDEN, read_records, write_records
 from apo_bench.evaluation.samples import score_samples_by_gold
 
-STAGE = Stage()
+STAGE = Stage(step=Step.SCORES)
 
 
 def files(reward_model: str, seed: int, round: str, method: str = "") -> Files:

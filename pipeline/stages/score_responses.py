@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core.files import complete_directory, read_jsonl, write_jsonl
 from apo_bench.core.layout import MODELS, RESPONSES, RESULTS, START_ROUND, Reference, own_reward_model, own_scores, replicate
 from apo_bench.core.results import OWN_SCORES, RESPONSE
 from apo_bench.core.seeds import use_threads
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Sizes, Stage, Work
 from apo_bench.models.reward_model import all_rewards, load_reward_model, longest_scored
 from apo_bench.models.tokenizer import encode_records, load_tokenizer
 
@@ -18,6 +18,13 @@ def files(reward_model: str, seed: int) -> Files:
     """The scores of a reward model from elsewhere, from all that the policies of a replicate answered."""
     reads = {"model": own_reward_model(MODELS, reward_model), "responses": replicate(RESPONSES, seed)}
     return Files(reads, {"results": own_scores(RESULTS, reward_model, seed)})
+
+
+def work(params: Params, sizes: Sizes) -> Work:
+    """What each policy of a replicate answered."""
+    run = params.run
+    num_policies = len(params.references.names) + len(run.methods) * len(run.reward_models) * len(run.rounds)
+    return Work(read_reward=num_policies * sizes.rows("prompts_test", 0, 1, params.sampling.test.max_new_tokens))
 
 
 def main(model: Path, seed: int, results: Path) -> tuple[str, Path]:

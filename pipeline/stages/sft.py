@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from apo_bench.config.params import PARAMS, load_params
+from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core.files import complete_directory
 from apo_bench.core.layout import DATA, MODELS, RESULTS, base_model, records, sft
 from apo_bench.core.results import final_numbers, write_training
 from apo_bench.core.seeds import derive_seed, use_threads
-from apo_bench.core.stage import Files, Stage
+from apo_bench.core.stage import Files, Sizes, Stage, Step, Work
 from apo_bench.data.records import read_records
 from apo_bench.engines.training import training_engine
 from apo_bench.models.card import Card
@@ -15,7 +15,7 @@ from apo_bench.models.language_model import load_language_model, save_model
 from apo_bench.models.tokenizer import load_tokenizer
 from apo_bench.training.policies import fine_tune
 
-STAGE = Stage(runs="training", counts=("num_tokens_trained",), uses_ranks=lambda params: params.sft.epochs > 0)
+STAGE = Stage(runs="training", counts=("num_tokens_trained",), uses_ranks=lambda params: params.sft.epochs > 0, step=Step.SFT)
 
 
 def files(seed: int) -> Files:
@@ -24,6 +24,11 @@ def files(seed: int) -> Files:
         {"demonstrations": records(DATA, "demonstrations"), "base": base_model(MODELS)},
         {"output": sft(MODELS, seed), "results": sft(RESULTS, seed)},
     )
+
+
+def work(params: Params, sizes: Sizes) -> Work:
+    """The demonstrations, in each epoch."""
+    return Work(train_policy=sizes.count["demonstrations"] * sizes.sequence["demonstrations"] * params.sft.epochs)
 
 
 def main(base: Path, demonstrations: Path, seed: int, output: Path, results: Path) -> tuple[str, Path]:

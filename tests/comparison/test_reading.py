@@ -17,12 +17,12 @@ from games import played
 from lock_file import LockFile
 from scipy import stats
 
-from apo_bench.comparison.metrics import NEEDS_GOLD
 from apo_bench.comparison.reading import _doses, read_comparison
 from apo_bench.config.params import load_params
 from apo_bench.config.sections import Evaluate, GameLedger
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import write_json, write_jsonl
+from apo_bench.evaluation.metrics import NEEDS_GOLD
 from apo_bench.metrics import compute_metric
 from apo_bench.report.contents import contents
 from apo_bench.report.glossary import GOLD_UNKNOWN

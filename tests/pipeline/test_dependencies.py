@@ -66,6 +66,11 @@ def test_prepare_hangs_on_its_source_and_what_that_imports(source: Path) -> None
     assert not [name for name, stage in STAGES.items() if name != "prepare" and any("apo_bench/sources" in dep for dep in stage["deps"])]
 
 
+def test_compare_hangs_on_what_all_stages_say_of_themselves() -> None:
+    """It imports them by the names that dvc.lock has, to tell the steps of two arms."""
+    assert "${root}/pipeline/stages" in STAGES["compare"]["deps"]
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_no_shell_stands_between_dvc_and_a_stage(name: str) -> None:
     assert STAGES[name]["cmd"].startswith("exec python -m pipeline "), "dash waits for its child and would survive a killed DVC"

@@ -20,9 +20,10 @@ import yaml
 from apo_bench.config.params import load_params
 from apo_bench.core.layout import RESULTS, TIMES
 from apo_bench.core.results import read_metrics
+from apo_bench.core.stage import Sizes
 from apo_bench.data.records import parse_dialogue
 from apo_bench.plan.inputs import read_or_prepare, read_or_train_tokenizer
-from apo_bench.plan.work import Sizes, measure, work_of
+from apo_bench.plan.work import measure, work_of
 from apo_bench.provenance.lock import Lock
 
 ROOT = Path(__file__).parents[2]
@@ -402,7 +403,7 @@ def test_a_plan_counts_what_stages_count(workspace: Path, sizes: Sizes) -> None:
     params, lock, found = load_params(workspace / "params.yaml"), Lock(workspace / "dvc.lock"), {}
     for name, entry in lock.stages.items():
         if lock.folder(entry, TIMES) and "dpo-oracle" not in name:  # DPO leaves pairs out that gold calls equal
-            counted, work = read_metrics(lock.folder(entry, RESULTS)), work_of(name, params, sizes)
+            counted, work = read_metrics(lock.folder(entry, RESULTS)), work_of(entry["cmd"], params, sizes)
             found[name] = (work.train_policy + work.train_reward, counted.get("num_tokens_trained", 0))
             if "score" in name:  # golden responses are scored too, to measure by, and not counted
                 found[name] = (work.read_reward, counted["num_tokens_read"] + sizes.rows("golden_lm", own=1))

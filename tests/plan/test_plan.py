@@ -12,13 +12,14 @@ from transformers import PreTrainedTokenizerFast
 
 from apo_bench.cli import main
 from apo_bench.config.params import load_params
+from apo_bench.core.stage import Sizes, Work
 from apo_bench.engines.devices import Need
 from apo_bench.models.language_model import save_model
 from apo_bench.models.tokenizer import train_tokenizer
 from apo_bench.plan import checks
 from apo_bench.plan.checks import check_judge, check_near_duplicates, check_splits
 from apo_bench.plan.costs import Rates, simulate
-from apo_bench.plan.work import Sizes, Work, work_of
+from apo_bench.plan.work import work_of
 from apo_bench.samplers import vllm
 from apo_bench.samplers.vllm import Vllm
 from apo_bench.scheduling import Host, Places, Schedule
@@ -198,28 +199,39 @@ def test_work_by_hand(params):
         "pretraining",
     )
     sizes = Sizes(dict.fromkeys(names, 10), dict.fromkeys(names, 60.0), dict.fromkeys(names, 100.0), 20.0)
-    assert work_of("sample@dpo-base-0-round0", params, sizes) == Work(sample=10 * 4 * 20)
-    assert work_of("align_first@dpo-base-0", params, sizes) == Work(train_policy=10 * (60 + 2 * 20), read_policy=10 * (60 + 2 * 20))
-    assert work_of("align@rrhf-base-0-round0", params, sizes) == Work(train_policy=10 * (60 + 4 * 20))
-    assert work_of("align@rjs-base-0-round0", params, sizes) == Work(train_policy=10 * 80)
-    assert work_of("reward_all@0", params, sizes) == Work(train_reward=2 * 10 * 140)
-    assert work_of("evaluate_reward@dpo-adversarial-0-round0", params, sizes) == Work(read_reward=10 * 140)
+
+    def planned(typed, params=params):
+        return work_of(f"exec python -m pipeline {typed}", params, sizes)
+
+    assert planned("sample --half lm --method dpo --reward-model base --seed 0 --round r2") == Work(sample=10 * 4 * 20)
+    assert planned("align --method dpo --reward-model base --seed 0 --round r1") == Work(
+        train_policy=10 * (60 + 2 * 20), read_policy=10 * (60 + 2 * 20)
+    )
+    assert planned("align --method rrhf --reward-model base --seed 0 --round r2") == Work(train_policy=10 * (60 + 4 * 20))
+    assert planned("align --method rjs --reward-model base --seed 0 --round r2") == Work(train_policy=10 * 80)
+    assert planned("reward --reward-model all --seed 0") == Work(train_reward=2 * 10 * 140)
+    assert planned("evaluate_reward --reward-model adversarial --seed 0 --round r2 --method dpo") == Work(read_reward=10 * 140)
     adversarial = Work(train_reward=10 * 140 + 10 * (60 + 40 + 4 * 20))
-    assert work_of("adversarial_reward_first@adversarial-0", params, sizes) == adversarial
-    assert work_of("respond_sft", params, sizes) == Work(sample=200)
-    assert work_of("evaluate_sft", params, sizes) == Work(read_reward=800, read_policy=1600)
-    assert work_of("score@dpo-adversarial-0-round0", params, sizes) == Work(read_reward=10 * (60 + 40 + 4 * 20))
-    assert work_of("score_fixed@dpo-base-0-round0", params, sizes) == Work(read_reward=10 * (60 + 40 + 4 * 20))
+    assert planned("adversarial_reward --reward-model adversarial --seed 0 --round r1") == adversarial
+    assert planned("respond --reference sft --seed 0 --round r0") == Work(sample=200)
+    assert planned("evaluate --reference sft --seed 0 --round r0") == Work(read_reward=800, read_policy=1600)
+    assert planned("score --reward-model adversarial --seed 0 --round r2 --method dpo") == Work(read_reward=10 * (60 + 40 + 4 * 20))
+    assert planned("score --reward-model base --seed 0 --round r1") == Work(read_reward=10 * (60 + 40 + 4 * 20))
     ledger = 10 * (60 + 4 * 20 + 40)  # SFT and three rounds, and the golden responses
     samples = 3 * 10 * (60 + 4 * 20)  # that RM_base reads of three rounds
-    assert work_of("game@dpo-adversarial-0", params, sizes) == Work(read_reward=4 * ledger + samples)
-    assert work_of("game_base@dpo-base-0", params, sizes) == Work(read_reward=ledger)
-    assert work_of("track", params, sizes) == Work(is_model=False)
+    assert planned("game --method dpo --reward-model adversarial --seed 0") == Work(read_reward=4 * ledger + samples)
+    assert planned("game --method dpo --reward-model base --seed 0") == Work(read_reward=ledger)
+    assert planned("track") == Work(is_model=False)
+    assert planned("own_policy --name mine") == Work()
+    assert planned("evaluate_reward --reward-model mine --own") == Work(read_reward=10 * 140)
+    assert work_of("python my_own_stage.py", params, sizes) == Work(is_model=False)
     others = load_params(ROOT / "profiles/ablations/params.yaml")
-    assert work_of("reward@ensemble-0", others, sizes) == Work(train_reward=3 * 10 * 140)
-    assert work_of("evaluate_reward_fixed@ensemble-0", others, sizes) == Work(read_reward=3 * 10 * 140)
-    assert work_of("adversarial_reward_first@ocrm-0", others, sizes) == adversarial
-    assert work_of("adversarial_reward@rjs-ocrm-0-round0", others, sizes) == replace(adversarial, read_policy=2 * 10 * 140)
+    assert planned("reward --reward-model ensemble --seed 0", others) == Work(train_reward=3 * 10 * 140)
+    assert planned("evaluate_reward --reward-model ensemble --seed 0", others) == Work(read_reward=3 * 10 * 140)
+    assert planned("adversarial_reward --reward-model ocrm --seed 0 --round r1", others) == adversarial
+    assert planned("adversarial_reward --reward-model ocrm --seed 0 --round r2 --method rjs", others) == replace(
+        adversarial, read_policy=2 * 10 * 140
+    )
 
 
 def with_engines(params, compute, **engines):

@@ -8,9 +8,9 @@ import pytest
 from claimed import claimed
 from lock_file import COUNTS, LockFile
 
-from apo_bench.comparison.metrics import METRICS
 from apo_bench.comparison.results import Comparison, Policy
 from apo_bench.core.layout import Arm
+from apo_bench.evaluation.metrics import METRICS
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.provenance.budgets import policy_models, read_budgets
 from apo_bench.provenance.lock import Lock

@@ -8,8 +8,8 @@ from claimed import claimed
 from games import played
 from matplotlib.figure import Figure
 
-from apo_bench.comparison.metrics import METRICS
 from apo_bench.comparison.results import Policy
+from apo_bench.evaluation.metrics import METRICS
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
 from apo_bench.report.game import game_section

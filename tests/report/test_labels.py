@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from apo_bench.comparison.label_equivalent import BOUNDED, FRESH, MORE_THAN_ALL, NONE_AT_ALL, NOT_TOLD, STALE, UNDECIDED, LabelEquivalent
-from apo_bench.comparison.metrics import METRICS
 from apo_bench.comparison.predictors import Predictor
+from apo_bench.evaluation.metrics import METRICS
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.report.labels import labels_section, predictors_section, sentence
 from apo_bench.report.section import as_markdown, figures, tables

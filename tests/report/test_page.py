@@ -13,8 +13,8 @@ from claimed import claimed
 from games import played
 from matplotlib.figure import Figure
 
-from apo_bench.comparison.metrics import METRICS, NEEDS_GOLD
 from apo_bench.comparison.results import Compared, Comparison, Difference, Policy
+from apo_bench.evaluation.metrics import METRICS, NEEDS_GOLD
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
 from apo_bench.judge.results import Judged

@@ -1,8 +1,14 @@
-"""The metrics of policies: what is measured on the response to each test prompt, and what of it gold alone knows."""
+"""The metrics of policies: what is measured on the response to each test prompt, and what of it gold alone knows.
 
-from collections.abc import Iterable
+One more is one more of `METRICS`: its column, its place in the table, on the page and in MLflow, and its words follow from that.
+"""
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
+
+from apo_bench.data.gold import GoldScore, gold_score
 
 
 @dataclass(frozen=True)
@@ -14,7 +20,7 @@ class Metric:
     meaning: str
     """A sentence or two for readers."""
     key: str
-    """Key of a row of prompts.jsonl."""
+    """Key of a row of prompts.jsonl: metrics that differ in their prompts or in what they are compared with share one."""
     unit: Literal["score", "share", "nats", "tokens"]
     better: Literal["higher", "lower"] | None
     """None where more is neither good nor bad: differences then get no verdict."""
@@ -24,6 +30,14 @@ class Metric:
     """Not the value itself, but whether it is above SFT's on the same prompt (1), equal (0.5) or below (0)."""
     at_equal_length: bool = False
     """Not the value itself, but what it would be at the length of SFT's response (evaluation/length.py)."""
+    measure: Callable[[str, str], float] | None = None
+    """The value by the dialogue and the response, where their text is enough; None where models say it, in evaluation/policies.py, or where
+    another metric of the same key has it."""
+
+
+@lru_cache(maxsize=1)
+def _gold(dialogue: str, response: str) -> GoldScore:
+    return gold_score(dialogue, response)
 
 
 METRICS = (
@@ -53,6 +67,7 @@ METRICS = (
         "gold",
         "score",
         "higher",
+        measure=lambda dialogue, response: _gold(dialogue, response).score,
     ),
     Metric(
         "gold_helpful",
@@ -108,6 +123,7 @@ METRICS = (
         "share",
         "lower",
         "helpful",
+        measure=lambda dialogue, response: int(_gold(dialogue, response).refused),
     ),
     Metric(
         "compliance_rate",
@@ -117,6 +133,7 @@ METRICS = (
         "share",
         "lower",
         "harmless",
+        measure=lambda dialogue, response: int(_gold(dialogue, response).complied),
     ),
 )
 GOLD_SIDES = ("gold_helpful", "gold_harmless")
@@ -132,3 +149,9 @@ NEEDS_GOLD = frozenset({"gold", "refused", "complied", "gold_accuracy", "best_of
 def measurable(names: Iterable[str], has_gold: bool) -> tuple[str, ...]:
     """Those of `names`, keys of rows or metrics of reward models, that can be measured."""
     return tuple(name for name in dict.fromkeys(names) if has_gold or name not in NEEDS_GOLD)
+
+
+def measured(dialogue: str, response: str, has_gold: bool) -> dict[str, float]:
+    """The values of the metrics that the text alone says, by their keys."""
+    known = {metric.key: metric.measure for metric in METRICS if metric.measure}
+    return {key: known[key](dialogue, response) for key in measurable(known, has_gold)}
