@@ -24,7 +24,7 @@ from apo_bench.core.stage import Sizes
 from apo_bench.data.records import parse_dialogue
 from apo_bench.plan.inputs import read_or_prepare, read_or_train_tokenizer
 from apo_bench.plan.work import measure, work_of
-from apo_bench.provenance.lock import Lock
+from apo_bench.provenance.lock import LOADER, Lock
 
 ROOT = Path(__file__).parents[2]
 SIZES = {
@@ -90,7 +90,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         params["run"] |= {"methods": ["rjs", "dpo"], "reward_models": KINDS, "seeds": [0], "later_rounds": later}
         params["run"] |= {"golden_start_reward_models": KINDS[3:4], "sft_start_reward_models": [*KINDS[:3], KINDS[4]]}
         params["evaluate"] |= {"num_earlier_prompts": 16}
-        params["judge"] |= {"rounds": ["r1", "r2"], "num_human_pairs": 16, "seeds": [0]}
+        params["judge"] |= {"rounds": ["r2"], "num_human_pairs": 16, "seeds": [0]}
         params["game"] |= {"seeds": [0]}
         params["compare"] |= {"num_bootstrap_draws": 1000, "num_shown_prompts": 2}
 
@@ -114,7 +114,7 @@ def test_stages_read_no_params_but_those_that_dvc_knows(workspace: Path) -> None
         stage, param = line.split("\t")
         reads.setdefault(stage, set()).add(param)
     unknown, scripts = {}, set()
-    for name, entry in yaml.safe_load((workspace / "dvc.lock").read_text())["stages"].items():
+    for name, entry in read_lock(workspace)["stages"].items():
         command = entry["cmd"].removeprefix("exec python -m pipeline ")
         known = entry.get("params", {}).get("params.yaml", {})
         found = {param for param in reads.get(command, set()) if not any(f"{param}.".startswith(f"{key}.") for key in known)}
@@ -473,12 +473,16 @@ MUTATIONS = {
 """A single input of dpo-adversarial-s0: the stage that records it, and a dep, a param with its new value, an option or a library."""
 
 
+def read_lock(workspace: Path) -> dict:
+    return yaml.load((workspace / "dvc.lock").read_text(), LOADER)
+
+
 def unlike_after(workspace: Path, folder: Path, mutation: tuple | None) -> dict:
     """What the guard finds in a copy of what the stages recorded, after one change."""
     from apo_bench.provenance.comparability import read_inputs, unlike_arms
     from apo_bench.provenance.lock import Lock
 
-    lock = yaml.load((workspace / "dvc.lock").read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    lock = read_lock(workspace)
     for file in (workspace / "out/results").rglob("environment.json"):
         (folder / file.relative_to(workspace)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, folder / file.relative_to(workspace))
@@ -502,7 +506,7 @@ def unlike_after(workspace: Path, folder: Path, mutation: tuple | None) -> dict:
         else:
             [dep] = [dep for dep in entry["deps"] if dep["path"] == change]
             dep["md5"] = "0" * 32
-    (folder / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    (folder / "dvc.lock").write_text(json.dumps(lock))  # which is YAML, and written in no time
     params = load_params(workspace / "params.yaml")
     inputs = read_inputs(Lock(folder / "dvc.lock"), params, params.run.arms, Path("out/models"), Path("out/results"))
     return unlike_arms(inputs)
@@ -580,7 +584,7 @@ def test_new_method_leaves_existing_stages_unchanged(workspace: Path) -> None:
 def test_an_arm_alone_has_nothing_to_do_either(workspace: Path) -> None:
     done = run(workspace, sys.executable, "-m", "pipeline.repro", "--arm", "dpo-adversarial")
     found = re.match(r"repro: 0 of (\d+) stages run", done.stdout)
-    assert found and 10 < int(found[1]) < len(yaml.safe_load((workspace / "dvc.lock").read_text())["stages"]) / 2
+    assert found and 10 < int(found[1]) < len(read_lock(workspace)["stages"]) / 2
 
 
 def test_dvc_shows_few_numbers(workspace: Path) -> None:
