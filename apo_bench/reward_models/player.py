@@ -174,6 +174,34 @@ class GamePlayer(RewardModelPlayer):
         return Lessons(material[HUMAN], groups=golden_groups(material[GOLDEN], material[SAMPLES]))
 
 
+class LabelSettings(RewardTraining):
+    """How much annotation it buys."""
+
+    num_labels: Annotated[int, Field(ge=0)]
+    """k: pairs of samples that are labelled in a round, at most as many as have the sequences of the game."""
+
+
+class LabellingPlayer(RewardModelPlayer):
+    """L = L_BT(human pairs and k pairs of samples, which the annotator of the human pairs has labelled).
+
+    It trains as long as APO's whatever k is: the human pairs stand a second time in the place of labels that it has not.
+    """
+
+    Settings = LabelSettings
+    labelled_samples: ClassVar[Source]
+    """Whose samples are labelled; `trains_on` has them too."""
+    trains_as_long = True
+
+    @property
+    def num_labels(self) -> int:
+        return int(self.settings.num_labels)
+
+    def lessons(self, material: Material) -> Lessons:
+        human = material[HUMAN]
+        labelled = material.labelled(pairs_to_label(material[self.labelled_samples], self.num_labels, material.seed))
+        return Lessons([*human, *labelled, *repeated(human, material.num_game_pairs - len(labelled))])
+
+
 def is_retrained(player: type[RewardModelPlayer]) -> bool:
     """Whether a reward model is trained anew in each round: if it learns from the policy, or goes on from the last."""
     return bool(OF_THE_POLICY & {*player.trains_on}) or player.start == "previous"
