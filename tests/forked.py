@@ -58,7 +58,7 @@ def run(folder: Path, *command: str, code: Path = ROOT, timeout: float = 500, **
     environment = {**os.environ, "PATH": executables, "PYTHONPATH": path, **variables}
     with tempfile.TemporaryDirectory() as scratch:
         outputs = [str(Path(scratch, name)) for name in ("stdout", "stderr")]
-        process = _FORKS.Process(target=_become, args=(arguments, str(folder), environment, outputs))
+        process = _FORKS.Process(target=_become, args=(arguments, str(folder.absolute()), environment, outputs))
         process.start()
         process.join(timeout)
         said = [Path(output).read_text(encoding="utf-8", errors="backslashreplace") for output in outputs]
@@ -87,6 +87,8 @@ class _Forking(subprocess.Popen):
         if list(args[:2]) != [sys.executable, "-m"] or folder or {*streams} != {-1}:
             super()._execute_child(args, *settings)  # type: ignore[misc]
             return
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()  # or the fork says it once more
         self.pid = os.fork()
         if self.pid == 0:
             _run(list(args[1:]), dict(os.environ if environment is None else environment))
