@@ -24,7 +24,7 @@ def stubborn() -> subprocess.Popen:
     return process
 
 
-def ended(processes: list[psutil.Process], seconds: float = 4) -> bool:
+def ended(processes: list[psutil.Process], seconds: float = 15) -> bool:
     return not psutil.wait_procs(processes, timeout=seconds)[1]
 
 

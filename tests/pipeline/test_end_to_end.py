@@ -506,7 +506,7 @@ def unlike_after(workspace: Path, folder: Path, mutation: tuple | None) -> dict:
         else:
             [dep] = [dep for dep in entry["deps"] if dep["path"] == change]
             dep["md5"] = "0" * 32
-    (folder / "dvc.lock").write_text(json.dumps(lock))  # which is YAML, and written in no time
+    (folder / "dvc.lock").write_text(yaml.dump(lock, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False))
     params = load_params(workspace / "params.yaml")
     inputs = read_inputs(Lock(folder / "dvc.lock"), params, params.run.arms, Path("out/models"), Path("out/results"))
     return unlike_arms(inputs)
