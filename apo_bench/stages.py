@@ -1,5 +1,6 @@
 """The stages of a profile: their graph, as DVC reads it from dvc.yaml, what each takes, and what this machine has for them."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ TELLING: dict[str, Runs] = {
     "judge.provider": "judge",
 }
 """Params of a stage that tell what it runs, the first that it has."""
+TRANSFERS = ("dvc_objects.fs.generic", "dvc_data.hashfile.transfer")
+"""Loggers of what DVC copies to and from its cache."""
 WITHOUT_GIT = "clone the repository, or run `dvc config core.no_scm true` to do without git"
 CURE_OF_LOCK = "take one side (`git checkout --ours dvc.lock`, or --theirs) or remove it; what the run cache knows is restored, not run"
 
@@ -163,6 +166,21 @@ def parse_params_once() -> None:
         return parsed[key]
 
     serialize.LOADERS[".yaml"] = load
+
+
+def raise_failed_transfers() -> None:
+    """Has DVC, in this process, raise what it meets when it copies a file to or from its cache.
+
+    It tells of it in two lines a file and goes on, with a cache that lacks what dvc.lock has.
+    """
+    for name in TRANSFERS:
+        logging.getLogger(name).addFilter(_raise)
+
+
+def _raise(record: logging.LogRecord) -> bool:
+    if record.exc_info and record.exc_info[1]:
+        raise record.exc_info[1]
+    return True
 
 
 @contextmanager

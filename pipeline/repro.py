@@ -33,6 +33,7 @@ from apo_bench.stages import (
     changed_stages,
     forget_listings,
     parse_params_once,
+    raise_failed_transfers,
     stage_graph,
     stage_index,
     stage_needs,
@@ -354,6 +355,7 @@ def _begin_worker(profile: Profile, board: Board) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # and so in its stages: Ctrl-C is for the parent, whose end they do not survive
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
     parse_params_once()
+    raise_failed_transfers()
     _profile, _board, _number = profile, board, board.join()
     os.environ |= {BAR_LINE_VARIABLE: str(_number), PARENT_VARIABLE: str(os.getpid())}
 
@@ -366,6 +368,7 @@ def _reproduce(name: str, variables: dict[str, str]) -> Entry | None:
     """
     from dvc.exceptions import DvcException
     from dvc.repo import lock_repo
+    from dvc.rwlock import RWLockFileCorruptedError
     from dvc.stage.serialize import to_lockfile
 
     stage, before = _profile.stages[name], dict(os.environ)
@@ -380,7 +383,8 @@ def _reproduce(name: str, variables: dict[str, str]) -> Entry | None:
             raise LostHost(name) from None
         if status < 0 or status > 128:
             raise StageError(f"{name}: {ended_by(-status if status < 0 else status - 128)}") from None
-        raise StageError(f"{name} failed: {error}") from None
+        cure = "; if the disk is full, make room; run again" if isinstance(error, RWLockFileCorruptedError) else ""
+        raise StageError(f"{name} failed: {error}{cure}") from None
     except OSError as error:
         where = error.filename or "its outputs or DVC's cache"
         raise StageError(f"{name}: {where}: {error.strerror or error}; mend that and run again") from error

@@ -1,5 +1,8 @@
 """Which stages of the graph have to run: what has changed, what an arm needs, what a profile that has not run yet needs."""
 
+import errno
+import logging
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,12 +10,14 @@ from pathlib import Path
 import forked
 import pytest
 import yaml
+from dvc.repo import lock_repo
+from dvc_objects.fs.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from stages_file import with_own_models
 
 from apo_bench.config.params import load_params
 from apo_bench.core.errors import ConfigError
-from apo_bench.stages import changed_stages, parse_params_once, stage_graph, stage_index, stages_of_arm
+from apo_bench.stages import TRANSFERS, changed_stages, parse_params_once, raise_failed_transfers, stage_graph, stage_index, stages_of_arm
 
 STAGES = {
     "a": {"cmd": "echo a > a.txt", "deps": ["code"], "params": ["one"], "outs": ["a.txt"]},
@@ -182,3 +187,22 @@ def test_params_are_parsed_once_for_all_stages_and_anew_when_they_change(finishe
     Path("params.yaml").write_text("one: 10\ntwo: {three: 3}\n")
     assert params["a"].read_params() == {"one": 10} and params["a"].status() and not params["b"].status()
     assert len(parsed) == 2
+
+
+def is_full(*_, **__):
+    """In the place of what copies a file."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_file_that_cannot_be_cached_is_no_line_of_dvcs_but_an_error(finished, tmp_path, monkeypatch):
+    """DVC would tell of it, go on, and enter in dvc.lock what its cache lacks."""
+    monkeypatch.chdir(shutil.copytree(finished, tmp_path / "copy"))
+    shutil.rmtree(".dvc/cache")
+    for way in ("put_file", "link", "hardlink", "reflink", "symlink"):
+        monkeypatch.setattr(LocalFileSystem, way, is_full)
+    for logger in map(logging.getLogger, TRANSFERS):
+        monkeypatch.setattr(logger, "filters", [])
+    raise_failed_transfers()
+    [stage] = [stage for stage in stage_index().stages if stage.addressing == "b"]
+    with lock_repo(stage.repo), pytest.raises(OSError, match="No space left"):
+        stage.reproduce(force=True)
