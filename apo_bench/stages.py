@@ -262,11 +262,11 @@ def host_of(name: str, params: Params, num_cores: int, devices: tuple[str, ...])
     """
     compute, engines = params.compute, params.engines
     if compute.device == "cuda":
-        if not devices or (engines.training == "deepspeed" and engines.deepspeed.hostfile):
+        if not devices or engines.trainer.hosts_file:
             return Host(name, 1)
         per_device = min(compute.stages_per_gpu, max(1, num_cores // len(devices)))
         return Host(name, max(1, num_cores // compute.num_threads), devices, per_device)
-    ranks = hosts(engines.deepspeed)[0].num_ranks if engines.training == "deepspeed" else 1
+    ranks = hosts(engines.trainer)[0].num_ranks
     copies = engines.samplers[sampling_engine(engines, compute)].num_devices
     return Host(name, max(1, num_cores // (compute.num_threads * max(ranks, copies))))
 

@@ -22,7 +22,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig, PreTrainedModel
 
 from apo_bench.config.compute_sections import Compute, LoRA
-from apo_bench.config.params import load_method, load_params
+from apo_bench.config.params import load_params
+from apo_bench.config.plugins import load_method
 from apo_bench.config.sections import Sampling, Training
 from apo_bench.engines import in_process
 from apo_bench.engines.training import InProcess

@@ -20,7 +20,7 @@ from apo_bench.config.params import load_params
 from apo_bench.plan.costs import simulate
 from apo_bench.scheduling import Host, Places, Schedule
 from apo_bench.stages import stage_graph, stage_index, stage_needs
-from pipeline.repro import LockFile
+from pipeline.lock_file import LockFile
 
 ROOT = Path(__file__).parents[1]
 HOSTS, DEVICES, STAGES_PER_GPU = 8, 8, 4

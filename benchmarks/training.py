@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 
-from apo_bench.config.params import load_method, load_params
+from apo_bench.config.params import load_params
+from apo_bench.config.plugins import load_method
 from apo_bench.config.sections import Training
 from apo_bench.data.records import parse_dialogue
 from apo_bench.engines.training import InProcess

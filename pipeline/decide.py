@@ -18,7 +18,8 @@ from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core import layout
 from apo_bench.core.errors import ApoBenchError, ConfigError
 from apo_bench.core.files import read_json, write_text
-from apo_bench.core.layout import REPORT, TIMES, replicate
+from apo_bench.core.layout import REPORT
+from apo_bench.provenance.times import WALL, files_of_seconds, read_seconds
 from apo_bench.stages import num_side_by_side, this_host
 from pipeline.progress import UNITS, duration
 
@@ -151,17 +152,14 @@ def _primary(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def recorded_seconds_a_seed(params: Params) -> float | None:
     """By what the stages of the seeds that have run took, so many of them side by side; None if none has."""
-    totals = [sum(read_json(file)["wall_seconds"] for file in files) for seed in params.run.seeds if (files := _times(seed))]
+    recorded = [files for seed in params.run.seeds if (files := files_of_seconds(seed))]
+    totals = [sum(read_seconds(file)[WALL] for file in files) for files in recorded]
     return sum(totals) / len(totals) / num_side_by_side(this_host(params)) if totals else None
 
 
 def num_recorded(params: Params) -> int:
     """Seeds of the run that have run, or have begun to."""
-    return sum(bool(_times(seed)) for seed in params.run.seeds)
-
-
-def _times(seed: int) -> list[Path]:
-    return sorted(replicate(TIMES, seed).rglob("*.json"))
+    return sum(bool(files_of_seconds(seed)) for seed in params.run.seeds)
 
 
 if __name__ == "__main__":

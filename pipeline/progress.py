@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TextIO
@@ -10,8 +11,8 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from apo_bench.core.errors import ApoBenchError
-from apo_bench.core.files import read_json
 from apo_bench.core.layout import TIMES, is_in
+from apo_bench.provenance.times import WALL, read_seconds
 
 LOG_SECONDS, TERMINAL_SECONDS = 30.0, 1.0
 """Between two lines in a log, and between two states of the line on a terminal."""
@@ -111,9 +112,7 @@ def _recorded_seconds(stages: Mapping[str, Any]) -> dict[str, list[float]]:
     for name, stage in stages.items():
         for out in stage.outs:
             if is_in(out.def_path, TIMES):
-                try:
-                    seconds = float(read_json(Path(out.def_path))["wall_seconds"])
-                except (ApoBenchError, KeyError, TypeError, ValueError):
-                    continue
-                found[_kind(name)].append(seconds)
+                with suppress(ApoBenchError):
+                    seconds = read_seconds(Path(out.def_path))[WALL]
+                    found[_kind(name)].append(seconds)
     return found

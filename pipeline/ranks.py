@@ -6,7 +6,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 from apo_bench.config.params import PARAMS, load_params
@@ -33,25 +32,23 @@ def launched(name: str, arguments: list[str], stage: Stage, files: Files) -> boo
 
     Raises:
         ConfigError: params.yaml is broken.
-        EngineError: DeepSpeed is not installed, the hostfile is broken, or ranks failed.
+        EngineError: the engine is not installed, the hostfile is broken, or ranks failed.
     """
     if stage.runs != "training":
         return False
     params = load_params(PARAMS)
-    if params.engines.training == "in_process" or not stage.uses_ranks(params):
+    trainer = params.engines.trainer
+    if not trainer.is_launched or not stage.uses_ranks(params):
         return False
-    settings = params.engines.deepspeed
-    if find_spec("deepspeed") is None:
-        raise EngineError("engines.training: deepspeed is not installed; pip install 'apo-bench[deepspeed]', or write in_process")
-    on = hosts(settings)
+    trainer.check_installed()
+    on = hosts(trainer)
     inputs = list(files.reads.values())
     inputs += [Path(params.base_model.folder)] if name == "base_model" else []
-    shaping = params.model_dump(mode="json", exclude={"engines": {"sampling", "vllm", "deepspeed"}})
-    shaping["zero"] = settings.zero_stage, settings.cpu_offload  # of the engine's settings, these shape the checkpoints
-    folder = scratch_folder([name, *arguments], shaping, inputs, sum(host.num_ranks for host in on))
+    shaping = params.model_dump(mode="json", exclude={"engines"}) | {"engine": trainer.checkpointed}
+    folder = scratch_folder([name, *arguments], shaping, inputs, sum(host.num_ranks for host in on), trainer.package)
     environment = {variable: value for variable, value in os.environ.items() if variable != SOCKET_VARIABLE}
     try:
-        launch([name, *arguments], on, params.compute.device, folder, environment)
+        launch([name, *arguments], on, trainer, params.compute.device, folder, environment)
     except EngineError as error:
         if step := last_step(folder):
             raise EngineError(f"{error} (run again, it goes on after step {step})") from None

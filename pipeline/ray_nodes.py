@@ -80,7 +80,7 @@ def ray_nodes(params: Params) -> Iterator[RayNodes]:
     """
     if find_spec("ray") is None:
         raise EngineError("engines.stages: ray is not installed; pip install 'apo-bench[ray]', or write local")
-    if params.engines.training == "deepspeed" and params.engines.deepspeed.hostfile:
+    if params.engines.trainer.hosts_file:
         raise EngineError("engines.deepspeed.hostfile: with engines.stages: ray hosts are Ray's; write null")
     with TemporaryDirectory(prefix=scratch_prefix()) as folder, (Path(folder) / "log").open("w+") as log:
         path = str(Path(folder) / "socket")

@@ -2,55 +2,41 @@
 
 DVC runs stages one after another. Here workers, forked from a process with DVC and the graph loaded, reproduce one stage at a time of
 DVC's own graph, as soon as what it depends on is up to date and a place for it is free. DVC still decides what has to run, restores from
-its run cache and says what dvc.lock is to hold. That file is written here, for many stages at a time: to write it after each one takes
-longer than small stages, in a large profile.
+its run cache and says what dvc.lock is to hold.
 """
 
 import argparse
-import logging
 import multiprocessing
 import os
-import re
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core.checkout import use_code_of_root
 from apo_bench.core.errors import ApoBenchError
-from apo_bench.core.processes import HELD_BACK, PARENT_VARIABLE, die_with_parent, ended_by, interrupted_by_signals, undisturbed
-from apo_bench.engines.devices import Need
+from apo_bench.core.processes import HELD_BACK, interrupted_by_signals, undisturbed
 from apo_bench.scheduling import Host, Place, Places, Schedule
-from apo_bench.stages import (
-    changed_stages,
-    forget_listings,
-    parse_params_once,
-    raise_failed_transfers,
-    stage_graph,
-    stage_index,
-    stage_needs,
-    stages_of_arm,
-    this_host,
-)
+from apo_bench.stages import stages_of_arm, this_host
 from pipeline.arguments import Parser
 from pipeline.leftovers import one_run, take_away
+from pipeline.lock_file import Entry, LockFile
+from pipeline.profile import Profile
 from pipeline.progress import Progress
-from pipeline.ray_nodes import LOOK_SECONDS, LOST, START_SECONDS, RayNodes, ray_nodes
+from pipeline.ray_nodes import LOOK_SECONDS, START_SECONDS, RayNodes, ray_nodes
 from pipeline.seal import Seal, look_at_controls, sealed
 from pipeline.server import stage_server
-from pipeline.stage import BAR_LINE_VARIABLE, never_fail_printing
+from pipeline.stage import never_fail_printing
+from pipeline.workers import Board, LostHost, StageError, begin_worker, reproduce_stage
 
-LOCK_FILE = Path("dvc.lock")
-LOCK_SHARE = 0.05
-"""Share of the time that may go into writing dvc.lock. What a kill keeps out of it, DVC's run cache still knows."""
 SEAL_SHARE = 0.05
 """Share of the time of a run that may go into looking, after it, whether nothing has to run any more."""
 MOST_LOSSES = 3
@@ -61,8 +47,6 @@ READERS = "apo_bench/provenance"
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 """For glibc: blocks below 32 MiB come from its heap and stay there, or each batch of a small model waits for fresh pages (a fifth of the
 time of a stage); larger ones are given back when they are freed, or batches of unequal lengths break the heap up, to twice its size."""
-Entry = dict[str, Any]
-"""The name of a stage, and what dvc.lock holds of it."""
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -122,51 +106,10 @@ def _bring_up_to_date(arm: str | None) -> tuple[int, int]:
         return num_run, len(profile.order)
 
 
-def _look(params: Params) -> tuple["Profile", Seal]:
+def _look(params: Params) -> tuple[Profile, Seal]:
     controls = look_at_controls()
     profile = Profile.read(params)
     return profile, Seal(profile.repo, profile.stages.values(), controls)
-
-
-class StageError(Exception):
-    """A stage failed; DVC's own exceptions do not survive pickling."""
-
-
-class LostHost(Exception):
-    """The host of a stage has gone, and nothing is known against the stage."""
-
-
-@dataclass(frozen=True)
-class Profile:
-    """The stages of the current folder, as DVC has read them."""
-
-    repo: Any
-    stages: dict[str, Any]
-    order: list[str]
-    parents: dict[str, set[str]]
-    needs: dict[str, Need]
-
-    @classmethod
-    def read(cls, params: Params) -> "Profile":
-        """Has DVC read dvc.yaml, once for all workers."""
-        from dvc.logger import setup
-
-        setup(logging.WARNING)
-        said_of_outputs = logging.getLogger("dvc.output")
-        said_of_outputs.addFilter(lambda record: record.msg != "'%s' is empty.")  # as a ledger is where nothing had to be asked
-        index = stage_index(params.root)
-        order, parents = stage_graph(index)
-        stages = {stage.addressing: stage for stage in index.stages}
-        return cls(index.repo, stages, order, parents, stage_needs(index, params))
-
-    def changed(self) -> "Profile":
-        """The stages that have to run, be restored or be looked at again, as they come after such."""
-        return self.only(changed_stages(self.stages, self.order, self.parents))
-
-    def only(self, names: Set[str]) -> "Profile":
-        """Some of the stages, which wait for each other alone."""
-        order = [name for name in self.order if name in names]
-        return replace(self, order=order, parents={name: self.parents[name] & names for name in order})
 
 
 def reproduce(profile: Profile, host: Host, nodes: RayNodes | None = None) -> int:
@@ -183,7 +126,7 @@ def reproduce(profile: Profile, host: Host, nodes: RayNodes | None = None) -> in
     places = Places([host]) if nodes is None else Places([replace(host, takes="light"), *nodes.hosts()])
     context = multiprocessing.get_context("fork")
     board = Board(places.capacity, context)
-    with ProcessPoolExecutor(places.capacity, mp_context=context, initializer=_begin_worker, initargs=(profile, board)) as pool:
+    with ProcessPoolExecutor(places.capacity, mp_context=context, initializer=begin_worker, initargs=(profile, board)) as pool:
         run = _Run(profile, pool, places, nodes)
         try:
             return run.run()
@@ -195,34 +138,6 @@ def reproduce(profile: Profile, host: Host, nodes: RayNodes | None = None) -> in
                 process.kill()
             pool.shutdown(cancel_futures=True)  # and waits for its thread, which at the interpreter's end may find its pipe closed
             raise
-
-
-class Board:
-    """What each worker is at, in memory that outlives it."""
-
-    def __init__(self, num_workers: int, context: Any) -> None:
-        self._numbers = context.SimpleQueue()
-        for number in range(num_workers):
-            self._numbers.put(number)
-        self._pids, self._stages = context.RawArray("i", num_workers), context.RawArray("i", [-1] * num_workers)
-
-    def join(self) -> int:
-        """Gives the calling worker its number."""
-        number = int(self._numbers.get())
-        self._pids[number] = os.getpid()
-        return number
-
-    def write(self, number: int, stage: int) -> None:
-        """Enters the stage that a worker is at, by its place in the order of all; -1 if at none."""
-        self._stages[number] = stage
-
-    def obituary(self, workers: list[Any], order: list[str]) -> str:
-        """Says which stage was run by the worker that died first; the pool itself has ended the others by SIGTERM."""
-        at = {pid: order[stage] for pid, stage in zip(self._pids, self._stages, strict=True) if stage >= 0}
-        ended = {at.get(worker.pid, "a stage"): worker.exitcode for worker in workers if worker.exitcode not in (None, 0, -signal.SIGTERM)}
-        names = list(ended) or sorted(at.values())
-        how = ", ".join({f" by signal {-code}" if code < 0 else f" with status {code}" for code in ended.values()})
-        return f"{' or '.join(names)}: the process that ran it was ended{how}; if memory ran out, run fewer stages at a time; run again"
 
 
 class _Run:
@@ -253,7 +168,7 @@ class _Run:
                     if self._nodes and place.host:
                         variables |= self._nodes.environment(place.host)
                     with undisturbed() if not self.workers else nullcontext():  # the first call forks the workers
-                        self._running[self._pool.submit(_reproduce, name, variables)] = started
+                        self._running[self._pool.submit(reproduce_stage, name, variables)] = started
                     self.workers = self.workers or multiprocessing.active_children()
                     self._progress.start(name)
                 for future in wait(self._running, LOOK_SECONDS if self._nodes else self._progress.interval, FIRST_COMPLETED).done:
@@ -303,96 +218,6 @@ class _Run:
 
 def _reads_lock(stage: Any) -> bool:
     return any(READERS in dep.def_path for dep in stage.deps)
-
-
-class LockFile:
-    """dvc.lock, with the entries that it still lacks; nobody else writes it meanwhile."""
-
-    def __init__(self) -> None:
-        self._content: Entry | None = None
-        self._is_behind = False
-        self._next = 0.0
-
-    def add(self, entry: Entry) -> None:
-        """Takes the entry of a stage that has run."""
-        if self._content is None:
-            from dvc.utils.serialize import load_yaml
-
-            self._content = {"schema": "2.0", "stages": {}, **(load_yaml(LOCK_FILE) if LOCK_FILE.exists() else {})}
-        self._content["stages"] |= entry
-        self._is_behind = True
-
-    def write_in_time(self) -> None:
-        """Writes if so far no more than `LOCK_SHARE` of the time has gone into it."""
-        if time.monotonic() >= self._next:
-            self.write()
-
-    def write(self) -> None:
-        """Writes what is lacking; whoever reads the file meanwhile finds the old one or the new one."""
-        if not self._is_behind:
-            return
-        from dvc.utils.serialize import dump_yaml
-
-        started = time.monotonic()
-        partial = LOCK_FILE.with_name("dvc.lock.partial")
-        dump_yaml(partial, self._content)
-        partial.replace(LOCK_FILE)
-        self._is_behind = False
-        self._next = time.monotonic() + (time.monotonic() - started) / LOCK_SHARE
-
-
-_profile: Profile
-_board: Board
-_number: int
-"""Of a worker: what it was forked with, and which of them it is."""
-
-
-def _begin_worker(profile: Profile, board: Board) -> None:
-    """Prepares a worker: progress bars of its stages have a line of their own (or are rare, in a log), and it ends when it is told to."""
-    global _profile, _board, _number
-    die_with_parent()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # and so in its stages: Ctrl-C is for the parent, whose end they do not survive
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
-    parse_params_once()
-    raise_failed_transfers()
-    _profile, _board, _number = profile, board, board.join()
-    os.environ |= {BAR_LINE_VARIABLE: str(_number), PARENT_VARIABLE: str(os.getpid())}
-
-
-def _reproduce(name: str, variables: dict[str, str]) -> Entry | None:
-    """Brings one stage up to date, its command with these environment variables; returns its entry for dvc.lock if it had to run.
-
-    As `dvc repro --single-item`, but with the stages parsed once: dvc.yaml and params.yaml do not change during a run, and parsing them
-    takes longer than a small stage.
-    """
-    from dvc.exceptions import DvcException
-    from dvc.repo import lock_repo
-    from dvc.rwlock import RWLockFileCorruptedError
-    from dvc.stage.serialize import to_lockfile
-
-    stage, before = _profile.stages[name], dict(os.environ)
-    os.environ.update(variables)
-    _board.write(_number, _profile.order.index(name))
-    try:
-        with lock_repo(_profile.repo):
-            return dict(to_lockfile(stage)) if stage.reproduce() else None
-    except DvcException as error:
-        status = int(found[1]) if (found := re.search(r"exited with (-?\d+)$", str(error))) else 0
-        if status == LOST:
-            raise LostHost(name) from None
-        if status < 0 or status > 128:
-            raise StageError(f"{name}: {ended_by(-status if status < 0 else status - 128)}") from None
-        cure = "; if the disk is full, make room; run again" if isinstance(error, RWLockFileCorruptedError) else ""
-        raise StageError(f"{name} failed: {error}{cure}") from None
-    except OSError as error:
-        where = error.filename or "its outputs or DVC's cache"
-        raise StageError(f"{name}: {where}: {error.strerror or error}; mend that and run again") from error
-    finally:
-        forget_listings()
-        _board.write(_number, -1)
-        os.environ.clear()
-        os.environ.update(before)
 
 
 if __name__ == "__main__":

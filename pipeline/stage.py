@@ -17,7 +17,8 @@ from apo_bench.config.validation import near
 from apo_bench.core.errors import ApoBenchError, is_out_of_memory
 from apo_bench.core.stage import Files
 from apo_bench.engines.memory import memory_error
-from apo_bench.engines.record import Stopwatch, leave_record
+from apo_bench.engines.record import leave_record
+from apo_bench.provenance.times import Stopwatch
 from pipeline.arguments import Parser
 from pipeline.ranks import is_rank, launched, run_rank
 

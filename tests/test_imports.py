@@ -21,7 +21,7 @@ LAYERS = [
     {"cli"},
 ]
 """Rooms from the bottom up; those side by side do not know one another. On top of all stands pipeline/."""
-BY_NAME = {"apo_bench/config/params.py", "apo_bench/core/stage.py", "pipeline/stage.py"}
+BY_NAME = {"apo_bench/config/plugins.py", "apo_bench/core/stage.py", "pipeline/stage.py"}
 """Files that import what a string names, which stands in no import: sources, samplers, methods and reward models, and stages."""
 FILES = sorted(path.relative_to(ROOT) for folder in ("apo_bench", "pipeline") for path in (ROOT / folder).rglob("*.py"))
 

@@ -24,6 +24,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from apo_bench.core.errors import DataError, MissingInputError, OutputError
+from apo_bench.provenance.times import SECONDS
 from apo_bench.tracking import database as databases
 from apo_bench.tracking import store
 from apo_bench.tracking.notes import GOLD_UNKNOWN_NOTE
@@ -412,7 +413,7 @@ def test_saved_views_show_columns_and_charts_that_are_there(shown):
 def test_a_run_lasts_as_long_as_its_stages(project):
     for name, entry in list(project.stages.items()):
         if name.startswith(("align@dpo-base", "reward@base")):
-            project.file(f"out/times/{name}.json", json.dumps({"wall_seconds": 2.5}))
+            project.file(f"out/times/{name}.json", json.dumps(dict.fromkeys(SECONDS, 2.5)))
             entry["outs"].append({"path": f"out/times/{name}.json", "md5": "0"})
     project.save()
     project.track()
@@ -860,7 +861,7 @@ def test_budgets_are_metrics_by_round_and_seconds_change_no_hash(tracked):
 
     hashes = {name: run.data.tags["dvc.lock_hash"] for name, run in runs_of(client).items()}
     for number, stage in enumerate(tracked.stages.values()):
-        tracked.file(f"out/times/{number}.json", json.dumps({"wall_seconds": 1.0}))
+        tracked.file(f"out/times/{number}.json", json.dumps(dict.fromkeys(SECONDS, 1.0)))
         stage["outs"].append({"path": f"out/times/{number}.json", "md5": "another in each run"})
     tracked.save()
     tracked.track()

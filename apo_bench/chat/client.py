@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from apo_bench.chat.ledger import Failure, Ledger, Prompt
+from apo_bench.chat.ledger import AnswerRow, Failure, Ledger, Prompt
 from apo_bench.config.sections import ChatServer
 from apo_bench.core.errors import ConfigError, ServerError
 
@@ -111,7 +111,7 @@ def _api_key(settings: ChatServer) -> str:
     return os.environ.get(settings.key_variable, "").strip() or NO_KEY
 
 
-async def _ask(client: "AsyncOpenAI", settings: ChatServer, prompt: Prompt, limiter: Any, form: dict[str, Any]) -> dict[str, Any] | Failure:
+async def _ask(client: "AsyncOpenAI", settings: ChatServer, prompt: Prompt, limiter: Any, form: dict[str, Any]) -> AnswerRow | Failure:
     """The ledger's row of the server's answer."""
     from openai import AuthenticationError, NotFoundError, OpenAIError, PermissionDeniedError
     from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -131,7 +131,7 @@ async def _ask(client: "AsyncOpenAI", settings: ChatServer, prompt: Prompt, limi
         return Failure(_server_message(error, _api_key(settings)), concerns_all)
 
 
-async def _complete(client: "AsyncOpenAI", settings: ChatServer, prompt: Prompt, limiter: Any, form: dict[str, Any]) -> dict[str, Any]:
+async def _complete(client: "AsyncOpenAI", settings: ChatServer, prompt: Prompt, limiter: Any, form: dict[str, Any]) -> AnswerRow:
     from openai import BadRequestError, UnprocessableEntityError
 
     async with limiter:
@@ -164,8 +164,8 @@ async def _create(client: "AsyncOpenAI", settings: ChatServer, prompt: Prompt, f
         raise _MalformedError(_server_message(error, _api_key(settings)) or NO_COMPLETION) from error
 
 
-def _row(completion: Any, settings: ChatServer, prompt: Prompt) -> dict[str, Any]:
-    """The ledger's row of a completion, but for its price."""
+def _row(completion: Any, settings: ChatServer, prompt: Prompt) -> AnswerRow:
+    """A completion as an answer."""
     choices = getattr(completion, "choices", None)
     if not choices or not isinstance(choices, list):
         raise _told_error(completion, settings)

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge
+from typing_extensions import TypedDict
 
 from apo_bench.config.sections import ChatServer
 from apo_bench.core.errors import DataError, OutputError
@@ -23,16 +24,33 @@ CHARACTERS_A_TOKEN = 3
 """English has about four, so that this overestimates what a prompt costs. Counted in UTF-8 bytes, as other scripts have fewer."""
 TOKENS_A_MESSAGE = 8
 """What a chat template puts around a message, at most."""
-SCHEMA = Schema(
-    {
-        "key": Name, "id": str, "model": str, "served_model": str, "response": str, "finish_reason": str, "prompt_tokens": Count,
-        "completion_tokens": Count, "usd": Annotated[Number, Ge(0)],
-    }
-)  # fmt: skip
-"""Of a row; `served_model` is what the server says it is, which tells when a judge changed under its name."""
 FIRST_BYTES = b'{"key": "'
 """How each line of a ledger begins; it tells a line that a kill cut in half from the last line of a file that is none."""
 NEWLINE = b"\n"
+
+
+class AnswerRow(TypedDict):
+    """What a server answered."""
+
+    key: Name
+    """Of the prompt."""
+    id: str
+    model: str
+    served_model: str
+    """What the server says it is, which tells when a judge changed under its name."""
+    response: str
+    finish_reason: str
+    prompt_tokens: Count
+    completion_tokens: Count
+
+
+class LedgerRow(AnswerRow):
+    """The same with its price, a row of the file."""
+
+    usd: Annotated[Number, Ge(0)]
+
+
+SCHEMA = Schema(LedgerRow)
 
 
 @dataclass(frozen=True)
@@ -67,9 +85,9 @@ class Ledger:
 
     path: Path
     settings: ChatServer
-    defect_of: Callable[[dict[str, Any]], str]
+    defect_of: Callable[[LedgerRow], str]
     """Why an answer cannot be used, "" if it can."""
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rows: dict[str, LedgerRow] = field(default_factory=dict)
     """By key, the answers that can be used, each as the row of the file."""
     spent_usd: float = 0.0
     """For all answers in the file, also those that were refused, and those of the ledgers that share its budget."""
@@ -95,8 +113,8 @@ class Ledger:
         self.num_requests += 1
         self.reserved_usd[prompt.key] = self._most_usd(prompt)
 
-    def settle(self, prompt: Prompt, result: dict[str, Any] | Failure) -> None:
-        """Enters what became of a request; an answer, a row but for its price, goes to the disk first.
+    def settle(self, prompt: Prompt, result: AnswerRow | Failure) -> None:
+        """Enters what became of a request; an answer goes to the disk first.
 
         Raises:
             OutputError: the file cannot be written.
@@ -105,7 +123,7 @@ class Ledger:
             defect = result.message
             self.refusal = result.message if result.concerns_all else self.refusal
         else:
-            row = result | {"usd": self._usd(result["prompt_tokens"], result["completion_tokens"])}
+            row: LedgerRow = {**result, "usd": self._usd(result["prompt_tokens"], result["completion_tokens"])}
             _append(self.path, json.dumps(row).encode() + NEWLINE)
             self.enter(row)
             defect = self.defect_of(row)
@@ -122,7 +140,7 @@ class Ledger:
         """
         _append(self.path, b"")
 
-    def enter(self, row: dict[str, Any]) -> None:
+    def enter(self, row: LedgerRow) -> None:
         """Takes up a row of the file."""
         self.spent_usd += row["usd"]
         if not self.defect_of(row):
@@ -137,7 +155,7 @@ class Ledger:
 
 
 def open_ledger(
-    path: Path, settings: ChatServer, defect_of: Callable[[dict[str, Any]], str], sharing: Iterable[Path] = ()
+    path: Path, settings: ChatServer, defect_of: Callable[[LedgerRow], str], sharing: Iterable[Path] = ()
 ) -> tuple[Ledger, str]:
     """The ledger with what is in the file, and a notice, "" if there is none: a last line cut in half by a kill was dropped.
 
@@ -163,7 +181,7 @@ def open_ledger(
     return ledger, "\n".join(filter(None, notices))
 
 
-def read_ledger(path: Path) -> list[dict[str, Any]]:
+def read_ledger(path: Path) -> list[LedgerRow]:
     """The rows of a ledger's file; none if there is none.
 
     Raises:

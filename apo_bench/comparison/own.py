@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from apo_bench.comparison.results import Rows
+from apo_bench.comparison.estimates import RoundKey
 from apo_bench.config.params import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
 from apo_bench.core.layout import Reference, own_scores
+from apo_bench.core.records import Record
 from apo_bench.core.results import OWN_SCORE, OWN_SCORES
 from apo_bench.evaluation.metrics import METRICS, Metric
 
 NUM_BEFORE = 2
 """Of METRICS: those by RM_all, behind which others' scores stand."""
-RoundKey = tuple[str, str]
 
 
 def all_metrics(params: Params) -> list[Metric]:
@@ -20,7 +20,7 @@ def all_metrics(params: Params) -> list[Metric]:
     return [*METRICS[:NUM_BEFORE], *map(_metric, params.own_reward_models), *METRICS[NUM_BEFORE:]]
 
 
-def with_own_scores(results: Path, params: Params, rows: dict[RoundKey, Rows]) -> dict[RoundKey, Rows]:
+def with_own_scores(results: Path, params: Params, rows: dict[RoundKey, list[Record]]) -> dict[RoundKey, list[Record]]:
     """The rows of evaluations, by replicate of a policy and round, with these scores in them.
 
     Raises:
@@ -32,7 +32,7 @@ def with_own_scores(results: Path, params: Params, rows: dict[RoundKey, Rows]) -
     return rows
 
 
-def _scored_by(name: str, results: Path, params: Params, rows: dict[RoundKey, Rows]) -> dict[RoundKey, Rows]:
+def _scored_by(name: str, results: Path, params: Params, rows: dict[RoundKey, list[Record]]) -> dict[RoundKey, list[Record]]:
     key, found = _metric(name).key, {}
     for seed in params.run.seeds:
         file = own_scores(results, name, seed) / OWN_SCORES

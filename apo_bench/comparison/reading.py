@@ -6,7 +6,6 @@ Every file is asked for by name, from params.run: one that is missing is an erro
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,10 +13,12 @@ from apo_bench.claims.evidence import Margins
 from apo_bench.claims.paper import APO
 from apo_bench.claims.results import read_verdicts
 from apo_bench.comparison.differences import differences
+from apo_bench.comparison.estimates import Columns, Estimator, RoundKey
 from apo_bench.comparison.label_equivalent import label_equivalents
 from apo_bench.comparison.own import all_metrics, with_own_scores
 from apo_bench.comparison.predictors import played_rounds
-from apo_bench.comparison.results import FIXED, Comparison, Difference, Policy, Rows
+from apo_bench.comparison.results import FIXED, Comparison, Difference, Policy
+from apo_bench.comparison.reward_models import means_over_seeds, read_fixed, read_measured, read_on_pairs, read_reward_models
 from apo_bench.config.params import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
@@ -30,27 +31,17 @@ from apo_bench.core.layout import (
     Reference,
     own_reward_model,
     reward_evaluations,
-    reward_model,
 )
-from apo_bench.core.results import read_metrics
-from apo_bench.core.schemas import Name, Number, Schema, Subset
+from apo_bench.core.records import Record, Row
+from apo_bench.core.schemas import Number, Schema, row_with
 from apo_bench.evaluation.length import length_slope
 from apo_bench.evaluation.metrics import FAULT_RATES, METRICS, Metric, measurable
-from apo_bench.evaluation.statistics import Estimate, PromptBootstrap, mean_spread, over_replicates
+from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import read_game
 from apo_bench.judge.results import read_judged
 
-Columns = dict[str, np.ndarray]
-"""Metric -> its value on each prompt."""
-RoundKey = tuple[str, str]
-"""A replicate of a policy, and a round."""
-
 KL = "kl"
 """Key of a row that a policy of one's own may have no number for."""
-PAIR_METRICS = ("human_accuracy", "human_accuracy_standard_error", "gold_accuracy", "ece", "ace", "mce")
-SAMPLE_METRICS = ("golden_accuracy", "best_of_n_gain", "perfect_best_of_n_gain")
-OPTIONAL_SAMPLE_METRICS = ("sample_accuracy",)
-"""Not there if gold calls all samples of a prompt equal, on every prompt."""
 
 
 def read_comparison(results: Path, params: Params) -> Comparison:
@@ -77,11 +68,11 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         for one in replicates
         for round_id in one.rounds(params)
     }
-    numbers = _Numbers(params, metrics, subsets, columns)
+    numbers = Estimator(params, metrics, subsets, columns)
     policies = _policies(params, replicates, rows, numbers)
     groups = {group: _mean_policy(group, members, numbers) for group, members in _by_group(policies.values()).items()}
     ledgers = [arm for arm in params.run.arms if arm.seed in params.game.seeds and arm.reward_model not in _without_ledger(params)]
-    reward_models = {arm.name: _read_reward_models(results, params, arm) for arm in params.run.arms}
+    reward_models = {arm.name: read_reward_models(results, params, arm) for arm in params.run.arms}
     margins = Margins()
     paths = {name: policy.path for name, policy in policies.items() if policy.is_arm}
     return Comparison(
@@ -92,12 +83,12 @@ def read_comparison(results: Path, params: Params) -> Comparison:
         num_prompts={subset: subsets.count(subset) for subset in params.prepare.kinds if subset in subsets},
         num_path_prompts=numbers.num_common,
         data=params.prepare,
-        sizes=_read_metrics(results / "prepare", params, ("num_records",))["num_records"],
+        sizes=read_measured(results / "prepare", params, ("num_records",))["num_records"],
         policies=groups,
         replicates=policies,
-        fixed_reward_models={name: _read_fixed(results, params, name) for name in (*params.run.fixed_reward_models, TEST_REWARD_MODEL)}
-        | {name: _on_pairs(own_reward_model(reward_evaluations(results), name), params) for name in params.own_reward_models},
-        reward_models=_means_over_seeds(params, reward_models) | reward_models,
+        fixed_reward_models={name: read_fixed(results, params, name) for name in (*params.run.fixed_reward_models, TEST_REWARD_MODEL)}
+        | {name: read_on_pairs(own_reward_model(reward_evaluations(results), name), params) for name in params.own_reward_models},
+        reward_models=means_over_seeds(params, reward_models) | reward_models,
         differences=_differences(params, numbers),
         judged=read_judged(results, params),
         doses=_doses(params),
@@ -155,11 +146,9 @@ def _without_ledger(params: Params) -> list[str]:
     return [name for names in without for name in names if name != FIXED]
 
 
-def _read_rows(results: Path, params: Params, replicates: list[_Replicate], keys: tuple[str, ...]) -> dict[RoundKey, Rows]:
+def _read_rows(results: Path, params: Params, replicates: list[_Replicate], keys: tuple[str, ...]) -> dict[RoundKey, list[Record]]:
     """(replicate, round) -> its rows, all on the same prompts in the same order, or on the first of them."""
-    schema, own_schema = (
-        Schema({"id": Name, "subset": Subset, **dict.fromkeys(keys, Number), KL: kl_type}) for kl_type in (Number, Number | None)
-    )
+    schema, own_schema = (Schema(row_with(Row, {**dict.fromkeys(keys, Number), KL: kl_type})) for kl_type in (Number, Number | None))
     files, rows = {}, {}
     for one in replicates:
         for key in ((one.name, round_id) for round_id in one.rounds(params)):
@@ -172,7 +161,7 @@ def _read_rows(results: Path, params: Params, replicates: list[_Replicate], keys
     return rows
 
 
-def _check(file: Path, rows: Rows, start: Rows) -> None:
+def _check(file: Path, rows: list[Record], start: list[Record]) -> None:
     """Refuses rows that are not about SFT's prompts in SFT's order."""
     if len(rows) != len(start):
         raise DataError(
@@ -190,7 +179,7 @@ def _check_subsets(subsets: list[str], params: Params) -> None:
         raise DataError(f"test prompts: subset {unknown[0]!r}, expected {' or '.join(known)} as prepare has it; prepare again (dvc repro)")
 
 
-def _length_slope(replicates: list[_Replicate], params: Params, rows: dict[RoundKey, Rows]) -> float:
+def _length_slope(replicates: list[_Replicate], params: Params, rows: dict[RoundKey, list[Record]]) -> float:
     """What RM_all gives a token, by all last responses of a replicate."""
     scores_AP, lengths_AP = (
         np.array([[row[key] for row in rows[one.name, one.rounds(params)[-1]]] for one in replicates], dtype=np.float64)
@@ -199,7 +188,7 @@ def _length_slope(replicates: list[_Replicate], params: Params, rows: dict[Round
     return length_slope(scores_AP, lengths_AP)
 
 
-def _columns(metrics: list[Metric], rows: Rows, start: Rows, slope: float) -> Columns:
+def _columns(metrics: list[Metric], rows: list[Record], start: list[Record], slope: float) -> Columns:
     """Metric -> its value on each prompt; the mean of a win-rate column is what the `win_rate` module computes.
 
     The divergence from SFT is left out of a policy of one's own whose tokens are others.
@@ -216,76 +205,7 @@ def _columns(metrics: list[Metric], rows: Rows, start: Rows, slope: float) -> Co
     return columns
 
 
-class _Numbers:
-    """Estimates of columns: over prompts in a replicate, over replicates where there are several."""
-
-    def __init__(self, params: Params, metrics: list[Metric], subsets: list[str], columns: dict[RoundKey, Columns]) -> None:
-        self.params, self.metrics, self.columns = params, metrics, columns
-        self._subsets = np.array(subsets)
-        self._bootstraps: dict[int, PromptBootstrap] = {}
-        self.num_common = min(len(values) for found in columns.values() for values in found.values())
-        """Prompts that every round answered."""
-
-    def bootstrap(self, num_prompts: int) -> PromptBootstrap:
-        """Of the first prompts."""
-        if num_prompts not in self._bootstraps:
-            compare = self.params.compare
-            subsets = self._subsets[:num_prompts].tolist()
-            self._bootstraps[num_prompts] = PromptBootstrap(subsets, compare.num_bootstrap_draws, compare.confidence, compare.seed)
-        return self._bootstraps[num_prompts]
-
-    def over_prompts(self, columns: dict[RoundKey, Columns]) -> dict[RoundKey, dict[str, Estimate]]:
-        """Of replicates, those over the same prompts in one pass."""
-        estimates = {}
-        for num_prompts in sorted({len(next(iter(found.values()))) for found in columns.values()}):
-            mine = {key: found for key, found in columns.items() if len(next(iter(found.values()))) == num_prompts}
-            means: dict[str, Estimate] = {}
-            for subset in dict.fromkeys(metric.subset for metric in self.metrics):
-                names = [metric.name for metric in self.metrics if metric.subset == subset]
-                values = {
-                    f"{number} {name}": found[name].tolist()
-                    for number, found in enumerate(mine.values())
-                    for name in names
-                    if name in found
-                }
-                means |= self.bootstrap(num_prompts).means(values, subset)
-            for number, key in enumerate(mine):
-                estimates[key] = {metric.name: means[f"{number} {metric.name}"] for metric in self.metrics if metric.name in mine[key]}
-        return estimates
-
-    def over_replicates(self, found: list[Columns]) -> dict[str, Estimate]:
-        """The mean of all; of a single one what is known over prompts."""
-        if len(found) == 1:
-            return self.over_prompts({("", ""): found[0]})["", ""]
-        confidence = self.params.compare.confidence
-        return {
-            metric.name: over_replicates(np.array([self._of_subset(metric, columns[metric.name]).mean() for columns in found]), confidence)
-            for metric in self.metrics
-            if metric.name in found[0]
-        }
-
-    def cut(self, found: Columns) -> Columns:
-        """The values on the prompts that every round answered."""
-        return {name: values[: self.num_common] for name, values in found.items()}
-
-    def mean(self, arm: Arm, round_id: str, metric: Metric) -> float:
-        """Of an arm's prompts."""
-        return float(self._of_subset(metric, self.columns[arm.name, round_id][metric.name]).mean())
-
-    def smallest(self, metric: Metric) -> float:
-        """The smallest difference that would matter: of a score in standard deviations of SFT's over the prompts, of a share itself."""
-        claims, seeds = self.params.claims, self.params.run.seeds
-        if metric.unit == "share":
-            return claims.smallest_accuracy_effect
-        starts = (self.columns[Reference(SFT, seed).name, START_ROUND][metric.name] for seed in seeds)
-        return claims.smallest_effect * mean_spread(self._of_subset(metric, values_P) for values_P in starts)
-
-    def _of_subset(self, metric: Metric, values_P: np.ndarray) -> np.ndarray:
-        subsets = self._subsets[: len(values_P)]
-        return values_P[subsets == metric.subset] if metric.subset else values_P
-
-
-def _policies(params: Params, replicates: list[_Replicate], rows: dict[RoundKey, Rows], numbers: _Numbers) -> dict[str, Policy]:
+def _policies(params: Params, replicates: list[_Replicate], rows: dict[RoundKey, list[Record]], numbers: Estimator) -> dict[str, Policy]:
     policies = {}
     for seed in params.run.seeds:
         keys = [(one.name, round_id) for one in replicates if one.seed == seed for round_id in one.rounds(params)]
@@ -330,7 +250,7 @@ def _by_group(policies: Iterable[Policy]) -> dict[str, list[Policy]]:
     return found
 
 
-def _mean_policy(group: str, members: list[Policy], numbers: _Numbers) -> Policy:
+def _mean_policy(group: str, members: list[Policy], numbers: Estimator) -> Policy:
     def columns(round_id: str) -> list[Columns]:
         if round_id == START_ROUND and members[0].is_arm:
             return [numbers.columns[Reference(SFT, member.seed).name, START_ROUND] for member in members if member.seed is not None]
@@ -346,7 +266,7 @@ def _mean_policy(group: str, members: list[Policy], numbers: _Numbers) -> Policy
     )
 
 
-def _differences(params: Params, numbers: _Numbers) -> dict[str, Difference]:
+def _differences(params: Params, numbers: Estimator) -> dict[str, Difference]:
     """Each reward model minus the fixed one, by method."""
 
     def of_one_seed(arm: Arm, round_id: str) -> dict[str, Estimate]:
@@ -357,7 +277,9 @@ def _differences(params: Params, numbers: _Numbers) -> dict[str, Difference]:
     return differences(params, numbers.metrics, numbers.mean, smallest, of_one_seed)
 
 
-def _common_rows(params: Params, replicates: list[_Replicate], rows: dict[RoundKey, Rows], num_prompts: int) -> dict[RoundKey, Rows]:
+def _common_rows(
+    params: Params, replicates: list[_Replicate], rows: dict[RoundKey, list[Record]], num_prompts: int
+) -> dict[RoundKey, list[Record]]:
     """Those of the replicates with a game ledger, on the prompts that every round answered."""
     seeds = params.game.seeds
     return {
@@ -366,50 +288,3 @@ def _common_rows(params: Params, replicates: list[_Replicate], rows: dict[RoundK
         if one.seed in seeds
         for round_id in one.rounds(params)
     }
-
-
-def _read_reward_models(results: Path, params: Params, arm: Arm) -> dict[str, dict[str, float]]:
-    """What trained an arm, round by round: on test pairs, unless it is gold itself, and on the samples it had to judge."""
-    rounds = {}
-    for round_id in params.run.rounds:
-        found = _read_metrics(arm.score(results, round_id), params, SAMPLE_METRICS, OPTIONAL_SAMPLE_METRICS)
-        if arm.reward_model not in params.run.gold_reward_models:
-            found |= _on_pairs(arm.reward(reward_evaluations(results), round_id, params.run.own_reward_models), params)
-        rounds[round_id] = found
-    return rounds
-
-
-def _read_fixed(results: Path, params: Params, name: str) -> dict[str, float]:
-    return _mean_metrics(_on_pairs(reward_model(reward_evaluations(results), name, seed), params) for seed in params.run.seeds)
-
-
-def _on_pairs(folder: Path, params: Params) -> dict[str, float]:
-    return _read_metrics(folder, params, PAIR_METRICS, _by_subset(params))
-
-
-def _means_over_seeds(params: Params, found: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Arm -> round -> metric -> mean."""
-    groups = {arm.group: [Arm(arm.method, arm.reward_model, seed).name for seed in params.run.seeds] for arm in params.run.arms}
-    return {
-        group: {round_id: _mean_metrics(found[name][round_id] for name in names) for round_id in params.run.rounds}
-        for group, names in groups.items()
-    }
-
-
-def _mean_metrics(found: Iterable[dict[str, float]]) -> dict[str, float]:
-    """Means of the metrics that all have."""
-    every = list(found)
-    return {name: float(np.mean([values[name] for values in every])) for name in every[0] if all(name in values for values in every)}
-
-
-def _by_subset(params: Params) -> tuple[str, ...]:
-    """Metrics that are not there if no test pair is of the subset."""
-    return tuple(f"human_accuracy_{subset}" for subset in params.prepare.kinds)
-
-
-def _read_metrics(folder: Path, params: Params, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
-    values = read_metrics(folder)
-    missing = [name for name in measurable(required, params.has_gold) if name not in values]
-    if missing:
-        raise DataError(f"{folder / 'metrics.json'}: no {', '.join(missing)}; run the stage that writes it (dvc repro) again")
-    return {name: values[name] for name in measurable((*required, *optional), params.has_gold) if name in values}

@@ -11,13 +11,12 @@ from apo_bench.comparison.predictors import PlayedRound, Predictor, predictors
 from apo_bench.config.data_sections import Data
 from apo_bench.config.sections import Run
 from apo_bench.core.layout import BASE
+from apo_bench.core.records import Record
 from apo_bench.evaluation.metrics import Metric
 from apo_bench.evaluation.statistics import Estimate
 from apo_bench.game.results import Game
 from apo_bench.judge.results import Judged
 from apo_bench.provenance.budgets import Budgets
-
-Rows = list[dict[str, Any]]
 
 FIXED = BASE
 
@@ -31,7 +30,7 @@ class Policy:
     """A policy of the table, a reference or an arm, after each of its rounds: in one replicate, or the mean over all of them."""
 
     name: str
-    rows: dict[str, Rows]
+    rows: dict[str, list[Record]]
     """Round -> a row a test prompt, with its response; of the first replicate."""
     rounds: dict[str, dict[str, Estimate]]
     """Round -> metric -> estimate over all prompts that were answered. Intervals of a mean over replicates are over replicates, those of a

@@ -1,12 +1,14 @@
 """The sections `compute` and `engines` of params.yaml: what models run on, and by what."""
 
 from abc import abstractmethod
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny
 
 from apo_bench.config.sections import Count, Sampling, Section
+from apo_bench.core.errors import EngineError
 
 
 class LoRA(Section):
@@ -97,8 +99,59 @@ class Sampler(Section):
         """
 
 
-class DeepspeedEngine(Section):
+class TrainingEngine(Section):
+    """What a training engine says of itself: others ask it, and only `apo_bench.engines.training` knows it by its name.
+
+    As it stands here it is the stage's own process.
+    """
+
+    package: ClassVar[str] = ""
+    """Its package, an extra of ours by the same name; "" for none. Stages record its version."""
+    is_launched: ClassVar[bool] = False
+    """Whether stages run as ranks, fresh processes that do the same work together; they have their devices for themselves."""
+    ranks_key: ClassVar[str] = ""
+    """What says how many ranks there are."""
+
+    @property
+    def num_devices(self) -> int:
+        """GPUs of this host, or shares of its processors, that a stage takes."""
+        return 1
+
+    @property
+    def hosts_file(self) -> str | None:
+        """The file that names the hosts of the ranks; None: all are on this one."""
+        return None
+
+    @property
+    def checkpointed(self) -> list[Any]:
+        """Of its settings those that shape its checkpoints."""
+        return []
+
+    def rank_variables(self, device: str) -> dict[str, str]:
+        """Environment variables of all ranks."""
+        return {}
+
+    def memory_cures(self, device: str) -> list[str]:
+        """What to change where memory runs out."""
+        return ["engines.training: deepspeed"]
+
+    def check_installed(self) -> None:
+        """Checks that its package is there.
+
+        Raises:
+            EngineError: it is not, with how to get it.
+        """
+        if self.package and find_spec(self.package) is None:
+            cure = f"pip install 'apo-bench[{self.package}]', or write in_process"
+            raise EngineError(f"engines.training: {self.package} is not installed; {cure}")
+
+
+class DeepspeedEngine(TrainingEngine):
     """How DeepSpeed shards a training run."""
+
+    package = "deepspeed"
+    is_launched = True
+    ranks_key = "engines.deepspeed.num_processes or the slots of the hostfile"
 
     zero_stage: Literal[2, 3]
     """2 shards gradients and optimiser states, 3 the weights too (Rajbhandari et al. 2020, ZeRO)."""
@@ -110,6 +163,30 @@ class DeepspeedEngine(Section):
     """File with a line `HOST slots=N` a host, for several hosts that share this folder; null: this host alone."""
     checkpoint_steps: Count
     """Steps between checkpoints, from which a stage that was cut off goes on."""
+
+    @property
+    def num_devices(self) -> int:
+        """See `TrainingEngine`."""
+        return self.num_processes
+
+    @property
+    def hosts_file(self) -> str | None:
+        """See `TrainingEngine`."""
+        return self.hostfile
+
+    @property
+    def checkpointed(self) -> list[Any]:
+        """See `TrainingEngine`."""
+        return [self.zero_stage, self.cpu_offload]
+
+    def rank_variables(self, device: str) -> dict[str, str]:
+        """See `TrainingEngine`; it calls functions of PyTorch by names of the past, and PyTorch would say so at each step."""
+        return {"DS_ACCELERATOR": device, "PYTHONWARNINGS": "ignore::FutureWarning"}
+
+    def memory_cures(self, device: str) -> list[str]:
+        """See `TrainingEngine`."""
+        offload = ["engines.deepspeed.cpu_offload: true"] if device == "cuda" and not self.cpu_offload else []
+        return [*offload, "more ranks on more devices or hosts"]
 
 
 class Engines(Section):
@@ -123,3 +200,8 @@ class Engines(Section):
     samplers: dict[str, SerializeAsAny[Sampler]]
     """Those with settings of their own."""
     deepspeed: DeepspeedEngine
+
+    @property
+    def trainer(self) -> TrainingEngine:
+        """The one that trains."""
+        return self.deepspeed if self.training == "deepspeed" else TrainingEngine()

@@ -1,14 +1,14 @@
 """The section `prepare` of params.yaml: where records and golden responses come from, and how many; what a source of data is."""
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from apo_bench.config.sections import ChatServer, Count, Section
-
-Rows = list[dict[str, Any]]
+from apo_bench.core.records import PromptRow
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Data(Section):
         """What a golden response is, in a sentence for readers."""
 
     @abstractmethod
-    def prepare(self) -> tuple[dict[str, Rows], dict[str, Any]]:
+    def prepare(self) -> tuple[Mapping[str, Sequence[PromptRow]], dict[str, Any]]:
         """All records of the profile, by file name (`apo_bench.core.layout.records`), and a report of their counts (`num_records`, ...).
 
         Raises:

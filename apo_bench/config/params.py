@@ -3,7 +3,6 @@
 A key that is unknown, missing, mistyped or out of range is an error that names the key and, for a misspelt one, the near names.
 """
 
-import importlib
 import re
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -15,6 +14,16 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from apo_bench.config.compute_sections import Compute, Engines
 from apo_bench.config.data_sections import Data
 from apo_bench.config.judge_sections import GoldJudge, Judge
+from apo_bench.config.plugins import (
+    SAMPLERS,
+    SOURCES,
+    is_retrained,
+    load_method,
+    load_reward_model_player,
+    modules,
+    sampler_class,
+    source_class,
+)
 from apo_bench.config.sections import (
     Claims,
     Compare,
@@ -35,14 +44,10 @@ from apo_bench.config.sections import (
 from apo_bench.config.validation import near, validated
 from apo_bench.core.errors import ConfigError
 from apo_bench.core.layout import BASE, NO_ADVERSARIAL, OWN, TEST_REWARD_MODEL, is_trained_once
-from apo_bench.core.packages import code_sha256
 
 BRACKET = re.compile(r"[\[\]{}]|(?:- ){64,}")
 """What opens or closes a list or mapping, or a list in a list in a list."""
 MAX_DEPTH = 64
-PLAYER = "player"
-"""Key of a section of `reward` whose name is not that of its file."""
-SOURCES, SAMPLERS = "apo_bench.sources", "apo_bench.samplers"
 AUTO, IN_PROCESS = "auto", "in_process"
 PARAMS = Path("params.yaml")
 """Stages run in the folder of their profile, where its params.yaml is."""
@@ -67,7 +72,7 @@ def _engines(section: Any) -> Any:
         if name not in (known if where == "samplers" else [AUTO, *known]):
             expected = f"expected a file of samplers/, one of {', '.join(known)}{'' if where == 'samplers' else ', or auto'}"
             raise ConfigError(f"engines.{where}: found {name!r}, {expected};{near(str(name), known)}".rstrip(";"))
-    classes = {name: importlib.import_module(f"{SAMPLERS}.{name}").SAMPLER for name in {IN_PROCESS, *given, *({asked} - {AUTO})}}
+    classes = {name: sampler_class(name) for name in {IN_PROCESS, *given, *({asked} - {AUTO})}}
     made = {name: validated(kind, given.get(name, {}), f"engines.samplers.{name}") for name, kind in classes.items()}
     return section | {"samplers": {name: made[name] for name in [*given, *sorted(made.keys() - given.keys())]}}
 
@@ -199,104 +204,15 @@ def read_params(path: Path) -> Params:
         raise ConfigError(f"{path}: {error}") from error.__cause__
 
 
-def load_method(name: str, sections: dict[str, dict[str, Any]]) -> Any:
-    """Imports the method `name` and builds it from its section of `sections`.
-
-    Raises:
-        ConfigError: there is no such method (the near names are given), no section, or a hyperparameter is wrong.
-    """
-    known = modules("apo_bench.methods", "base")
-    if name not in known:
-        raise ConfigError(f"methods: no method {name!r} in methods/;{near(name, known)} known: {', '.join(known)}")
-    if name not in sections:
-        raise ConfigError(f"methods.{name}: no such section; give its hyperparameters")
-    return build_method(method_class(f"apo_bench.methods.{name}"), name, sections[name])
-
-
-def modules(package: str, interface: str = "") -> list[str]:
-    """The names of the plug-ins of a package, whose module `interface`, if it has one, says what they are."""
-    folder = Path(next(iter(importlib.import_module(package).__path__)))
-    return sorted(file.stem for file in folder.glob("*.py") if file.stem not in ("__init__", interface))
-
-
-def source_class(name: Any) -> type[Data]:
-    """The class of a source of data.
-
-    Raises:
-        ConfigError: there is no such source (the near names are given).
-    """
-    known = modules(SOURCES)
-    if name not in known:
-        raise ConfigError(
-            f"prepare.source: found {name!r}, expected a file of sources/, one of {', '.join(known)};{near(str(name), known)}".rstrip(";")
-        )
-    return cast(type[Data], importlib.import_module(f"{SOURCES}.{name}").SOURCE)
-
-
-def load_reward_model_player(name: str, sections: dict[str, dict[str, Any]]) -> Any:
-    """Imports the reward model of the section `name` and builds it; its file is called `player` there, or `name`.
-
-    Raises:
-        ConfigError: there is no such section or file (the near names are given), or a setting is wrong.
-    """
-    if name not in sections:
-        raise ConfigError(f"reward.{name}: no such section;{near(name, sections)} found: {', '.join(sections)}")
-    section = dict(sections[name])
-    player = section.pop(PLAYER, BASE if name == TEST_REWARD_MODEL else name)
-    found = reward_model_class(player, f"reward.{name}")
-    return found(validated(found.Settings, section, f"reward.{name}"))
-
-
-def reward_model_class(player: Any, where: str) -> Any:
-    """The class of a file of `apo_bench.reward_models`; `where` asks for it.
-
-    Raises:
-        ConfigError: there is no such file.
-    """
-    known = modules("apo_bench.reward_models", "player")
-    if player not in known:
-        raise ConfigError(
-            f"{where}: no reward model {player!r} in reward_models/;{near(str(player), known)} known: {', '.join(known)}; "
-            "a section of another name says which it is by its key `player`"
-        )
-    return importlib.import_module(f"apo_bench.reward_models.{player}").REWARD_MODEL
-
-
-def method_class(module_name: str) -> Any:
-    """The class that a module names by METHOD.
-
-    Raises:
-        ConfigError: there is no such module or class, or the code is another than the module has the checksum of.
-    """
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(f"{module_name}: cannot be imported ({error}); install the package that is missing") from error
-    found, base = getattr(module, "METHOD", None), importlib.import_module("apo_bench.methods.base").Method
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise ConfigError(f"{module_name}: METHOD is {found!r}, expected a class derived from apo_bench.methods.base.Method")
-    pinned = getattr(module, "CODE_SHA256", None)
-    if pinned is not None and pinned != code_sha256(found.__module__):
-        source = found.__module__
-        raise ConfigError(f"{module_name}: the code of {source} is not what it was; `apo-bench new-method {source}` takes it as it is now")
-    return found
-
-
-def build_method(found: Any, name: str, section: dict[str, Any]) -> Any:
-    """An instance of a method's class with the hyperparameters of its section."""
-    return found(validated(found.Hyperparameters, section, f"methods.{name}"))
-
-
 def _check_rewards(params: Params) -> None:
     run = params.run
     if TEST_REWARD_MODEL not in params.reward:
         raise ConfigError(f"reward.{TEST_REWARD_MODEL}: no such section; found: {', '.join(params.reward)}")
-    is_retrained = importlib.import_module("apo_bench.reward_models.player").is_retrained
     players = {name: params.reward_model(name) for name in [*params.trained_sections, *_trained(run)]}
     for name in run.fixed_reward_models:
         if not is_trained_once(name):
             raise ConfigError(f"run: {name} is a reward model that is trained in each round; name it in retrained_reward_models")
-        if is_retrained(type(players[name])):
+        if is_retrained(players[name]):
             raise ConfigError(f"reward.{name}: found a reward model that learns from the policy, expected one that is trained once")
     for name in run.retrained_reward_models:
         if is_trained_once(name):

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from apo_bench.config.params import Params, load_method, load_reward_model_player, read_params
+from apo_bench.config.params import Params, read_params
+from apo_bench.config.plugins import load_method, load_reward_model_player
 from apo_bench.core.errors import ConfigError
 from apo_bench.methods.base import Method
 from apo_bench.reward_models.player import RewardModelPlayer

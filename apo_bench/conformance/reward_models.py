@@ -6,7 +6,7 @@ Shape suffixes: M members, N sequences.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -174,7 +174,7 @@ def examine(player: RewardModelPlayer) -> list[Finding]:
     return [Finding(name, fault_of(check, player)) for name, check in CHECKS.items()]
 
 
-def _texts(row: dict[str, object]) -> list[str]:
+def _texts(row: Mapping[str, object]) -> list[str]:
     """All texts of a record, of whatever kind."""
     single = [row[key] for key in ("dialogue", "chosen", "rejected", "response") if key in row]
     return [*map(str, single), *map(str, cast(list[str], row.get("responses", [])))]

@@ -7,14 +7,14 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from apo_bench.core.errors import DataError, MissingInputError, NotTheWriter, OutputError
 from apo_bench.core.ranks import rank
-from apo_bench.core.schemas import Schema
+from apo_bench.core.schemas import R, Schema
 from apo_bench.core.strict_json import parse, parse_row
 
 WRITE_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -77,7 +77,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes one JSON object a line."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
@@ -92,7 +92,11 @@ def read_json(path: Path) -> Any:
     return parse(_existing(path).read_bytes(), path)
 
 
-def read_jsonl(path: Path, schema: Schema | None = None) -> list[dict[str, Any]]:
+@overload
+def read_jsonl(path: Path, schema: Schema[R]) -> list[R]: ...
+@overload
+def read_jsonl(path: Path, schema: None = None) -> list[dict[str, Any]]: ...
+def read_jsonl(path: Path, schema: Schema[Any] | None = None) -> list[Any]:
     """The rows of a JSONL file, compressed if its name ends in .gz, each a JSON object as the schema has it.
 
     Raises:

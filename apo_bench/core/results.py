@@ -1,13 +1,14 @@
 """The small files that stages leave for the comparison and for MLflow: training curves, metrics and what they ran with."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from apo_bench.core.errors import MissingInputError
 from apo_bench.core.files import complete_directory, read_json, write_json, write_jsonl
-from apo_bench.core.schemas import Name, Number, Schema, Share, Subset
+from apo_bench.core.records import MarginRow, OwnScoreRow, PolicyAnswerRow, VerdictRow
+from apo_bench.core.schemas import Schema
 
 ENVIRONMENT = "environment.json"
 """What stages that run models leave beside their results: what they ran them with."""
@@ -15,16 +16,10 @@ NUM_LAST_STEPS = 20
 """Steps over which the final loss is averaged: one step's loss is mostly noise."""
 MARGINS = "margins.jsonl"
 """What a reward model makes of each human test pair, beside its metrics."""
-MARGIN = Schema({"id": Name, "subset": Subset, "margin": Number, "correct": Share})
-"""Its columns: the reward of the chosen response minus that of the rejected one, and how probable it is that a label agrees."""
-RESPONSE = Schema({"id": Name, "subset": Subset, "dialogue": str, "response": str, "finished": bool})
-"""Columns of test responses: what a policy answered, and whether it ended by itself."""
 OWN_SCORES = "scores.jsonl"
 """What a reward model of one's own makes of the test responses of a replicate: a row a policy and round."""
-OWN_SCORE = Schema({"policy": Name, "round": Name, "rewards": list[Number]})
-"""Its columns; rewards are in the order of the prompts."""
-VERDICT = Schema({"id": Name, "subset": Subset, "outcome": Share | None})
-"""Columns of a judgement that are compared: 1 won, 0.5 tie, 0 lost, None left out."""
+MARGIN, RESPONSE, OWN_SCORE, VERDICT = Schema(MarginRow), Schema(PolicyAnswerRow), Schema(OwnScoreRow), Schema(VerdictRow)
+"""What these files are checked against, test responses and judgements too."""
 
 
 def write_training(path: Path, history: list[dict[str, Any]], metrics: dict[str, Any]) -> str:
@@ -41,7 +36,7 @@ def write_training(path: Path, history: list[dict[str, Any]], metrics: dict[str,
     return f"{len(history)} steps, loss {final['final_loss']:z.3f}" if final else "taken as it is"
 
 
-def write_reward_evaluation(path: Path, metrics: dict[str, Any], margins: Sequence[dict[str, Any]]) -> str:
+def write_reward_evaluation(path: Path, metrics: Mapping[str, Any], margins: Sequence[MarginRow]) -> str:
     """Writes what a reward model is worth on the human test pairs, and its margins, to a folder; returns a summary."""
     with complete_directory(path) as folder:
         write_jsonl(folder / MARGINS, margins)

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 from pydantic import ConfigDict, FailFast, Field, StringConstraints, TypeAdapter, ValidationError, with_config
-from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
+from typing_extensions import TypedDict, get_type_hints
 
 from apo_bench.core.errors import DataError
 
@@ -31,39 +31,36 @@ EXPECTED = {
 SHOWN = 40
 """Characters of a value that a message shows."""
 
-Row = dict[str, Any]
+R = TypeVar("R", bound=Mapping[str, Any])
 
 
-def _nothing(row: Row) -> str:
+def row_with(base: type[Mapping[str, Any]], columns: Mapping[str, Any]) -> type[dict[str, Any]]:
+    """A kind of row, a TypedDict, with further columns, name -> type as an annotation, which only the params tell."""
+    return cast(type[dict[str, Any]], TypedDict("row", {**get_type_hints(base, include_extras=True), **columns}))  # type: ignore[operator]
+
+
+def _nothing(row: Any) -> str:
     return ""
 
 
-class Schema:
-    """The columns of a file. Rows may have further keys, which are carried along as they are."""
+class Schema(Generic[R]):
+    """What the rows of a file must have: the keys of a TypedDict. They may have further ones, which are carried along as they are."""
 
-    def __init__(
-        self,
-        columns: Mapping[str, Any],
-        optional: Mapping[str, Any] | None = None,
-        fault_of: Callable[[Row], str] = _nothing,
-        unique: str | None = None,
-    ) -> None:
+    def __init__(self, row: type[R], fault_of: Callable[[R], str] = _nothing, unique: str | None = None) -> None:
         """Makes a schema.
 
         Args:
-            columns: name -> type, as an annotation.
-            optional: columns that need not be there.
+            row: a TypedDict, of `typing_extensions`: pydantic wants it before Python 3.12.
             fault_of: what is wrong with a row whose columns are right, "" if nothing is.
             unique: the column whose values stand once in a file.
         """
-        self.columns = tuple(columns)
-        self._known = {*columns, *(optional or {})}
-        fields = {**columns, **{name: NotRequired[kind] for name, kind in (optional or {}).items()}}
-        row = with_config(ConfigDict(strict=True, extra="allow"))(TypedDict("row", fields))  # type: ignore[operator]
-        self._rows: TypeAdapter[Any] = TypeAdapter(Annotated[list[row], FailFast()])  # type: ignore[arg-type, valid-type]  # made here, of columns
+        kind: Any = with_config(ConfigDict(strict=True, extra="allow"))(row)
+        self._known = get_type_hints(kind).keys()
+        self.columns = tuple(name for name in self._known if name in kind.__required_keys__)
+        self._rows: TypeAdapter[Any] = TypeAdapter(Annotated[list[kind], FailFast()])
         self._fault_of, self._unique = fault_of, unique
 
-    def check(self, rows: Sequence[Row], where: Callable[[int], str]) -> None:
+    def check(self, rows: Sequence[R], where: Callable[[int], str]) -> None:
         """Checks the rows of a file, of which `where` says where the one of a number stands, counted from 1.
 
         Raises:
@@ -82,7 +79,7 @@ class Schema:
         if self._unique:
             self._check_unique(rows, self._unique, where)
 
-    def _check_further(self, rows: Sequence[Row], where: Callable[[int], str]) -> None:
+    def _check_further(self, rows: Sequence[R], where: Callable[[int], str]) -> None:
         """The keys that are no columns are carried along, so they must be such as can be written again."""
         num_columns = len(self.columns)
         for number, row in enumerate(rows, start=1):
@@ -95,7 +92,7 @@ class Schema:
                 except ValueError as error:
                     raise DataError(f"{where(number)}: {key} has a number that no float can hold; make the file again") from error
 
-    def _explain(self, row: Row, keys: list[Any], fault: Any) -> str:
+    def _explain(self, row: R, keys: list[Any], fault: Any) -> str:
         if fault["type"] == "missing":
             missing = [name for name in self.columns if name not in row]
             return f"no key {', '.join(missing)}; found {', '.join(row) or 'no keys'}"
@@ -109,7 +106,7 @@ class Schema:
         found = type(value).__name__ if fault["type"].endswith("_type") else _shown(value)
         return f"{place} is {found}, expected {expected}"
 
-    def _check_unique(self, rows: Sequence[Row], key: str, where: Callable[[int], str]) -> None:
+    def _check_unique(self, rows: Sequence[R], key: str, where: Callable[[int], str]) -> None:
         numbers: dict[Any, int] = {}
         for number, row in enumerate(rows, start=1):
             first = numbers.setdefault(row[key], number)

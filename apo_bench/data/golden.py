@@ -6,29 +6,36 @@ Answers of a server cost money. Each is kept in a cache file the moment it arriv
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
+from typing_extensions import TypedDict
 
 from apo_bench.chat.client import ask_all, counted
-from apo_bench.chat.ledger import Prompt, open_ledger
+from apo_bench.chat.ledger import LedgerRow, Prompt, open_ledger
 from apo_bench.config.data_sections import GoldenAPI, GoldenChosen, GoldenFile
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
+from apo_bench.core.records import PairRow, PromptRow
 from apo_bench.core.schemas import Name, Schema, Text
 from apo_bench.core.strict_json import parse_list
 from apo_bench.data.records import parse_dialogue
 
-Rows = list[dict[str, Any]]
 
-FILE_ROW = Schema({"query_id": Name | int, "golden": Text})
-"""Of a golden response in the authors' format, whose ids may be numbers."""
+class FileRow(TypedDict):
+    """A golden response in the authors' format, whose ids may be numbers."""
+
+    query_id: Name | int
+    golden: Text
+
+
+FILE_ROW = Schema(FileRow)
 CUT = {"length": "cut at max_tokens", "content_filter": "cut by the server's content filter"}
 """Finish reasons of an answer that is not whole, and what they mean."""
 
 
-def golden_responses(settings: GoldenChosen | GoldenFile | GoldenAPI, pairs: Rows) -> list[str]:
+def golden_responses(settings: GoldenChosen | GoldenFile | GoldenAPI, pairs: Sequence[PairRow]) -> list[str]:
     """The golden response to each row's dialogue, in the order of the rows; none is empty.
 
     Raises:
@@ -44,14 +51,14 @@ def golden_responses(settings: GoldenChosen | GoldenFile | GoldenAPI, pairs: Row
     return _from_server(settings, pairs)
 
 
-def _from_pairs(pairs: Rows) -> list[str]:
+def _from_pairs(pairs: Sequence[PairRow]) -> list[str]:
     empty = [row["id"] for row in pairs if not row["chosen"].strip()]
     if empty:
         raise DataError(f"the chosen response of {counted(empty)} is empty; a golden response must not be: drop such pairs")
     return [row["chosen"] for row in pairs]
 
 
-def _from_file(path: Path, pairs: Rows) -> list[str]:
+def _from_file(path: Path, pairs: Sequence[PairRow]) -> list[str]:
     golden: dict[str, str] = {}
     places: dict[str, str] = {}
     for place, row in _file_rows(path):
@@ -68,7 +75,7 @@ def _from_file(path: Path, pairs: Rows) -> list[str]:
     return [golden[row["id"]] for row in pairs]
 
 
-def _file_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+def _file_rows(path: Path) -> list[tuple[str, FileRow]]:
     """The rows of a JSON list or of JSONL, checked, each with its place."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; prepare.golden.path must name a JSON list or JSONL with query_id and golden")
@@ -79,7 +86,7 @@ def _file_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return [(f"{path}:{number}", row) for number, row in enumerate(read_jsonl(path, FILE_ROW), start=1)]
 
 
-def _from_server(settings: GoldenAPI, pairs: Rows) -> list[str]:
+def _from_server(settings: GoldenAPI, pairs: Sequence[PairRow]) -> list[str]:
     prompts = [_prompt(settings, row) for row in pairs]
     ledger, notice = open_ledger(Path(settings.cache), settings, _defect_of)
     if notice:
@@ -88,12 +95,12 @@ def _from_server(settings: GoldenAPI, pairs: Rows) -> list[str]:
     return [ledger.rows[prompt.key]["response"].strip() for prompt in prompts]
 
 
-def _defect_of(row: dict[str, Any]) -> str:
+def _defect_of(row: LedgerRow) -> str:
     """Why an answer is no golden response, which must be whole; "" if it is one."""
     return CUT.get(row["finish_reason"]) or ("" if row["response"].strip() else "empty answer")
 
 
-def _prompt(settings: GoldenAPI, row: dict[str, Any]) -> Prompt:
+def _prompt(settings: GoldenAPI, row: PromptRow) -> Prompt:
     system = [{"role": "system", "content": settings.system_prompt}] if settings.system_prompt else []
     messages = [*system, *parse_dialogue(row["dialogue"])]
     parts = [settings.base_url, settings.model, settings.system_prompt, settings.temperature, settings.max_tokens, messages]

@@ -2,26 +2,23 @@
 
 import math
 import random
+from collections.abc import Sequence
 from statistics import median
-from typing import Any
 
 from apo_bench.core.errors import DataError
+from apo_bench.core.records import PairRow
 from apo_bench.data.gold import gold_rewards
 
-Rows = list[dict[str, Any]]
-PROBABILITY = "probability"
-"""Column of a pair: how probable it was that its `chosen` response would be preferred. Absent where labels are given."""
 
-
-def draw_labels(pairs: Rows, rng: random.Random) -> Rows:
+def draw_labels(pairs: Sequence[PairRow], rng: random.Random) -> list[PairRow]:
     """The same pairs with labels drawn anew, by the probability of each; those without one keep theirs.
 
     A draw is used up for each pair, so that a pair's label does not depend on the others' probabilities.
     """
-    return [row if rng.random() < row.get(PROBABILITY, 1.0) else _turned(row) for row in pairs]
+    return [row if rng.random() < row.get("probability", 1.0) else _turned(row) for row in pairs]
 
 
-def labels_by_gold(pairs: Rows, human: Rows, seed: int) -> Rows:
+def labels_by_gold(pairs: Sequence[PairRow], human: Sequence[PairRow], seed: int) -> list[PairRow]:
     """Pairs of the embedded corpus as the annotator of the human pairs orders them: Bradley-Terry draws from gold, at their temperature.
 
     Args:
@@ -36,14 +33,14 @@ def labels_by_gold(pairs: Rows, human: Rows, seed: int) -> Rows:
         DataError: the human pairs do not say how their annotator labels.
     """
     temperature = temperature_of(human)
-    rows = []
+    rows: list[PairRow] = []
     for row in pairs:
         first, second = gold_rewards(row["dialogue"], [row["chosen"], row["rejected"]])
-        rows.append(row | {PROBABILITY: 1 / (1 + math.exp((second - first) / temperature))})
+        rows.append({**row, "probability": 1 / (1 + math.exp((second - first) / temperature))})
     return draw_labels(rows, random.Random(seed))
 
 
-def temperature_of(human: Rows) -> float:
+def temperature_of(human: Sequence[PairRow]) -> float:
     """The temperature t of Bradley-Terry labels, P(chosen) = sigmoid(difference of gold / t), read off the pairs they were drawn for.
 
     Raises:
@@ -51,7 +48,7 @@ def temperature_of(human: Rows) -> float:
     """
     found = []
     for row in human:
-        probability = row.get(PROBABILITY, 1.0)
+        probability = row.get("probability", 1.0)
         if 0.01 < probability < 0.99 and probability != 0.5:  # the file has six places: further out they tell less
             chosen, rejected = gold_rewards(row["dialogue"], [row["chosen"], row["rejected"]])
             found.append((chosen - rejected) / math.log(probability / (1 - probability)))
@@ -60,6 +57,8 @@ def temperature_of(human: Rows) -> float:
     return median(found)
 
 
-def _turned(row: dict[str, Any]) -> dict[str, Any]:
-    turned = row | {"chosen": row["rejected"], "rejected": row["chosen"], PROBABILITY: 1 - row[PROBABILITY]}
-    return turned | ({"finished": row["finished"][::-1]} if "finished" in row else {})
+def _turned(row: PairRow) -> PairRow:
+    turned: PairRow = {**row, "chosen": row["rejected"], "rejected": row["chosen"], "probability": 1 - row["probability"]}
+    if "finished" in turned:
+        turned["finished"] = turned["finished"][::-1]
+    return turned

@@ -2,15 +2,16 @@
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from apo_bench.config.data_sections import Data, Golden, GoldenAPI, GoldenChosen, GoldenFile, Rows
+from apo_bench.config.data_sections import Data, Golden, GoldenAPI, GoldenChosen, GoldenFile
 from apo_bench.config.sections import Rate
 from apo_bench.core.errors import DataError
+from apo_bench.core.records import PairRow, PromptRow, ResponseRow, prompt_of
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.golden import golden_responses
-from apo_bench.data.records import COLUMNS, assert_disjoint, parse_dialogue, prompt_id
+from apo_bench.data.records import assert_disjoint, parse_dialogue, prompt_id
 from apo_bench.data.transcripts import conversation
 
 EMPTY_RESPONSE = "empty response"
@@ -71,14 +72,14 @@ class PairData(Data):
         """
 
     @abstractmethod
-    def clean(self, raw: dict[str, list[Any]]) -> tuple[Rows, Counter[str], Counter[str]]:
+    def clean(self, raw: dict[str, list[Any]]) -> tuple[list[PairRow], Counter[str], Counter[str]]:
         """What `clean_pairs` makes of them."""
 
-    def is_held_out(self, row: dict[str, Any]) -> bool:
+    def is_held_out(self, row: PairRow) -> bool:
         """Whether a clean pair of the train files is tested on."""
         return False
 
-    def prepare(self) -> tuple[dict[str, Rows], dict[str, Any]]:
+    def prepare(self) -> tuple[Mapping[str, Sequence[PromptRow]], dict[str, Any]]:
         """See `Data`. The report's counts add up: what was read is what was dropped, for each reason, what a split holds beyond the size
         asked for, and what the pairs files hold.
 
@@ -95,11 +96,14 @@ class PairData(Data):
             rows[split], report["dropped"][split], report["changed"][split] = self.clean(raw)
         train = [row for row in rows["train"] if not self.is_held_out(row)]
         test = rows["test"] + [row for row in rows["train"] if self.is_held_out(row)]
-        files, report["dropped"]["train"][IN_TEST_FILES], num_beyond_size = _split(train, test, self)
+        pairs, report["dropped"]["train"][IN_TEST_FILES], num_beyond_size = _split(train, test, self)
+        prompts, responses = _prompts_and_responses(pairs, self)
+        files: dict[str, Sequence[PromptRow]] = {f"pairs_{name}": found for name, found in pairs.items()}
+        files |= {**prompts, **responses}
         report |= {
             "num_records": {name: len(found) for name, found in files.items()},
             "num_beyond_size": num_beyond_size,
-            "mean_characters": _mean_characters(files),
+            "mean_characters": _mean_characters([row for found in pairs.values() for row in found], responses["golden_rm"]),
         }
         return files, report
 
@@ -109,7 +113,7 @@ def clean_pairs(
     sides_of: Callable[[Raw], tuple[Side, Side, bool]],
     reasons: Iterable[str] = (),
     change: str = "changed",
-) -> tuple[Rows, Counter[str], Counter[str]]:
+) -> tuple[list[PairRow], Counter[str], Counter[str]]:
     """Turns raw pairs, each with its subset, into records of the kind "pairs".
 
     Args:
@@ -121,7 +125,7 @@ def clean_pairs(
     Returns:
         The records, how many pairs were dropped for each reason, and how many of the records were changed.
     """
-    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    rows: dict[tuple[str, str, str], PairRow] = {}
     dropped, changed = Counter(dict.fromkeys((*reasons, *REASONS), 0)), Counter({change: 0})
     for subset, pair in raw:
         try:
@@ -134,8 +138,8 @@ def clean_pairs(
             dropped[str(reason)] += 1
             continue
         changed[change] += was_changed
-        responses = {"chosen": chosen.response, "rejected": rejected.response}
-        rows[identity] = {"id": prompt_id(chosen.dialogue), "subset": subset, "dialogue": chosen.dialogue, **responses}
+        prompt: PromptRow = {"id": prompt_id(chosen.dialogue), "subset": subset, "dialogue": chosen.dialogue}
+        rows[identity] = {**prompt, "chosen": chosen.response, "rejected": rejected.response}
     return list(rows.values()), dropped, changed
 
 
@@ -158,8 +162,8 @@ def _check_sides(chosen: Side, rejected: Side) -> None:
         raise Dropped(NOT_ALTERNATING)
 
 
-def _split(train: Rows, test: Rows, settings: PairData) -> tuple[dict[str, Rows], int, dict[str, int]]:
-    """The records by file name; how many pairs are left out as the test has their conversation; pairs of each split beyond its size."""
+def _split(train: list[PairRow], test: list[PairRow], settings: PairData) -> tuple[dict[str, list[PairRow]], int, dict[str, int]]:
+    """The pairs of each split; how many are left out as the test has their conversation; those of each split beyond its size."""
     splits, num_left_out = _split_conversations(train, test, settings)
     pairs = {name: _take(rows, SIZE_KEYS[name], f"pairs of split {name}", settings) for name, rows in splits.items()}
     assert_disjoint({name: sorted({conversation(row["dialogue"]) for row in rows}) for name, rows in pairs.items()})
@@ -167,27 +171,34 @@ def _split(train: Rows, test: Rows, settings: PairData) -> tuple[dict[str, Rows]
         taken = {id(row) for row in pairs["rm"]}
         further = [row for row in splits["rm"] if id(row) not in taken]
         pairs["further"] = _take(further, "num_further_pairs", "further pairs of half rm", settings)
-    unique = {name: _unique_dialogues(pairs[name]) for name in ("rm", "lm", "test")}
-    game = {name: _take(unique[name], "num_game_prompts", f"different prompts of half {name}", settings) for name in ("rm", "lm")}
-    files = {f"pairs_{name}": rows for name, rows in pairs.items()}
-    asked = _take(unique["test"], "num_test_prompts", "different test prompts", settings)
-    files["prompts_test"] = _prompts(asked)
-    files["prompts_lm"] = _prompts(game["lm"])
-    files["golden_rm"] = _responses(game["rm"], golden_responses(settings.golden, game["rm"]))
-    # These golden responses are never trained on, only compared with: the human choice will do, and costs no request.
-    files["golden_lm"], files["golden_test"] = _chosen(game["lm"]), _chosen(asked)
-    files["demonstrations"] = _chosen(pairs["rm"])
     num_further = len(pairs.get("further", ()))
     num_beyond_size = {name: len(rows) - len(pairs[name]) - (num_further if name == "rm" else 0) for name, rows in splits.items()}
-    return files, num_left_out, num_beyond_size
+    return pairs, num_left_out, num_beyond_size
 
 
-def _split_conversations(train: Rows, test: Rows, settings: PairData) -> tuple[dict[str, Rows], int]:
+def _prompts_and_responses(
+    pairs: dict[str, list[PairRow]], settings: PairData
+) -> tuple[dict[str, list[PromptRow]], dict[str, list[ResponseRow]]]:
+    """The other records that are made of the pairs of the splits, by file name."""
+    unique = {name: _unique_dialogues(pairs[name]) for name in ("rm", "lm", "test")}
+    game = {name: _take(unique[name], "num_game_prompts", f"different prompts of half {name}", settings) for name in ("rm", "lm")}
+    asked = _take(unique["test"], "num_test_prompts", "different test prompts", settings)
+    responses = {
+        "golden_rm": _responses(game["rm"], golden_responses(settings.golden, game["rm"])),
+        # These are never trained on, only compared with: the human choice will do, and costs no request.
+        "golden_lm": _chosen(game["lm"]),
+        "golden_test": _chosen(asked),
+        "demonstrations": _chosen(pairs["rm"]),
+    }
+    return {"prompts_test": list(map(prompt_of, asked)), "prompts_lm": list(map(prompt_of, game["lm"]))}, responses
+
+
+def _split_conversations(train: list[PairRow], test: list[PairRow], settings: PairData) -> tuple[dict[str, list[PairRow]], int]:
     """The rows of each split, and how many rows of the train files are left out as the test files have their conversation.
 
     All rows of a conversation fall into the same split, by the hash of its first human turn.
     """
-    splits: dict[str, Rows] = {"rm": [], "lm": [], "validation": [], "test": test}
+    splits: dict[str, list[PairRow]] = {"rm": [], "lm": [], "validation": [], "test": test}
     in_test = {conversation(row["dialogue"]) for row in test}
     num_left_out = 0
     for row in train:
@@ -206,13 +217,16 @@ def _split_of(key: str, settings: PairData) -> str:
     return "rm" if place < (1 + settings.validation_fraction) / 2 else "lm"
 
 
-def _take(rows: Rows, size_key: str, what: str, settings: PairData) -> Rows:
+def _take(rows: list[PairRow], size_key: str, what: str, settings: PairData) -> list[PairRow]:
     """As many rows as the setting `size_key` says, in the order of their hashes, with the share of subsets that all of them have."""
     size = getattr(settings, size_key)
     if size > len(rows):
         cure = f"lower it to {len(rows)} or less" if rows else "add data"
         raise DataError(f"prepare.{size_key}: {size} {what} wanted, {len(rows)} found in {settings.folder}; {cure}")
-    in_order = sorted(rows, key=lambda row: derive_seed(settings.seed, "order", *(row[column] for column in COLUMNS["pairs"])))
+    in_order = sorted(
+        rows,
+        key=lambda row: derive_seed(settings.seed, "order", row["id"], row["subset"], row["dialogue"], row["chosen"], row["rejected"]),
+    )
     left = _shares([row["subset"] for row in rows], size)
     taken = []
     for row in in_order:
@@ -233,32 +247,27 @@ def _shares(subsets: list[str], size: int) -> Counter[str]:
     return shares
 
 
-def _unique_dialogues(pairs: Rows) -> Rows:
+def _unique_dialogues(pairs: list[PairRow]) -> list[PairRow]:
     """The first pair of each dialogue."""
-    by_id: dict[str, dict[str, Any]] = {}
+    by_id: dict[str, PairRow] = {}
     for row in pairs:
         by_id.setdefault(row["id"], row)
     return list(by_id.values())
 
 
-def _chosen(pairs: Rows) -> Rows:
+def _chosen(pairs: list[PairRow]) -> list[ResponseRow]:
     return _responses(pairs, [row["chosen"] for row in pairs])
 
 
-def _responses(pairs: Rows, responses: list[str]) -> Rows:
-    return [{**prompt, "response": response} for prompt, response in zip(_prompts(pairs), responses, strict=True)]
+def _responses(pairs: list[PairRow], responses: list[str]) -> list[ResponseRow]:
+    return [{**prompt_of(row), "response": response} for row, response in zip(pairs, responses, strict=True)]
 
 
-def _prompts(rows: Rows) -> Rows:
-    return [{column: row[column] for column in COLUMNS["prompts"]} for row in rows]
-
-
-def _mean_characters(files: dict[str, Rows]) -> dict[str, float]:
-    pairs = [row for name, rows in files.items() if name.startswith("pairs_") for row in rows]
+def _mean_characters(pairs: list[PairRow], golden: list[ResponseRow]) -> dict[str, float]:
     texts = {
         "prompts": [row["dialogue"] for row in pairs],
         "chosen": [row["chosen"] for row in pairs],
         "rejected": [row["rejected"] for row in pairs],
-        "golden": [row["response"] for row in files["golden_rm"]],
+        "golden": [row["response"] for row in golden],
     }
     return {name: sum(map(len, values)) / len(values) for name, values in texts.items()}

@@ -5,47 +5,47 @@ that follows it.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from annotated_types import Len
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl, write_jsonl
-from apo_bench.core.schemas import Name, Number, Schema, Share, Subset, Text
+from apo_bench.core.records import GoldenScoreRow, PairRow, PromptRow, ResponseRow, SamplesRow, ScoresRow
+from apo_bench.core.schemas import Schema
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 HUMAN = "\n\nHuman:"
 ASSISTANT = "\n\nAssistant:"
-_PROMPT = {"id": Name, "subset": Subset, "dialogue": str}
-_SAMPLES = {**_PROMPT, "responses": Annotated[list[str], Len(1)], "finished": list[bool]}
-COLUMNS: dict[str, dict[str, Any]] = {
-    "pairs": {**_PROMPT, "chosen": Text, "rejected": Text},
-    "prompts": _PROMPT,
-    "responses": {**_PROMPT, "response": Text},
-    "samples": _SAMPLES,
-    "scores": {**_SAMPLES, "rewards": list[Number]},
-    "golden_scores": {**_PROMPT, "response": Text, "reward": Number},
-}
-"""Columns of each kind of records file; pairs whose labels were drawn with a known probability have it in `probability`, that of the row's
-own label. `finished[k]` says whether response k ended by itself, not at the token limit. A sample may be empty: a model may say nothing."""
-
 SCORED = "scored.jsonl"
 """Where a stage leaves its `scores`, beside what they say of the reward model."""
 SCORED_GOLDEN = "scored_golden.jsonl"
 """Where it leaves `golden_scores`, in the same order. A stage scores for all methods and does not know which of them want these."""
 
 
-def write_records(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def write_records(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes records, one JSON object a line."""
     write_jsonl(path, rows)
 
 
-def read_records(path: Path, kind: str) -> list[dict[str, Any]]:
-    """The records of a file, checked against the columns of `kind`.
+@overload
+def read_records(path: Path, kind: Literal["pairs"]) -> list[PairRow]: ...
+@overload
+def read_records(path: Path, kind: Literal["prompts", "prompted"]) -> list[PromptRow]: ...
+@overload
+def read_records(path: Path, kind: Literal["responses"]) -> list[ResponseRow]: ...
+@overload
+def read_records(path: Path, kind: Literal["samples"]) -> list[SamplesRow]: ...
+@overload
+def read_records(path: Path, kind: Literal["scores"]) -> list[ScoresRow]: ...
+@overload
+def read_records(path: Path, kind: Literal["golden_scores"]) -> list[GoldenScoreRow]: ...
+@overload
+def read_records(path: Path, kind: str) -> list[Any]: ...
+def read_records(path: Path, kind: str) -> list[Any]:
+    """The records of a file, checked against the schema of `kind`.
 
     Raises:
         MissingInputError: there is no such file.
@@ -54,7 +54,7 @@ def read_records(path: Path, kind: str) -> list[dict[str, Any]]:
     return read_jsonl(path, SCHEMAS[kind])
 
 
-def fault_of(row: dict[str, Any]) -> str:
+def fault_of(row: Mapping[str, Any]) -> str:
     """What is wrong with a record beside the types of its columns, "" if nothing is."""
     dialogue = row["dialogue"]
     if not dialogue.startswith(HUMAN) or not dialogue.endswith(ASSISTANT):
@@ -64,7 +64,7 @@ def fault_of(row: dict[str, Any]) -> str:
     return ""
 
 
-def sample_fault_of(row: dict[str, Any]) -> str:
+def sample_fault_of(row: Mapping[str, Any]) -> str:
     """As `fault_of`, of samples, scored or not."""
     for column in ("finished", "rewards"):
         if column in row and len(row[column]) != len(row["responses"]):
@@ -79,17 +79,19 @@ def read_dataset(path: Path, kind: str) -> "Dataset":
     return Dataset.from_list([{column: row[column] for column in COLUMNS[kind]} for row in read_records(path, kind)])
 
 
-SCHEMAS = {
-    "pairs": Schema(COLUMNS["pairs"], {"probability": Share}, fault_of),
-    "prompts": Schema(COLUMNS["prompts"], None, fault_of, unique="id"),
-    "responses": Schema(COLUMNS["responses"], None, fault_of),
-    "prompted": Schema(COLUMNS["prompts"], None, fault_of),
-    "samples": Schema(COLUMNS["samples"], {"rewards": list[Number]}, sample_fault_of, unique="id"),
-    "scores": Schema(COLUMNS["scores"], None, sample_fault_of, unique="id"),
-    "golden_scores": Schema(COLUMNS["golden_scores"], None, fault_of, unique="id"),
+SCHEMAS: dict[str, Schema[Any]] = {
+    "pairs": Schema(PairRow, fault_of),
+    "prompts": Schema(PromptRow, fault_of, unique="id"),
+    "responses": Schema(ResponseRow, fault_of),
+    "prompted": Schema(PromptRow, fault_of),
+    "samples": Schema(SamplesRow, sample_fault_of, unique="id"),
+    "scores": Schema(ScoresRow, sample_fault_of, unique="id"),
+    "golden_scores": Schema(GoldenScoreRow, fault_of, unique="id"),
 }
 """What each kind is checked against where it is read; a prompt stands once among prompts and samples. `prompted` are
 records of any kind, of which the prompts alone matter."""
+COLUMNS = {kind: schema.columns for kind, schema in SCHEMAS.items()}
+"""Those that a kind must have."""
 
 
 def prompt_id(dialogue: str) -> str:

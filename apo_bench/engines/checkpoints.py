@@ -17,7 +17,7 @@ COMPLETE, PARTIAL = "step-", "partial"
 """Names of checkpoints: `step-100`; one that is still being written has the other name."""
 
 
-def scratch_folder(command: list[str], params: dict[str, Any], inputs: list[Path], num_ranks: int) -> Path:
+def scratch_folder(command: list[str], params: dict[str, Any], inputs: list[Path], num_ranks: int, package: str) -> Path:
     """The folder for the checkpoints of a stage, made if need be; what the same command kept with other inputs is deleted.
 
     Args:
@@ -25,16 +25,17 @@ def scratch_folder(command: list[str], params: dict[str, Any], inputs: list[Path
         params: what of params.yaml can shape its result.
         inputs: files and folders that it reads.
         num_ranks: checkpoints are sharded by rank.
+        package: what trains.
     """
     mine = SCRATCH / f"{command[0]}-{_digest(json.dumps(command).encode())}"
-    folder = mine / fingerprint(command, params, inputs, num_ranks)
+    folder = mine / fingerprint(command, params, inputs, num_ranks, package)
     for other in [] if folder.exists() else mine.glob("*"):
         shutil.rmtree(other)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def fingerprint(command: list[str], params: dict[str, Any], inputs: list[Path], num_ranks: int) -> str:
+def fingerprint(command: list[str], params: dict[str, Any], inputs: list[Path], num_ranks: int, package: str) -> str:
     """Of the command, the params, the contents of inputs and of our code, and the versions of what trains."""
     code = Path(apo_bench.__file__).parents[1]
     sources = [file for package in ("apo_bench", "pipeline") for file in (code / package).rglob("*.py")]
@@ -42,7 +43,7 @@ def fingerprint(command: list[str], params: dict[str, Any], inputs: list[Path], 
     contents = [[str(file), _digest_file(file)] for file in sorted(read)] + [
         [str(file.relative_to(code)), _digest_file(file)] for file in sorted(sources)
     ]
-    versions = [version(package) for package in ("torch", "transformers", "deepspeed")]
+    versions = [version(name) for name in ("torch", "transformers", package)]
     return _digest(json.dumps([command, params, contents, num_ranks, versions], sort_keys=True).encode())
 
 

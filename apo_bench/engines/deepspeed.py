@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any, cast
 
+import deepspeed
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -19,13 +20,6 @@ from apo_bench.core.ranks import CHECKPOINTS_VARIABLE, add_up, num_ranks, rank
 from apo_bench.engines.checkpoints import COMPLETE, PARTIAL, last_step
 from apo_bench.engines.protocol import Curves, Loss, TrainingRun, set_learning_rate
 from apo_bench.models.precision import mixed_precision
-
-try:
-    import deepspeed
-except ImportError as error:
-    raise EngineError(
-        "engines.training: deepspeed is not installed here; pip install 'apo-bench[deepspeed]', or write in_process"
-    ) from error
 
 
 class DeepSpeed:

@@ -20,7 +20,7 @@ class Need:
     num_devices: int = 0
     """GPUs; 0: processors alone."""
     is_whole: bool = False
-    """Whether no other stage may be on them: vLLM and DeepSpeed fill the devices that they are given."""
+    """Whether no other stage may be on them: some engines fill the devices that they are given."""
     is_light: bool = False
     """Whether the stage runs no model: it reads and writes what is small, or asks a server."""
 
@@ -31,13 +31,6 @@ def sampling_engine(engines: Engines, compute: Compute) -> str:
         return engines.sampling
     there = (name for name, sampler in engines.samplers.items() if sampler.packages and is_installed(sampler.packages["cuda"]))
     return next(there, IN_PROCESS) if compute.device == "cuda" else IN_PROCESS
-
-
-def engine_of(runs: Runs, params: Params) -> str:
-    """What a stage that runs these runs them by."""
-    if runs == "sampling":
-        return sampling_engine(params.engines, params.compute)
-    return params.engines.training if runs == "training" else "in_process"
 
 
 def is_installed(package: str) -> bool:
@@ -57,11 +50,10 @@ def need_of(runs: Runs, params: Params) -> Need:
         return Need()
     if runs == "judge":
         return Need(1, is_whole=True)
-    engine = engine_of(runs, params)
     if runs == "sampling":
-        sampler = engines.samplers[engine]
+        sampler = engines.samplers[sampling_engine(engines, params.compute)]
         return Need(sampler.num_devices, sampler.is_whole)
-    return Need(engines.deepspeed.num_processes, is_whole=True) if engine == "deepspeed" else Need(1)
+    return Need(engines.trainer.num_devices, engines.trainer.is_launched) if runs == "training" else Need(1)
 
 
 def visible_devices() -> tuple[str, ...]:

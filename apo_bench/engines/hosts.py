@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from apo_bench.config.compute_sections import DeepspeedEngine
+from apo_bench.config.compute_sections import TrainingEngine
 from apo_bench.core.errors import EngineError
 
 REMOTE_SHELL_VARIABLE = "APO_BENCH_REMOTE_SHELL"
@@ -30,13 +30,13 @@ class Host:
         return self.name in (*LOCAL_NAMES, socket.gethostname())
 
 
-def hosts(settings: DeepspeedEngine) -> list[Host]:
+def hosts(engine: TrainingEngine) -> list[Host]:
     """This host, or the hosts of the hostfile in its order; the first has the first ranks and must be reachable from the others.
 
     Raises:
         EngineError: the hostfile is missing or names no host, or a line of it is broken; file and line are named.
     """
-    return [Host(LOCAL_NAMES[0], settings.num_processes)] if settings.hostfile is None else _read_hostfile(Path(settings.hostfile))
+    return [Host(LOCAL_NAMES[0], engine.num_devices)] if engine.hosts_file is None else _read_hostfile(Path(engine.hosts_file))
 
 
 def remote_command(host: Host, command: list[str], remote_shell: str) -> list[str]:

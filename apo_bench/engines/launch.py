@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import apo_bench
+from apo_bench.config.compute_sections import TrainingEngine
 from apo_bench.core.errors import EngineError
 from apo_bench.core.ranks import CHECKPOINTS_VARIABLE
 from apo_bench.engines.hosts import DEFAULT_REMOTE_SHELL, REMOTE_SHELL_VARIABLE, Host, remote_command
@@ -29,16 +30,19 @@ GRACE_SECONDS = 3.0
 """After a first failure, for those that it caused or that caused it: the ranks of other hosts often notice a death before its own host."""
 BLAME = ("host", "known", "signal", "unknown", "network", "lost", "ended")
 """Kinds of failure, from causes to consequences."""
-QUIET = {"PYTHONWARNINGS": "ignore::FutureWarning", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-"""DeepSpeed calls functions of PyTorch by names of the past, and PyTorch says so at each step; also where an address has no name."""
+QUIET = {"TORCH_CPP_LOG_LEVEL": "ERROR"}
+"""PyTorch would say at each step where an address has no name."""
 
 
-def launch(command: list[str], hosts: list[Host], device: str, checkpoints: Path, environment: Mapping[str, str]) -> None:
+def launch(
+    command: list[str], hosts: list[Host], engine: TrainingEngine, device: str, checkpoints: Path, environment: Mapping[str, str]
+) -> None:
     """Runs `python -m pipeline COMMAND` as ranks on hosts that share this folder, to their end.
 
     Args:
         command: the stage and its arguments.
         hosts: the first has the first rank, which writes and whose output is shown.
+        engine: what they train by.
         device: cpu or cuda.
         checkpoints: what the ranks find in `CHECKPOINTS_VARIABLE`.
         environment: of this host's ranks; those of other hosts get what is `FORWARDED` of it.
@@ -50,15 +54,16 @@ def launch(command: list[str], hosts: list[Host], device: str, checkpoints: Path
     if port and not port.isdecimal():
         raise EngineError(f"{PORT_VARIABLE}: found {port!r}, expected the number of a port")
     code = str(Path(apo_bench.__file__).parents[1])
-    shared = {"PYTHONPATH": os.pathsep.join(filter(None, [code, environment.get("PYTHONPATH")])), "DS_ACCELERATOR": device}
+    shared = {"PYTHONPATH": os.pathsep.join(filter(None, [code, environment.get("PYTHONPATH")]))}
     forwarded = {name: value for name, value in environment.items() if name.startswith(FORWARDED)}
     request = {
         "command": command,
         "folder": str(Path.cwd()),
         "device": device,
+        "ranks_key": engine.ranks_key,
         "num_nodes": len(hosts),
         "master": hosts[0].name if len(hosts) > 1 else "127.0.0.1",
-        "environment": {**forwarded, **QUIET, **shared, CHECKPOINTS_VARIABLE: str(checkpoints)},
+        "environment": {**forwarded, **QUIET, **engine.rank_variables(device), **shared, CHECKPOINTS_VARIABLE: str(checkpoints)},
     }
     _Launch(hosts, request, environment).run(int(port) if port else None)
 

@@ -45,7 +45,7 @@ def _run_node(request: dict[str, Any], logs: str) -> list[dict[str, Any]]:
         line = f"port {request['port']} cannot be used ({error.strerror}); APO_BENCH_PORT may name another"
         return [{"kind": "known", "line": line}]
     _report(port=port)
-    if request["device"] == "cuda" and (missing := _missing_devices(request["num_ranks"])):
+    if request["device"] == "cuda" and (missing := _missing_devices(request["num_ranks"], request["ranks_key"])):
         return [{"kind": "known", "line": missing}]
     if request["num_nodes"] > 1 and "GLOO_SOCKET_IFNAME" not in os.environ:
         try:
@@ -104,13 +104,13 @@ def _describe(rank: int, failure: Any, logs: Path) -> dict[str, Any]:
     return {"kind": kind, "line": line, "trace": tail, "rank": rank}
 
 
-def _missing_devices(num_ranks: int) -> str | None:
+def _missing_devices(num_ranks: int, ranks_key: str) -> str | None:
     import torch
 
     found = torch.cuda.device_count()
     if num_ranks <= found:
         return None
-    cure = f"lower engines.deepspeed.num_processes or the slots of the hostfile to {found}" if found else "write compute.device: cpu"
+    cure = f"lower {ranks_key} to {found}" if found else "write compute.device: cpu"
     return f"{num_ranks} ranks on cuda, but PyTorch sees {found} GPUs; {cure}"
 
 

@@ -5,8 +5,6 @@ nothing depends but the page about them. Both are outputs, so that what DVC rest
 """
 
 import platform
-import resource
-import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,26 +15,15 @@ from apo_bench.core.files import write_json
 from apo_bench.core.layout import times_file
 from apo_bench.core.results import ENVIRONMENT, read_metrics
 from apo_bench.core.stage import Files, Runs, Stage
-from apo_bench.engines.devices import engine_of, need_of
+from apo_bench.engines.devices import need_of, sampling_engine
 from apo_bench.engines.hosts import hosts
+from apo_bench.provenance.times import Stopwatch
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 FUSED_KERNELS = "liger_kernel"
 """What computes norms, rotary positions and gates on a GPU."""
 WITH_TOKENIZER = ("policy", "base", "model", "output")
 """Names of folders with a tokenizer among the files of stages; the first that a stage has is the one it reads."""
-
-
-class Stopwatch:
-    """Seconds from its making on: by the wall, and of processors, those of ended child processes on this host included."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), _cpu_seconds()
-
-    def seconds(self, num_gpus: float) -> dict[str, float]:
-        """As the file of a stage holds them; GPU seconds are those for which a GPU was taken, busy or not."""
-        wall, cpu = time.perf_counter() - self._wall, _cpu_seconds() - self._cpu
-        return {"wall_seconds": round(wall, 3), "cpu_seconds": round(cpu, 3), "gpu_seconds": round(num_gpus * wall, 3)}
 
 
 def leave_record(stage: Stage, files: Files, params: Params, stopwatch: Stopwatch) -> None:
@@ -63,15 +50,13 @@ def environment(runs: Runs, files: Mapping[str, Path], params: Params) -> dict[s
     from apo_bench.models.precision import reduced_dtype
     from apo_bench.models.tokenizer import tokenizer_checksum
 
-    extra = [] if (engine := engine_of(runs, params)) == "in_process" else [engine]
-    builds = params.engines.samplers[engine].packages if runs == "sampling" else {}
-    packages = {engine: builds[params.compute.device]} if builds else {}
-    names = [*LIBRARIES, *extra, *(["peft"] if params.compute.lora and runs == "training" else [])]
-    names += [FUSED_KERNELS] if params.compute.device == "cuda" else []
+    packages = {name: name for name in LIBRARIES} | _engine_package(runs, params)
+    packages |= {"peft": "peft"} if params.compute.lora and runs == "training" else {}
+    packages |= {FUSED_KERNELS: FUSED_KERNELS} if params.compute.device == "cuda" else {}
     model = next(files[name] for name in WITH_TOKENIZER if name in files)
     return {
         "python": platform.python_version(),
-        **{library: _version(packages.get(library, library)) for library in names},
+        **{library: _version(package) for library, package in packages.items()},
         "device": torch.cuda.get_device_name() if params.compute.device == "cuda" else _processor(),
         "dtype": str(reduced_dtype(params.compute)).removeprefix("torch."),
         "tokenizer": tokenizer_checksum(model),
@@ -83,12 +68,17 @@ def num_gpus(runs: Runs, params: Params) -> float:
     need = need_of(runs, params)
     if not need.is_whole:
         return need.num_devices / params.compute.stages_per_gpu
-    return need.num_devices if runs == "sampling" else sum(host.num_ranks for host in hosts(params.engines.deepspeed))
+    return sum(host.num_ranks for host in hosts(params.engines.trainer)) if runs == "training" else need.num_devices
 
 
-def _cpu_seconds() -> float:
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+def _engine_package(runs: Runs, params: Params) -> dict[str, str]:
+    """The engine of such a stage -> the package that it is on this device; none if the stage's process needs no other."""
+    if runs == "sampling":
+        name = sampling_engine(params.engines, params.compute)
+        builds = params.engines.samplers[name].packages
+        return {name: builds[params.compute.device]} if builds else {}
+    package = params.engines.trainer.package if runs == "training" else ""
+    return {package: package} if package else {}
 
 
 def _version(library: str) -> str:

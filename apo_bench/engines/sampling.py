@@ -1,16 +1,16 @@
 """Sampling by the engine that params name. What goes in and what comes out is the same for all engines: dialogues and responses."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from apo_bench.config.compute_sections import Compute, Engines
 from apo_bench.config.sections import Sampling
 from apo_bench.core.errors import EngineError, ModelError
+from apo_bench.core.records import PolicyAnswerRow, PromptRow, prompt_of
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.records import HUMAN
 from apo_bench.engines.devices import sampling_engine
@@ -47,10 +47,10 @@ def counts(groups: Sequence[Samples]) -> dict[str, int]:
     }
 
 
-def response_rows(prompts: Sequence[Mapping[str, Any]], groups: Sequence[Samples]) -> list[dict[str, Any]]:
-    """The first response to each test prompt, in the columns of `RESPONSE`."""
+def response_rows(prompts: Sequence[PromptRow], groups: Sequence[Samples]) -> list[PolicyAnswerRow]:
+    """The first response to each test prompt."""
     return [
-        {**{key: row[key] for key in ("id", "subset", "dialogue")}, "response": group.responses[0], "finished": group.finished[0]}
+        {**prompt_of(row), "response": group.responses[0], "finished": group.finished[0]}
         for row, group in zip(prompts, groups, strict=True)
     ]
 

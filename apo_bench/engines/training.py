@@ -87,6 +87,7 @@ def training_engine(params: Params) -> Engine:
     """
     if params.engines.training == "in_process":
         return InProcess(params.compute)
+    params.engines.trainer.check_installed()
     from apo_bench.engines.deepspeed import DeepSpeed  # imports the package, 2 s
 
     return DeepSpeed(params.engines.deepspeed, params.compute)

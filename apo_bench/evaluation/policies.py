@@ -1,7 +1,7 @@
 """Evaluates a policy by its responses to the test prompts: RM_all's score, length, divergence from SFT, and what the text says."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.config.compute_sections import Compute
 from apo_bench.core.files import complete_directory, write_jsonl
+from apo_bench.core.records import PolicyAnswerRow, Record
 from apo_bench.evaluation.metrics import measured
 from apo_bench.losses.sequence import sum_by_sequence, token_kl
 from apo_bench.models.batching import TokenSequence
@@ -17,21 +18,19 @@ from apo_bench.models.reward_model import all_rewards, longest_scored
 from apo_bench.models.tokenizer import encode_records
 from apo_bench.models.ways import vocabulary_size
 
-Rows = list[dict[str, Any]]
-
 
 def evaluate_policy(
     policy: PreTrainedModel,
     sft: PreTrainedModel,
     reward_all: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    rows: Rows,
+    rows: Sequence[PolicyAnswerRow],
     compute: Compute,
     max_length: int,
     has_gold: bool,
     own_tokenizer: PreTrainedTokenizerFast | None = None,
-) -> Rows:
-    """What is said of a policy's responses to the test prompts, `rows`, which have the columns of `RESPONSE`.
+) -> list[Record]:
+    """What is said of a policy's responses to the test prompts.
 
     `max_length` is that of the policies; RM_all scores the lengths that it was trained on. `tokenizer` is SFT's and RM_all's, who read what
     a policy wrote as text; `own_tokenizer` the policy's, if that is another.
@@ -68,7 +67,7 @@ def evaluate_policy(
     ]
 
 
-def write_evaluation(rows: Rows, results: Path) -> str:
+def write_evaluation(rows: Sequence[Record], results: Path) -> str:
     """Writes a row a test prompt to a folder; returns what is said of it."""
     with complete_directory(results) as folder:
         write_jsonl(folder / "prompts.jsonl", rows)

@@ -1,23 +1,21 @@
 """What a reward model is worth on held-out human pairs, and on gold's order of them where gold is known."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.config.compute_sections import Compute
-from apo_bench.data.labels import PROBABILITY
+from apo_bench.core.records import MarginRow, PairRow
 from apo_bench.metrics import compute_metric
 from apo_bench.models.precision import mixed_precision
 from apo_bench.models.reward_model import group_rewards
 from apo_bench.models.tokenizer import encode_records
 
-Rows = list[dict[str, Any]]
-
 
 def evaluate_on_pairs(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int, compute: Compute, has_gold: bool
-) -> tuple[dict[str, float], Rows]:
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: Sequence[PairRow], max_length: int, compute: Compute, has_gold: bool
+) -> tuple[dict[str, float], list[MarginRow]]:
     """What a reward model is worth on pairs it never saw.
 
     Returns:
@@ -29,7 +27,7 @@ def evaluate_on_pairs(
     groups = encode_records(tokenizer, pairs, [[row["chosen"], row["rejected"]] for row in pairs], max_length, compute.max_prompt_length)
     with mixed_precision(compute):  # the model has just been trained so
         chosen, rejected = group_rewards(model, tokenizer, groups, "score pairs").T
-    probabilities = np.array([row.get(PROBABILITY, 1.0) for row in pairs])
+    probabilities = np.array([row.get("probability", 1.0) for row in pairs])
     correct = _correct(chosen - rejected, probabilities)
     metrics = {
         "num_pairs": len(pairs),
@@ -53,7 +51,7 @@ def _correct(margins: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return 0.5 + np.sign(margins) * (probabilities - 0.5)
 
 
-def _accuracy_by_subset(pairs: Rows, correct: np.ndarray) -> dict[str, float]:
+def _accuracy_by_subset(pairs: Sequence[PairRow], correct: np.ndarray) -> dict[str, float]:
     """Accuracy on human labels over the pairs of each subset that has any."""
     subsets = np.array([row["subset"] for row in pairs])
     return {f"human_accuracy_{name}": float(correct[subsets == name].mean()) for name in sorted({*subsets.tolist()})}

@@ -1,29 +1,28 @@
 """Scores a policy's samples by a reward model, and says how well that model judges this policy."""
 
+from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from apo_bench.config.compute_sections import Compute
+from apo_bench.core.records import GoldenScoreRow, ResponseRow, SampledRow, ScoresRow
 from apo_bench.data.gold import gold_rewards
 from apo_bench.metrics import compute_metric
 from apo_bench.models.reward_model import group_rewards, longest_scored
 from apo_bench.models.tokenizer import count_tokens, encode_records
 
-Rows = list[dict[str, Any]]
-
 
 def score_samples(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    samples: Rows,
-    golden: Rows,
+    samples: Sequence[SampledRow],
+    golden: Sequence[ResponseRow],
     max_length: int,
     compute: Compute,
     has_gold: bool,
-) -> tuple[Rows, Rows, dict[str, float]]:
+) -> tuple[list[ScoresRow], list[GoldenScoreRow], dict[str, float]]:
     """Scores a policy's samples, and says how well the model judges that policy.
 
     Args:
@@ -50,7 +49,9 @@ def score_samples(
     return *_with_rewards(samples, golden, rewards), metrics | _metrics(samples, rewards, has_gold)
 
 
-def score_samples_by_gold(samples: Rows, golden: Rows) -> tuple[Rows, Rows, dict[str, float]]:
+def score_samples_by_gold(
+    samples: Sequence[SampledRow], golden: Sequence[ResponseRow]
+) -> tuple[list[ScoresRow], list[GoldenScoreRow], dict[str, float]]:
     """As `score_samples`, by the true reward: no model is asked."""
     rewards = np.array(
         [gold_rewards(row["dialogue"], [best["response"], *row["responses"]]) for row, best in zip(samples, golden, strict=True)],
@@ -59,14 +60,16 @@ def score_samples_by_gold(samples: Rows, golden: Rows) -> tuple[Rows, Rows, dict
     return *_with_rewards(samples, golden, rewards), _metrics(samples, rewards, has_gold=True)
 
 
-def _with_rewards(samples: Rows, golden: Rows, rewards: np.ndarray) -> tuple[Rows, Rows]:
+def _with_rewards(
+    samples: Sequence[SampledRow], golden: Sequence[ResponseRow], rewards: np.ndarray
+) -> tuple[list[ScoresRow], list[GoldenScoreRow]]:
     """Records of kind `scores` and `golden_scores`; a row of `rewards` has that of the golden response first, then those of the samples."""
-    rows = zip(samples, golden, rewards.tolist(), strict=True)
-    both = [({**row, "rewards": others}, {**best, "reward": first}) for row, best, (first, *others) in rows]
-    return [scored for scored, _ in both], [best for _, best in both]
+    scored: list[ScoresRow] = [{**row, "rewards": others} for row, others in zip(samples, rewards[:, 1:].tolist(), strict=True)]
+    best: list[GoldenScoreRow] = [{**row, "reward": first} for row, first in zip(golden, rewards[:, 0].tolist(), strict=True)]
+    return scored, best
 
 
-def _metrics(samples: Rows, rewards: np.ndarray, has_gold: bool) -> dict[str, float]:
+def _metrics(samples: Sequence[SampledRow], rewards: np.ndarray, has_gold: bool) -> dict[str, float]:
     """What the rewards of golden responses and of samples say of who gave them."""
     golden_N, rewards_NK = rewards[:, 0], rewards[:, 1:]
     golden_accuracy = compute_metric("preference_accuracy", np.repeat(golden_N, rewards_NK.shape[1]), rewards_NK.flatten())
@@ -83,7 +86,7 @@ def _ordered_pairs(gold_K: np.ndarray) -> list[tuple[int, int]]:
     return [(i, j) if gold_K[i] > gold_K[j] else (j, i) for i, j in pairs if gold_K[i] != gold_K[j]]
 
 
-def _gold_of_samples(samples: Rows, sample_rewards: np.ndarray) -> dict[str, float]:
+def _gold_of_samples(samples: Sequence[SampledRow], sample_rewards: np.ndarray) -> dict[str, float]:
     """What gold says of the samples and of their order by reward; no `sample_accuracy` if gold calls all samples of a prompt equal."""
     gold = np.array([gold_rewards(row["dialogue"], row["responses"]) for row in samples])
     better, worse = [], []

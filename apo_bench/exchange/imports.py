@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from apo_bench.core.errors import DataError
+from apo_bench.core.records import Record
 from apo_bench.core.schemas import SUBSET
 from apo_bench.data.records import COLUMNS, SCHEMAS, prompt_id, write_records
 from apo_bench.exchange.fields import (
@@ -27,8 +27,6 @@ from apo_bench.exchange.fields import (
 from apo_bench.exchange.files import Item, Tally, check_suffix, read_items, read_our_records
 
 OUR_SUFFIXES = (".jsonl",)
-
-Rows = list[dict[str, Any]]
 
 
 def import_pairs(source: Path, output: Path, subset: str | None = None) -> str:
@@ -60,7 +58,7 @@ def import_rejection_sampled(source: Path, output: Path, subset: str | None = No
     """Writes their rejection-sampled items as records of kind `scores`; arguments and errors as those of `import_pairs`."""
     place_by_id: dict[str, str] = {}
 
-    def convert(item: Item, tally: Tally) -> Rows:
+    def convert(item: Item, tally: Tally) -> list[Record]:
         return [_rejection_sampled(item, subset, place_by_id, tally)]
 
     return _import(source, output, "rejection-sampled", "scores", convert)
@@ -86,7 +84,7 @@ def import_golden(source: Path, output: Path, prompts: Path) -> str:
             raise DataError(f"{record.where}: the id {record.value['id']} stands at {earlier.where} for another prompt; give each its own")
     place_by_id: dict[str, str] = {}
 
-    def convert(item: Item, tally: Tally) -> Rows:
+    def convert(item: Item, tally: Tally) -> list[Record]:
         identity, _ = query_id(item)
         check_unique(place_by_id, identity, item.where)
         if identity not in known:
@@ -136,7 +134,7 @@ def _import(
     output: Path,
     title: str,
     kind: str,
-    convert: Callable[[Item, Tally], Rows],
+    convert: Callable[[Item, Tally], list[Record]],
     remark: Callable[[Tally], None] = lambda tally: None,
 ) -> str:
     """Converts item by item, writes the records and says what was done; `remark` adds to the tally at the end."""
@@ -153,7 +151,7 @@ def _import(
     return tally.line(f"import {title}", f"{len(items)} items of {source}", f"{len(rows)} records to {output}")
 
 
-def _pairs(item: Item, subset: str | None, tally: Tally) -> Rows:
+def _pairs(item: Item, subset: str | None, tally: Tally) -> list[Record]:
     texts = list_of(item, "text", str)
     scores = numbers(item, "scores", len(texts))
     heads, responses = zip(*(_split_text(item, text) for text in texts), strict=True)
@@ -192,7 +190,7 @@ def _split_text(item: Item, text: str) -> tuple[str, str]:
     return query, response
 
 
-def _golden(item: Item, prompt: dict[str, Any]) -> dict[str, Any]:
+def _golden(item: Item, prompt: Record) -> Record:
     _, kept = query_id(item)
     if "query" in item.value and split_query(item, field(item, "query", str))[0] != prompt["dialogue"]:
         raise DataError(f"{item.where}: query differs from the dialogue of prompt {prompt['id']}; give the prompts of these responses")
@@ -200,7 +198,7 @@ def _golden(item: Item, prompt: dict[str, Any]) -> dict[str, Any]:
     return {**{column: prompt[column] for column in COLUMNS["prompts"]}, "response": field(item, "golden", str), **kept, **others}
 
 
-def _samples(item: Item, subset: str | None, place_by_id: dict[str, str], tally: Tally, kind: str = "samples") -> dict[str, Any]:
+def _samples(item: Item, subset: str | None, place_by_id: dict[str, str], tally: Tally, kind: str = "samples") -> Record:
     """A record of kind `samples`, or one of kind `scores` but for its rewards."""
     identity, kept_id = query_id(item)
     check_unique(place_by_id, identity, item.where)
@@ -218,7 +216,7 @@ def _samples(item: Item, subset: str | None, place_by_id: dict[str, str], tally:
     return {**prompt, "responses": responses, "finished": finished, **kept_id, **kept_end, **others}
 
 
-def _rejection_sampled(item: Item, subset: str | None, place_by_id: dict[str, str], tally: Tally) -> dict[str, Any]:
+def _rejection_sampled(item: Item, subset: str | None, place_by_id: dict[str, str], tally: Tally) -> Record:
     row = _samples(item, subset, place_by_id, tally, kind="scores")
     keys, scores = _sample_keys(item), field(item, "scores", dict)
     if set(scores) != set(keys):

@@ -3,21 +3,21 @@
 Shape suffixes: D draws, M policies, P prompts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from apo_bench.core.records import Record
 from apo_bench.evaluation.statistics import PromptBootstrap
 
-Rows = list[dict[str, Any]]
 NUM_DRAWS = 2000
 """The share of draws in which a policy stands on the frontier then has a standard error of 1.1 points at most."""
 ON, OFF, UNDECIDED = "on", "off", "undecided"
 
 
 def frontier(
-    policies: dict[tuple[str, str], Rows], rates: Mapping[str, str | None], bootstrap: PromptBootstrap, confidence: float
+    policies: Mapping[tuple[str, str], Sequence[Record]], rates: Mapping[str, str | None], bootstrap: PromptBootstrap, confidence: float
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Where each policy and round stands.
 

@@ -1,20 +1,20 @@
 """The game ledger of an arm: every reward model of the game scores the test responses of every policy of it, and the golden responses."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from apo_bench.config.compute_sections import Compute
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
-from apo_bench.core.schemas import Name, Number, Schema, Subset
+from apo_bench.core.records import PolicyAnswerRow, Record, ResponseRow, SampledRow
+from apo_bench.core.schemas import Number, Schema, row_with
 from apo_bench.data.records import read_records
-from apo_bench.game.players import FIXED, GOLDEN, START, Rows, Scores
+from apo_bench.game.players import FIXED, GOLDEN, START, Scores
 from apo_bench.models.reward_model import all_rewards, load_reward_model, longest_scored
 from apo_bench.models.tokenizer import encode_records, load_tokenizer
 
-COLUMNS = ("response", "finished")
 
-
-def read_players(evaluations: dict[str, Path], golden: Path, keys: tuple[str, ...]) -> tuple[dict[str, Rows], Rows]:
+def read_players(evaluations: dict[str, Path], golden: Path, keys: tuple[str, ...]) -> tuple[dict[str, list[Record]], list[ResponseRow]]:
     """The policies' rows a test prompt, by round from the SFT policy on, and the golden responses, all to the prompts that all answered.
 
     Args:
@@ -27,25 +27,29 @@ def read_players(evaluations: dict[str, Path], golden: Path, keys: tuple[str, ..
         DataError: a file is broken, or is about other prompts than SFT's evaluation.
     """
     files = {name: folder / "prompts.jsonl" for name, folder in evaluations.items()}
-    schema = Schema({"id": Name, "subset": Subset, "dialogue": str, "response": str, "finished": bool, **dict.fromkeys(keys, Number)})
+    schema = Schema(row_with(PolicyAnswerRow, dict.fromkeys(keys, Number)))
     policies = {name: read_jsonl(file, schema) for name, file in files.items()}
     responses = read_records(golden, "responses")
     num_common = min(map(len, policies.values()))  # earlier rounds answer the first prompts alone
     start = [row["id"] for row in policies[START]]
-    for file, rows in [*((files[name], rows) for name, rows in policies.items()), (golden, responses)]:
-        if [row["id"] for row in rows] != start[: len(rows)]:
+    ids = {files[name]: [row["id"] for row in rows] for name, rows in policies.items()} | {golden: [row["id"] for row in responses]}
+    for file, found in ids.items():
+        if found != start[: len(found)]:
             raise DataError(f"{file}: not the prompts of {files[START]} in their order; evaluate the same test prompts (dvc repro)")
     return {name: rows[:num_common] for name, rows in policies.items()}, responses[:num_common]
 
 
-def score_players(folders: dict[str, Path], policies: dict[str, Rows], golden: Rows, compute: Compute, max_length: int) -> Scores:
+def score_players(
+    folders: dict[str, Path], policies: dict[str, list[Record]], golden: Sequence[ResponseRow], compute: Compute, max_length: int
+) -> Scores:
     """Each reward model is loaded once and scores all responses in one pass, those to a prompt behind the prompt they share.
 
     `max_length` is for those that do not know on what lengths they were trained.
     """
-    players = {**policies, GOLDEN: [row | {"finished": True} for row in golden]}
+    players = [*policies, GOLDEN]
     tokenizer = load_tokenizer(folders[FIXED])
-    responses, finished = ([[rows[prompt][key] for rows in players.values()] for prompt in range(len(golden))] for key in COLUMNS)
+    responses = [[*(rows[prompt]["response"] for rows in policies.values()), best["response"]] for prompt, best in enumerate(golden)]
+    finished = [[*(rows[prompt]["finished"] for rows in policies.values()), True] for prompt in range(len(golden))]
     scores = {}
     for name, folder in folders.items():
         model = load_reward_model(folder, compute)
@@ -58,10 +62,10 @@ def score_players(folders: dict[str, Path], policies: dict[str, Rows], golden: R
     return scores
 
 
-def samples_scored_by(model: Path, rows: Rows, compute: Compute, max_length: int) -> list[list[float]]:
+def samples_scored_by(model: Path, rows: Sequence[SampledRow], compute: Compute, max_length: int) -> list[list[float]]:
     """The rewards that another model gives to scored samples, a list a prompt; `max_length` as for `score_players`."""
     tokenizer, reward_model = load_tokenizer(model), load_reward_model(model, compute)
-    responses, finished = ([row[key] for row in rows] for key in ("responses", "finished"))
+    responses, finished = [row["responses"] for row in rows], [row["finished"] for row in rows]
     length = longest_scored(reward_model, max_length)
     groups = encode_records(tokenizer, rows, responses, length, compute.max_prompt_length, finished)
     flat = [sequence for group in groups for sequence in group]

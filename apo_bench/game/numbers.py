@@ -5,15 +5,16 @@ from typing import Any
 import numpy as np
 
 from apo_bench.config.sections import Compare
+from apo_bench.core.records import Record
 from apo_bench.evaluation.statistics import PromptBootstrap
 from apo_bench.game.dynamics import measure_game, name_game
 from apo_bench.game.over_optimisation import over_optimisation, proxy_gains
-from apo_bench.game.players import START, Rows, Scores, golden_above
-from apo_bench.game.shift import shift_numbers
+from apo_bench.game.players import START, Scores, golden_above
+from apo_bench.game.shift import OrderRow, shift_numbers
 
 
 def game_numbers(
-    scores: Scores, policies: dict[str, Rows], target: str, shifted: dict[str, Rows] | None, settings: Compare
+    scores: Scores, policies: dict[str, list[Record]], target: str, shifted: dict[str, list[OrderRow]] | None, settings: Compare
 ) -> dict[str, Any]:
     """All numbers of an arm.
 

@@ -1,16 +1,25 @@
 """Who plays in a game, by name, and what the ledger says of them. Imports no model, as the report reads it too."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from apo_bench.core import layout
 from apo_bench.core.layout import Arm
+from apo_bench.core.records import Row
 
-Rows = list[dict[str, Any]]
 Scores = dict[str, dict[str, np.ndarray]]
 """Reward model -> policy, or golden -> its score on each prompt."""
+
+
+class LedgerRow(Row):
+    """What the reward models of a game make of the responses to a prompt."""
+
+    scores: dict[str, dict[str, float]]
+    """Reward model -> policy, or golden -> its score."""
+
+
 FIXED, START, GOLDEN = layout.BASE, layout.START_ROUND, "golden"
 """The fixed reward model, the SFT policy, and the golden responses; the others go by their round."""
 
@@ -31,8 +40,8 @@ def golden_above(scores: Scores) -> Scores:
     }
 
 
-def ledger_rows(golden: Rows, scores: Scores) -> Rows:
-    """A row a prompt: `id`, `subset`, and `scores` by reward model and policy."""
+def ledger_rows(golden: Sequence[Row], scores: Scores) -> list[LedgerRow]:
+    """A row a prompt."""
     return [
         {
             "id": row["id"],

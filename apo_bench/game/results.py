@@ -8,9 +8,10 @@ from typing import Any
 from apo_bench.config.params import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.layout import Arm
+from apo_bench.core.records import Record
 from apo_bench.core.results import read_metrics
 from apo_bench.evaluation.statistics import PromptBootstrap
-from apo_bench.game.frontier import Rows, frontier
+from apo_bench.game.frontier import frontier
 from apo_bench.game.replicates import standing_over_replicates, with_words_of_replicates
 
 KEYS = ("matrix", "dynamics", "over_optimisation", "shift")
@@ -36,7 +37,7 @@ def read_game(
     results: Path,
     params: Params,
     arms: Iterable[Arm],
-    policies: dict[tuple[str, str], Rows],
+    policies: dict[tuple[str, str], list[Record]],
     rates: Mapping[str, str | None],
     bootstrap: PromptBootstrap,
 ) -> Game | None:

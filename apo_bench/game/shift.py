@@ -4,7 +4,7 @@ Where gold is known it orders the samples of a prompt that the round's policy le
 better, the policy's test response or SFT's. Shape suffixes: P prompts, D draws.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import read_jsonl
+from apo_bench.core.records import Row, ScoresRow, VerdictRow
 from apo_bench.core.results import VERDICT
 from apo_bench.data.gold import gold_rewards
 from apo_bench.data.records import SCORED, read_records
@@ -19,9 +20,14 @@ from apo_bench.evaluation.statistics import PromptBootstrap
 from apo_bench.game.players import FIXED, START, Scores
 from apo_bench.judge.statistics import Statistic, estimate, ratio
 
-Rows = list[dict[str, Any]]
-KEYS = ("id", "subset", "num_pairs", "correct")
-"""Of a row a prompt: `correct` holds, for `base` and `own`, how many of the `num_pairs` ordered pairs the reward model orders so."""
+
+class OrderRow(Row):
+    """How a prompt's responses are ordered."""
+
+    num_pairs: int
+    """Pairs of which one response is better."""
+    correct: dict[str, float]
+    """How many of them the reward models `base` and `own` order so; a tie is half right."""
 
 
 def read_shifted(
@@ -29,8 +35,8 @@ def read_shifted(
     scored: dict[str, Path],
     judged: dict[str, Path],
     scores: Scores,
-    score_by_base: Callable[[Rows], list[list[float]]],
-) -> dict[str, Rows] | None:
+    score_by_base: Callable[[list[ScoresRow]], list[list[float]]],
+) -> dict[str, list[OrderRow]] | None:
     """The rows that `shift_numbers` takes, round by round; None if nothing says which response is better.
 
     Args:
@@ -53,8 +59,8 @@ def read_shifted(
     return None
 
 
-def ordered_row(row: dict[str, Any], by_base_K: list[float]) -> dict[str, Any]:
-    """A row with `KEYS`, of K scored samples to a prompt: its pairs are those that gold does not call equal; a tie is half right."""
+def ordered_row(row: ScoresRow, by_base_K: list[float]) -> OrderRow:
+    """Of K scored samples to a prompt: its pairs are those that gold does not call equal."""
     gold_K = np.array(gold_rewards(row["dialogue"], row["responses"]))
     first, second = np.triu_indices(len(gold_K), k=1)
     by_gold = np.sign(gold_K[first] - gold_K[second])
@@ -65,7 +71,7 @@ def ordered_row(row: dict[str, Any], by_base_K: list[float]) -> dict[str, Any]:
     return {"id": row["id"], "subset": row["subset"], "num_pairs": int((by_gold != 0).sum()), "correct": correct}
 
 
-def judged_rows(verdicts: Rows, scores: Scores, round_id: str) -> Rows:
+def judged_rows(verdicts: Sequence[VerdictRow], scores: Scores, round_id: str) -> list[OrderRow]:
     """A row a test prompt: the pair of the policy's response and SFT's, unless the judge calls them equal or could not be read."""
     outcomes_P = np.array([0.5 if row["outcome"] is None else row["outcome"] for row in verdicts])
     models = {"base": scores[FIXED], "own": scores.get(round_id, scores[FIXED])}
@@ -81,11 +87,11 @@ def judged_rows(verdicts: Rows, scores: Scores, round_id: str) -> Rows:
     ]
 
 
-def shift_numbers(rounds: dict[str, Rows], num_draws: int, confidence: float, seed: int) -> dict[str, Any]:
+def shift_numbers(rounds: dict[str, list[OrderRow]], num_draws: int, confidence: float, seed: int) -> dict[str, Any]:
     """Accuracies by round, and how they change from the first round to the last, with intervals over prompts.
 
     Args:
-        rounds: round -> a row a prompt with `KEYS`, the same prompts in each.
+        rounds: round -> a row a prompt, the same prompts in each.
         num_draws: of the bootstrap.
         confidence: of the intervals.
         seed: of the draws.
@@ -119,7 +125,7 @@ def shift_numbers(rounds: dict[str, Rows], num_draws: int, confidence: float, se
     }
 
 
-def _verdicts(folder: Path, scores: Scores) -> Rows:
+def _verdicts(folder: Path, scores: Scores) -> list[VerdictRow]:
     rows = read_jsonl(folder / "verdicts.jsonl", VERDICT)
     num_prompts = len(scores[FIXED][START])
     if len(rows) < num_prompts:
@@ -127,7 +133,7 @@ def _verdicts(folder: Path, scores: Scores) -> Rows:
     return rows[:num_prompts]
 
 
-def _accuracies(rows: Rows) -> dict[str, Statistic]:
+def _accuracies(rows: Sequence[OrderRow]) -> dict[str, Statistic]:
     pairs_P = np.array([row["num_pairs"] for row in rows], dtype=np.float64)
     base_P, own_P = (np.array([row["correct"][name] for row in rows], dtype=np.float64) for name in ("base", "own"))
     return {"base": ratio(base_P, pairs_P), "own": ratio(own_P, pairs_P), "gain": ratio(own_P - base_P, pairs_P)}

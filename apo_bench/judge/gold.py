@@ -1,10 +1,10 @@
 """The gold scorer as a judge, with noise and a bias for the first position: known faults, for the audit to find."""
 
 import json
-from typing import Any
 
 import numpy as np
 
+from apo_bench.chat.ledger import LedgerRow
 from apo_bench.config.judge_sections import GoldJudge
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.gold import gold_rewards
@@ -14,7 +14,7 @@ TIE_MARGIN = 0.25
 """Gold points up to which two answers count as equally good: the smallest charge of the gold scorer."""
 
 
-def gold_row(question: Question, settings: GoldJudge, seed: int) -> dict[str, Any]:
+def gold_row(question: Question, settings: GoldJudge, seed: int) -> LedgerRow:
     """The ledger's row of gold's answer; the noise depends on the question and the seed alone.
 
     Raises:

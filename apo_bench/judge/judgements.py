@@ -1,5 +1,6 @@
 """The judgements of a run: an arm's round against an opponent, and the human pairs that the judge is tested on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,22 @@ from apo_bench.config.params import Params
 from apo_bench.core.errors import DataError
 from apo_bench.core.files import complete_directory, read_jsonl, write_json, write_jsonl
 from apo_bench.core.layout import LEDGERS
-from apo_bench.core.schemas import Name, Schema, Subset
+from apo_bench.core.records import AnswerRow
+from apo_bench.core.schemas import Schema
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.gold import gold_rewards
 from apo_bench.data.records import read_records
 from apo_bench.judge.numbers import judgement_numbers
-from apo_bench.judge.questions import Matchup
+from apo_bench.judge.questions import JudgementRow, Matchup
 from apo_bench.judge.verdicts import judge_matchups
 
-Rows = list[dict[str, Any]]
-ANSWERED = Schema({"id": Name, "subset": Subset, "dialogue": str, "response": str})
-"""Columns of test responses that a judge sees."""
+ANSWERED = Schema(AnswerRow)
+"""What a judge sees of test responses."""
 
 
-def judge_responses(params: Params, responses: Path, opponent: Path, ledgers: Path, name: str, replay: bool) -> tuple[Rows, dict[str, Any]]:
+def judge_responses(
+    params: Params, responses: Path, opponent: Path, ledgers: Path, name: str, replay: bool
+) -> tuple[list[JudgementRow], dict[str, Any]]:
     """Verdicts on a policy's test responses against an opponent's, and their numbers.
 
     Raises:
@@ -41,7 +44,7 @@ def judge_responses(params: Params, responses: Path, opponent: Path, ledgers: Pa
     return _judge(params, matchups, ledgers, name, replay, {})
 
 
-def judge_human_pairs(params: Params, pairs: Path, ledgers: Path, name: str, replay: bool) -> tuple[Rows, dict[str, Any]]:
+def judge_human_pairs(params: Params, pairs: Path, ledgers: Path, name: str, replay: bool) -> tuple[list[JudgementRow], dict[str, Any]]:
     """Verdicts on human pairs, the preferred response being the one whose wins count, and their numbers.
 
     Raises:
@@ -50,7 +53,8 @@ def judge_human_pairs(params: Params, pairs: Path, ledgers: Path, name: str, rep
     rows = read_records(pairs, "pairs")
     rng = np.random.default_rng(derive_seed(params.judge.seed, "judge", "human_pairs"))
     drawn = sorted(rng.permutation(len(rows))[: params.judge.num_human_pairs].tolist())
-    matchups = [Matchup(*(rows[index][key] for key in ("id", "subset", "dialogue", "chosen", "rejected"))) for index in drawn]
+    chosen = (rows[index] for index in drawn)
+    matchups = [Matchup(row["id"], row["subset"], row["dialogue"], row["chosen"], row["rejected"]) for row in chosen]
     return _judge(params, matchups, ledgers, name, replay, {"human": [1.0] * len(matchups)})
 
 
@@ -60,7 +64,7 @@ def shared_ledgers(ledger: Path, provider: str) -> tuple[Path, str]:
     return folder, ledger.relative_to(folder).with_suffix("").as_posix()
 
 
-def write_judgement(rows: Rows, numbers: dict[str, Any], results: Path) -> str:
+def write_judgement(rows: Sequence[JudgementRow], numbers: dict[str, Any], results: Path) -> str:
     """Writes verdicts.jsonl and metrics.json to a folder; returns a summary with what the audit found."""
     with complete_directory(results) as folder:
         write_jsonl(folder / "verdicts.jsonl", rows)
@@ -73,7 +77,7 @@ def write_judgement(rows: Rows, numbers: dict[str, Any], results: Path) -> str:
 
 def _judge(
     params: Params, matchups: list[Matchup], ledgers: Path, name: str, replay: bool, references: dict[str, list[float]]
-) -> tuple[Rows, dict[str, Any]]:
+) -> tuple[list[JudgementRow], dict[str, Any]]:
     rows = judge_matchups(params.judge, matchups, ledgers, name, replay)
     if params.has_gold:
         references = references | {"gold": [_better_by_gold(matchup) for matchup in matchups]}

@@ -1,20 +1,20 @@
 """The numbers of a judgement: win rates with intervals, and the audit of the judge that they come from. Shape suffix: P prompts."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import rankdata
 
 from apo_bench.config.sections import Compare
 from apo_bench.evaluation.statistics import Estimate, PromptBootstrap
-from apo_bench.judge.questions import VERDICTS, Verdict
+from apo_bench.judge.questions import VERDICTS, JudgementRow, Verdict
 from apo_bench.judge.statistics import correlation, estimate, kappa, length_controlled, mean_and_error, ratio
 
-Rows = list[dict[str, Any]]
-ORDERS = ("own_first", "opponent_first")
-SUMS = ("num_requests", "num_asked_again", "prompt_tokens", "completion_tokens", "usd")
-MIRRORED: dict[str, Verdict] = {"A": "B", "B": "A", "tie": "tie"}
+Sum = Literal["num_requests", "num_asked_again", "prompt_tokens", "completion_tokens", "usd"]
+SUMS: tuple[Sum, ...] = ("num_requests", "num_asked_again", "prompt_tokens", "completion_tokens", "usd")
+MIRRORED: dict[Verdict | None, Verdict] = {"A": "B", "B": "A", "tie": "tie"}
 """What a verdict is called when the answers change places."""
 REFERENCES = {"human": "people", "gold": "gold"}
 """What the judge's verdicts may be compared with, in words."""
@@ -22,7 +22,7 @@ MAX_UNREADABLE = 0.05
 """Share of unreadable verdicts from which on the audit speaks of it: what is left out may then move a win rate by as much."""
 
 
-def judgement_numbers(rows: Rows, settings: Compare, seed: int, references: dict[str, list[float]]) -> dict[str, Any]:
+def judgement_numbers(rows: Sequence[JudgementRow], settings: Compare, seed: int, references: dict[str, list[float]]) -> dict[str, Any]:
     """Win rates, counts and audit of the rows of `judge_matchups`.
 
     Args:
@@ -49,7 +49,7 @@ def judgement_numbers(rows: Rows, settings: Compare, seed: int, references: dict
         found = _win_rates(outcomes_P[members], differences_P[members], draws(members), settings.confidence)
         estimates |= {f"{name}_{subset}" if subset else name: value for name, value in found.items()}
     members = np.flatnonzero(is_judged_P & is_asked_P)
-    asked, weights_DP = [rows[index] for index in members], draws(members)
+    asked, weights_DP = [rows[index] for index in members.tolist()], draws(members)
     estimates |= _audit(asked, outcomes_P[members], differences_P[members], weights_DP, settings.confidence)
     for name, right in references.items():
         estimates |= _agreement(name, asked, outcomes_P[members], np.array(right)[members], weights_DP, settings.confidence)
@@ -76,12 +76,12 @@ def _win_rates(outcomes_P: np.ndarray, differences_P: np.ndarray, weights_DP: np
 
 
 def _audit(
-    rows: Rows, outcomes_P: np.ndarray, differences_P: np.ndarray, weights_DP: np.ndarray, confidence: float
+    rows: Sequence[JudgementRow], outcomes_P: np.ndarray, differences_P: np.ndarray, weights_DP: np.ndarray, confidence: float
 ) -> dict[str, Estimate | None]:
     """How verdicts hang on the order and on the length of the answers, over prompts that the judge was asked about and judged."""
     pairs = [(row["verdict_own_first"], row["verdict_opponent_first"]) for row in rows]
     flips_P = np.array([own_first != MIRRORED[opponent_first] for own_first, opponent_first in pairs], dtype=np.float64)
-    firsts_P, decided_P = (np.array([sum(verdict in kinds for verdict in pair) for pair in pairs], float) for kinds in ("A", "AB"))
+    firsts_P, decided_P = (np.array([sum(verdict in kinds for verdict in pair) for pair in pairs], float) for kinds in (("A",), ("A", "B")))
     ranks = [rankdata(column) for column in (outcomes_P, differences_P)]
     return {
         "flip_fraction": estimate(ratio(flips_P, np.ones(len(rows))), weights_DP, confidence),
@@ -91,7 +91,7 @@ def _audit(
 
 
 def _agreement(
-    name: str, rows: Rows, outcomes_P: np.ndarray, right_P: np.ndarray, weights_DP: np.ndarray, confidence: float
+    name: str, rows: Sequence[JudgementRow], outcomes_P: np.ndarray, right_P: np.ndarray, weights_DP: np.ndarray, confidence: float
 ) -> dict[str, Estimate | None]:
     """Accuracy of the outcomes where one response is better, a tie as half right; kappa of the verdicts of both orders with what was right.
 
@@ -100,8 +100,9 @@ def _agreement(
     decided_P = (right_P != 0.5).astype(np.float64)
     correct_P = decided_P * (1 - np.abs(outcomes_P - right_P))
     confusion_PKK = np.zeros((len(rows), len(VERDICTS), len(VERDICTS)))
+    positions: dict[float, Verdict] = {1.0: "A", 0.5: "tie", 0.0: "B"}
     for table_KK, row, right in zip(confusion_PKK, rows, right_P.tolist(), strict=True):
-        shown = {1.0: "A", 0.5: "tie", 0.0: "B"}[right]
+        shown = positions[right]
         table_KK[VERDICTS.index(shown), VERDICTS.index(row["verdict_own_first"])] += 1
         table_KK[VERDICTS.index(MIRRORED[shown]), VERDICTS.index(row["verdict_opponent_first"])] += 1
     return {
@@ -110,7 +111,7 @@ def _agreement(
     }
 
 
-def _counts(rows: Rows, outcomes_P: np.ndarray) -> dict[str, float]:
+def _counts(rows: Sequence[JudgementRow], outcomes_P: np.ndarray) -> dict[str, float]:
     counts: dict[str, float] = {"num_prompts": len(rows), "num_judged": int(np.isfinite(outcomes_P).sum())}
     for subset in (None, *sorted({row["subset"] for row in rows})):
         members = np.array([subset in (None, row["subset"]) for row in rows])
@@ -118,8 +119,9 @@ def _counts(rows: Rows, outcomes_P: np.ndarray) -> dict[str, float]:
             counts[f"num_{name}_{subset}" if subset else f"num_{name}"] = int((outcomes_P[members] == outcome).sum())
     asked = [row for row in rows if not row["is_identical"]]
     counts["num_identical"] = len(rows) - len(asked)
-    counts["num_unreadable"] = sum(row[f"verdict_{order}"] is None for row in asked for order in ORDERS)
-    counts["unreadable_fraction"] = counts["num_unreadable"] / max(1, len(ORDERS) * len(asked))
+    verdicts = [verdict for row in asked for verdict in (row["verdict_own_first"], row["verdict_opponent_first"])]
+    counts["num_unreadable"] = verdicts.count(None)
+    counts["unreadable_fraction"] = counts["num_unreadable"] / max(1, len(verdicts))
     return counts | {name: sum(row[name] for row in rows) for name in SUMS}
 
 

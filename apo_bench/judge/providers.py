@@ -1,16 +1,15 @@
 """Who answers the judge's questions: gold, a model behind a server, one that is served here for the purpose, or a ledger alone."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 from tqdm import tqdm
 
 from apo_bench.chat.client import ask_all, counted
-from apo_bench.chat.ledger import Ledger, open_ledger, read_ledger
+from apo_bench.chat.ledger import Ledger, LedgerRow, open_ledger, read_ledger
 from apo_bench.config.judge_sections import GoldJudge, Judge, ServerJudge, VllmJudge
 from apo_bench.core.errors import ServerError
 from apo_bench.core.files import write_jsonl
@@ -18,8 +17,8 @@ from apo_bench.judge.gold import gold_row
 from apo_bench.judge.questions import FORM, Question
 from apo_bench.judge.vllm_server import vllm_server
 
-Rows = dict[str, dict[str, Any]]
-Answerer = Callable[[Sequence[Question]], Rows]
+Answers = dict[str, LedgerRow]
+Answerer = Callable[[Sequence[Question]], Answers]
 """Questions -> the ledger's rows by key, one for each question."""
 WHERE = "judge.provider"
 
@@ -44,7 +43,7 @@ def open_provider(judge: Judge, ledgers: Path, name: str, replay: bool) -> Itera
         rows = {row["key"]: row for row in read_ledger(file)}
         yield lambda questions: _known(questions, rows, file)
     elif isinstance(judge.provider, GoldJudge):
-        given: Rows = {}
+        given: Answers = {}
         yield lambda questions: _from_gold(questions, judge.provider, judge.seed, given)  # type: ignore[arg-type]
         _write(file, given.values())
     else:
@@ -67,7 +66,7 @@ class _Server:
         if notice:
             tqdm.write(notice, file=sys.stderr)
 
-    def answers(self, questions: Sequence[Question]) -> Rows:
+    def answers(self, questions: Sequence[Question]) -> Answers:
         prompts = [question.prompt for question in questions]
         ledger: Ledger = self._ledger
         if self._own and any(prompt.key not in ledger.rows for prompt in prompts):
@@ -81,12 +80,12 @@ class _Server:
         _write(self._file, self._ledger.rows.values())
 
 
-def _any_will_do(row: dict[str, Any]) -> str:
+def _any_will_do(row: LedgerRow) -> str:
     """Every answer is the judge's; one without a readable verdict counts as such."""
     return ""
 
 
-def _known(questions: Sequence[Question], rows: Rows, file: Path) -> Rows:
+def _known(questions: Sequence[Question], rows: Answers, file: Path) -> Answers:
     missing = [question.id for question in questions if question.prompt.key not in rows]
     if missing:
         raise ServerError(
@@ -96,11 +95,11 @@ def _known(questions: Sequence[Question], rows: Rows, file: Path) -> Rows:
     return {question.prompt.key: rows[question.prompt.key] for question in questions}
 
 
-def _from_gold(questions: Sequence[Question], settings: GoldJudge, seed: int, given: Rows) -> Rows:
+def _from_gold(questions: Sequence[Question], settings: GoldJudge, seed: int, given: Answers) -> Answers:
     found = {question.prompt.key: gold_row(question, settings, seed) for question in questions}
     given |= found
     return found
 
 
-def _write(file: Path, rows: Any) -> None:
+def _write(file: Path, rows: Iterable[LedgerRow]) -> None:
     write_jsonl(file, sorted(rows, key=lambda row: row["key"]))

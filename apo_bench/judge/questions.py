@@ -12,6 +12,7 @@ from typing import Any, Literal
 from apo_bench.chat.ledger import Prompt
 from apo_bench.config.judge_sections import GoldJudge, ServerJudge, VllmJudge
 from apo_bench.core.errors import ConfigError, MissingInputError
+from apo_bench.core.records import VerdictRow
 from apo_bench.data.records import ASSISTANT
 
 Verdict = Literal["A", "B", "tie"]
@@ -44,6 +45,26 @@ FORM: dict[str, Any] = {
     }
 }
 """Of the request, for servers that hold a model to it; the order of the properties has it reason first."""
+
+
+class JudgementRow(VerdictRow):
+    """What a judge made of a matchup, and what that took."""
+
+    dialogue: str
+    response: str
+    opponent: str
+    is_identical: bool
+    verdict_own_first: Verdict | None
+    """None if unreadable or not asked."""
+    verdict_opponent_first: Verdict | None
+    reasoning_own_first: str
+    reasoning_opponent_first: str
+    num_requests: int
+    num_asked_again: int
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float
+    served_models: list[str]
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from apo_bench.chat.ledger import LedgerRow
 from apo_bench.config.judge_sections import Judge
-from apo_bench.judge.providers import Answerer, Rows, open_provider
-from apo_bench.judge.questions import Matchup, Question, Verdict, again, both_orders, read_templates, read_verdict
+from apo_bench.judge.providers import Answerer, Answers, open_provider
+from apo_bench.judge.questions import JudgementRow, Matchup, Question, Verdict, again, both_orders, read_templates, read_verdict
 
 OWN_FIRST = {"A": 1.0, "tie": 0.5, "B": 0.0}
 """What a verdict is worth to the response, if that was shown first."""
 
 
-def judge_matchups(judge: Judge, matchups: Sequence[Matchup], ledgers: Path, name: str, replay: bool) -> list[dict[str, Any]]:
+def judge_matchups(judge: Judge, matchups: Sequence[Matchup], ledgers: Path, name: str, replay: bool) -> list[JudgementRow]:
     """A row a matchup.
 
     Args:
@@ -21,12 +21,6 @@ def judge_matchups(judge: Judge, matchups: Sequence[Matchup], ledgers: Path, nam
         ledgers: the folder of the ledgers.
         name: which of them this one's answers are kept in.
         replay: whether only the ledger may answer.
-
-    Returns:
-        Rows with the matchup's `id`, `subset`, `dialogue`, `response`, `opponent`; `outcome`, 1 won, 0.5 tie, 0 lost, None left out;
-        `is_identical`; `verdict_own_first` and `verdict_opponent_first`, A, B or tie, None if unreadable or not asked, each with its
-        `reasoning_...`, and the `num_requests`, `num_asked_again`, `prompt_tokens`, `completion_tokens`, `usd` and `served_models` that
-        they took.
 
     Raises:
         ApoBenchError: a template is broken, or the judge cannot be asked.
@@ -46,19 +40,19 @@ def outcome_of(own_first: Verdict | None, opponent_first: Verdict | None) -> flo
     return values[0] if values[0] == values[1] else 0.5
 
 
-def _ask(answer: Answerer, questions: list[Question]) -> dict[str, list[dict[str, Any]]]:
+def _ask(answer: Answerer, questions: list[Question]) -> dict[str, list[LedgerRow]]:
     """By key of the question, its answers in the ledger: one, or two where the first cannot be read."""
     first = answer(questions)
     unreadable = [question for question in questions if _verdict(first[question.prompt.key])[0] is None]
     repeated = [again(question, first[question.prompt.key]["response"]) for question in unreadable]
-    second: Rows = answer(repeated)
+    second: Answers = answer(repeated)
     answers = {question.prompt.key: [first[question.prompt.key]] for question in questions}
     for question, other in zip(unreadable, repeated, strict=True):
         answers[question.prompt.key] = [first[question.prompt.key], second[other.prompt.key]]
     return answers
 
 
-def _row(matchup: Matchup, pair: tuple[Question, Question] | None, answers: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _row(matchup: Matchup, pair: tuple[Question, Question] | None, answers: dict[str, list[LedgerRow]]) -> JudgementRow:
     asked = [answers[question.prompt.key] for question in pair] if pair else []
     (own_first, own_reasoning), (opponent_first, opponent_reasoning) = [_verdict(rows[-1]) for rows in asked] or [(None, "")] * 2
     used = [row for rows in asked for row in rows]
@@ -83,5 +77,5 @@ def _row(matchup: Matchup, pair: tuple[Question, Question] | None, answers: dict
     }
 
 
-def _verdict(row: dict[str, Any]) -> tuple[Verdict | None, str]:
+def _verdict(row: LedgerRow) -> tuple[Verdict | None, str]:
     return read_verdict(row["response"])

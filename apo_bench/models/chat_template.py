@@ -5,7 +5,6 @@ are put in afterwards: whatever stands in a record, it opens no turn, ends none,
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any, cast
@@ -13,6 +12,7 @@ from typing import Any, cast
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.core.errors import ModelError
+from apo_bench.models.frames import Frame, frame_of
 from apo_bench.models.markup import Markup
 
 DATE_KEY, DEFAULT_DATE = "chat_template_date", "2024-07-26"
@@ -20,13 +20,6 @@ DATE_KEY, DEFAULT_DATE = "chat_template_date", "2024-07-26"
 Llama 3 write where they can read no clock."""
 VARIABLES: tuple[dict[str, Any], ...] = ({}, {"enable_thinking": False, "thinking": False})
 """What a template is told beside the messages: nothing or, where its prompts then open a thought, to leave thoughts out."""
-PLACE = "\ue000{}\ue001"
-"""A message's placeholder: private-use characters, which neither templates nor texts know."""
-PADDING = "\n \n"
-"""Around a placeholder, to see what the template does to white space there."""
-TRIMS: dict[str, Callable[[str], str]] = {PADDING: lambda text: text, " \n": lambda text: text.lstrip("\n"), "": str.lstrip}
-"""What is left of `PADDING` before a text -> what the template does to its beginning."""
-END_TRIMS: dict[str, Callable[[str], str]] = {PADDING: lambda text: text, "\n ": lambda text: text.rstrip("\n"), "": str.rstrip}
 ANCHOR = "a"
 """A letter, which no token has together with white space behind it."""
 KNOWN = "_apo_bench_chat"
@@ -38,27 +31,6 @@ CHECKED_TURNS = (1, 2, 8)
 """Human turns of dialogues that are tried."""
 CHECKED_LENGTH = 2**16
 """Characters of a message that none should be too long for."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What the template writes around the messages of a dialogue with certain roles, up to where the answer begins, and around that."""
-
-    pieces: tuple[str, ...]
-    """Before each message, and after the last."""
-    trims: tuple[Callable[[str], str], ...]
-    """What it does to the white space at the ends of each message, and of the answer."""
-    before: str
-    """White space before the answer that is not in the prompt, but is one token with the answer's first word."""
-    after: str
-    """White space between the answer and the end token."""
-    thought: str
-    """What of the last piece stands in finished dialogues alone: an empty thought, say."""
-
-    def filled(self, texts: Sequence[str]) -> str:
-        """The prompt."""
-        trimmed = [trim(text) for trim, text in zip(self.trims, texts, strict=False)]
-        return "".join(part for pair in zip(self.pieces, [*trimmed, ""], strict=True) for part in pair)
 
 
 class Chat:
@@ -138,7 +110,7 @@ class Chat:
         """
         roles = tuple(message["role"] for message in messages)
         if roles not in self._frames:
-            self._frames[roles] = self._new_frame(roles)
+            self._frames[roles] = frame_of(roles, self._render, self._tokenizer.eos_token, self._place)
         return self._frames[roles]
 
     def check(self) -> None:
@@ -191,51 +163,6 @@ class Chat:
                 f"{self._place}: the chat template takes no dialogue of the turns {roles} "
                 f"({' '.join(str(error).split()) or type(error).__name__})"
             ) from error
-
-    def _new_frame(self, roles: tuple[str, ...]) -> Frame:
-        pieces, trims = self._pieces(roles, True)
-        finished, finished_trims = self._pieces((*roles, "assistant"), False)
-        tail, last, end = pieces[-1], finished[-2], finished[-1]
-        if finished[:-2] != pieces[:-1] or not last.startswith(tail) or finished_trims[:-1] != trims:
-            cure = "write prompt and answer as one text, or take another template (chat_template: hh)"
-            raise ModelError(
-                f"{self._place}: the chat template's prompt ends in {tail[-40:]!r}, the finished dialogue has {last[-40:]!r} before the "
-                f"answer; {cure}"
-            )
-        eos, stripped = self._tokenizer.eos_token, end.lstrip()
-        if not stripped.startswith(eos):
-            raise ModelError(
-                f"{self._place}: the chat template ends an answer with {end.strip()!r}, the end token is {eos!r}; make them one"
-            )
-        rest = last.removeprefix(tail)
-        thought, before = (rest, "") if rest.strip() else ("", rest)
-        return Frame((*pieces[:-1], tail + thought), finished_trims, before, end[: len(end) - len(stripped)], thought)
-
-    def _pieces(self, roles: tuple[str, ...], is_prompt: bool) -> tuple[tuple[str, ...], tuple[Callable[[str], str], ...]]:
-        """What the template writes before each message and after the last, and what it does to their ends."""
-        places = [PLACE.format(number) for number in range(len(roles))]
-        bare = self._render([{"role": role, "content": place} for role, place in zip(roles, places, strict=True)], is_prompt)
-        padded = self._render(
-            [{"role": role, "content": PADDING + place + PADDING} for role, place in zip(roles, places, strict=True)], is_prompt
-        )
-        pieces, left = _split(bare, places), _split(padded, places)
-        if pieces is None or left is None:
-            raise ModelError(f"{self._place}: the chat template does not write each message of the turns {', '.join(roles)} once, in order")
-        beginnings: list[str] = []
-        endings: list[str] = [""]
-        for number, piece in enumerate(pieces):  # padded, a piece has what is left of the padding at both ends
-            found = [
-                (end, begin)
-                for end in (END_TRIMS if number else ("",))
-                for begin in (TRIMS if number < len(roles) else ("",))
-                if left[number] == end + piece + begin
-            ]
-            if not found:
-                raise ModelError(f"{self._place}: the chat template changes the text of messages, not their ends alone")
-            end, begin = found[0]
-            beginnings.append(begin)
-            endings.append(end)
-        return pieces, tuple(_Trim(begin, end) for begin, end in zip(beginnings[:-1], endings[2:], strict=True))
 
     def _plain(self, texts: list[str]) -> list[list[int]]:
         if not texts:
@@ -296,17 +223,6 @@ class Chat:
         return ids
 
 
-@dataclass(frozen=True)
-class _Trim:
-    """What a template does to the ends of a message, by what it leaves of `PADDING` there."""
-
-    begin: str
-    end: str
-
-    def __call__(self, text: str) -> str:
-        return END_TRIMS[self.end](TRIMS[self.begin](text))
-
-
 def chat_of(tokenizer: PreTrainedTokenizerFast) -> Chat:
     """The chat template of a tokenizer; what it writes is looked at once.
 
@@ -352,14 +268,3 @@ def _difference(expected: str, found: str) -> str:
     at = next((at for at, (one, other) in enumerate(zip(expected, found, strict=False)) if one != other), min(len(expected), len(found)))
     start = max(0, at - 30)
     return f"{expected[start : at + 30]!r} becomes {found[start : at + 30]!r}"
-
-
-def _split(text: str, places: Sequence[str]) -> tuple[str, ...] | None:
-    """What stands between the placeholders; None if one of them is not there once, in its order."""
-    parts = []
-    for place in places:
-        before, found, text = text.partition(place)
-        if not found or place in text:
-            return None
-        parts.append(before)
-    return (*parts, text)

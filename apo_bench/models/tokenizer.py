@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from apo_bench.core.errors import MissingInputError, ModelError
+from apo_bench.core.records import PromptRow
 from apo_bench.data.records import parse_dialogue
 from apo_bench.models.batching import TokenSequence
 from apo_bench.models.chat_template import chat_of
@@ -159,7 +160,7 @@ def encode(
 
 def encode_records(
     tokenizer: PreTrainedTokenizerFast,
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[PromptRow],
     responses: Sequence[Sequence[str]],
     max_length: int,
     max_prompt_length: int,

@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,12 @@ from apo_bench.core.layout import OWN
 from apo_bench.data.transcripts import conversation
 from apo_bench.engines.admission import admit, admit_reward_model
 from apo_bench.engines.devices import sampling_engine
+from apo_bench.judge.vllm_server import check_installed
 from apo_bench.models.language_model import new_llama
 from apo_bench.models.precision import check_device, is_bfloat16_fast, trains_reduced
 from apo_bench.models.pretrained import load_own_policy, load_own_reward_model, load_pretrained
 from apo_bench.models.tokenizer import encode, encode_prompts
 from apo_bench.plan import Records
-from apo_bench.samplers.vllm import check_installed
 
 SPLITS = ("pairs_rm", "pairs_lm", "pairs_validation", "pairs_test")
 NEAR_JACCARD = 0.9
@@ -50,21 +50,19 @@ def check_packages(params: Params) -> Iterator[Check]:
     """Packages that the params ask for, and the device."""
     needed = {
         "peft": ("pip install 'apo-bench[lora]'", params.compute.lora is not None),
-        "deepspeed": ("pip install 'apo-bench[deepspeed]'", params.engines.training == "deepspeed"),
         "ray": ("pip install 'apo-bench[ray]'", params.engines.stages == "ray"),
         "openai": ("pip install openai", isinstance(getattr(params.prepare, "golden", None), GoldenAPI)),
     }
     yield from (_check_package(package, cure) for package, (cure, is_needed) in needed.items() if is_needed)
+    trainer = params.engines.trainer
+    if trainer.package:
+        yield _asked(f"package {trainer.package}", trainer.check_installed)
     name = sampling_engine(params.engines, params.compute)
-    samplers = {name: params.engines.samplers[name].check_installed} if params.engines.samplers[name].packages else {}
-    if params.judge.is_used and isinstance(params.judge.provider, VllmJudge):
-        samplers["vllm"] = check_installed
-    for package, check in samplers.items():
-        try:
-            check(params.compute.device)
-            yield Check(f"package {package}", True, "installed")
-        except ApoBenchError as error:
-            yield Check(f"package {package}", False, str(error))
+    sampler, judge = params.engines.samplers[name], params.judge
+    if sampler.packages:
+        yield _asked(f"package {name}", lambda: sampler.check_installed(params.compute.device))
+    if judge.is_used and isinstance(judge.provider, VllmJudge):
+        yield _asked(f"package {judge.provider.source} of the judge", check_installed)
     try:
         check_device(params.compute)
     except ApoBenchError as error:
@@ -76,6 +74,14 @@ def check_packages(params: Params) -> Iterator[Check]:
         yield Check("device", True, params.compute.device)
     if trains_reduced(params.compute):
         yield _check_package("liger_kernel", "pip install 'apo-bench[cuda]'")
+
+
+def _asked(name: str, check_installed: Callable[[], None]) -> Check:
+    try:
+        check_installed()
+    except ApoBenchError as error:
+        return Check(name, False, str(error))
+    return Check(name, True, "installed")
 
 
 def _check_package(package: str, cure: str) -> Check:

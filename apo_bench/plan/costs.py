@@ -5,7 +5,7 @@ import math
 import multiprocessing
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from apo_bench.config.params import Params
 from apo_bench.config.sections import PretrainedModel, Training
 from apo_bench.core.ranks import share
+from apo_bench.core.records import PairRow
 from apo_bench.core.seeds import use_threads
 from apo_bench.core.stage import Work
 from apo_bench.engines.in_process import generate
@@ -113,7 +114,7 @@ def calibrate(params: Params, records: Records, tokenizer: PreTrainedTokenizerFa
     return Rates(**{name: sum(values[name] for values in measured) / num_workers for name in measured[0]}, is_measured=True)
 
 
-def _measure(params: Params, rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerFast, models: Path) -> dict[str, float]:
+def _measure(params: Params, rows: Sequence[PairRow], tokenizer: PreTrainedTokenizerFast, models: Path) -> dict[str, float]:
     """One process's seconds a token."""
     use_threads(params.compute.num_threads)
     compute, settings = params.compute, params.base_reward

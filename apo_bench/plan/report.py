@@ -102,7 +102,7 @@ def make_plan(params: Params) -> Plan:
 
 def _planned_host(params: Params, needs: dict[str, Need]) -> Host:
     """This machine or, where a profile for GPUs finds none, one with as many as its largest stage takes."""
-    host, is_for_gpus = this_host(params), params.compute.device == "cuda" and not params.engines.deepspeed.hostfile
+    host, is_for_gpus = this_host(params), params.compute.device == "cuda" and not params.engines.trainer.hosts_file
     if host.devices or not is_for_gpus:
         return host
     num_devices = max(need.num_devices for need in needs.values())

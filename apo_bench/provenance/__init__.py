@@ -1,1 +1,1 @@
-"""Where numbers come from: what dvc.lock says of outputs, what each policy took, and which arms may be ranked."""
+"""Where numbers come from: what dvc.lock says of outputs, what stages and policies took, and which arms may be ranked."""

@@ -14,18 +14,17 @@ from typing import Any
 
 from apo_bench.config.sections import Run
 from apo_bench.core.errors import DataError
-from apo_bench.core.files import read_json
 from apo_bench.core.layout import RESULTS, START_ROUND, TIMES, Reference
 from apo_bench.core.results import read_metrics
 from apo_bench.core.stage import Command
 from apo_bench.provenance.lock import Lock
+from apo_bench.provenance.times import read_seconds
 
 COUNTS = ("num_samples", "num_reward_calls", "num_tokens_generated", "num_tokens_read", "num_tokens_trained")
 """Samples drawn; samples that a reward model scored; tokens sampled; tokens that went through a model forward only (prompts when sampling,
 samples when scored, responses under a reference); tokens trained on, in each epoch, of policies and of reward models. A prompt counts with
 each response that is scored or trained on, and once for the samples drawn from it. Padding never counts. A stage that leaves its seconds
 has counted what it says in its module (`apo_bench.core.stage.Stage.counts`)."""
-SECONDS = ("wall_seconds", "cpu_seconds", "gpu_seconds")
 FORWARD_FLOP, TRAINING_FLOP = 2, 6
 """A token and parameter. Source: Kaplan et al. 2020 (arXiv 2001.08361), Table 1 and section 2.1; attention over the context is left out,
 and what adapters and frozen layers spare."""
@@ -37,7 +36,7 @@ RoundKey = tuple[str, str]
 
 @dataclass(frozen=True)
 class Budgets:
-    """What the policies of a run cost; numbers are those of COUNTS and, where they were asked for, of SECONDS."""
+    """What the policies of a run cost; numbers are those of COUNTS and, where they were asked for, seconds."""
 
     stages: dict[str, Numbers]
     made_by: dict[RoundKey, tuple[str, ...]]
@@ -101,7 +100,7 @@ def read_budgets(lock: Lock, models: dict[RoundKey, Path], with_seconds: bool = 
         made_by[key] = tuple(name for name, entry in chain.items() if lock.folder(entry, TIMES))
         for name in made_by[key]:
             if name not in stages:
-                stages[name] = _counts(lock, name) | (_seconds(lock, name) if with_seconds else {})
+                stages[name] = _counts(lock, name) | (read_seconds(_folder(lock, name, TIMES)) if with_seconds else {})
             if Command.of(chain[name]["cmd"]).script == "base_model":
                 num_parameters = read_metrics(_folder(lock, name, RESULTS))["num_parameters"]
     return Budgets(stages, made_by, num_parameters)
@@ -123,14 +122,6 @@ def _counts(lock: Lock, name: str) -> Numbers:
     if not found:
         raise DataError(f"{folder}/metrics.json: none of {', '.join(COUNTS)}; run the stage {name} (dvc repro) again")
     return dict.fromkeys(COUNTS, 0) | found
-
-
-def _seconds(lock: Lock, name: str) -> Numbers:
-    file = _folder(lock, name, TIMES)
-    seconds = read_json(file)
-    if not (isinstance(seconds, dict) and all(isinstance(seconds.get(key), float) for key in SECONDS)):
-        raise DataError(f"{file}: expected the numbers {', '.join(SECONDS)}; run the stage {name} (dvc repro) again")
-    return {key: seconds[key] for key in SECONDS}
 
 
 def _folder(lock: Lock, name: str, kind: Path) -> Path:

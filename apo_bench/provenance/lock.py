@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from apo_bench.core.errors import DataError, MissingInputError
-from apo_bench.core.files import read_json
 from apo_bench.core.layout import OWN, RESPONSES, SAMPLES, TIMES, is_in
+from apo_bench.provenance.times import WALL, read_seconds
 
 LOCK = Path("dvc.lock")
 """Beside params.yaml, in the folder of the profile."""
@@ -73,9 +73,10 @@ class Lock:
 
         Raises:
             MissingInputError: a stage's seconds are not there.
+            DataError: they are broken.
         """
         files = [self.folder(self.stages[name], TIMES) for name in self.stages_of(paths)]
-        return float(sum(read_json(file)["wall_seconds"] for file in files if file))
+        return float(sum(read_seconds(file)[WALL] for file in files if file))
 
     def _walk(self, names: Iterable[str], found: dict[str, Any]) -> None:
         for name in names:

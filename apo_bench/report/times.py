@@ -4,7 +4,8 @@ from typing import Any
 
 from apo_bench.comparison.numbers import count, decimal
 from apo_bench.config.params import Params
-from apo_bench.provenance.budgets import SECONDS, Budgets
+from apo_bench.provenance.budgets import Budgets
+from apo_bench.provenance.times import SECONDS
 from apo_bench.report.budget import COLUMNS, compute_column, count_cells, flop_unit
 from apo_bench.report.page import page
 from apo_bench.report.section import Section

@@ -31,9 +31,9 @@ class OffPolicyCorrectedRewardModel(RewardModelPlayer):
     def lessons(self, material: Material) -> Lessons:
         human = material[HUMAN]
         logs = [self.settings.exponent * ratio for ratio in material.log_ratios_of(human)]
-        rows = [row | {"weight": math.exp(log - max(logs))} for row, log in zip(human, logs, strict=True)]
-        pairs = [*rows, *repeated(rows, material.num_game_pairs)]
-        return Lessons(pairs, mean_one([row["weight"] for row in pairs]))
+        weights = [math.exp(log - max(logs)) for log in logs]
+        further = material.num_game_pairs
+        return Lessons([*human, *repeated(human, further)], mean_one([*weights, *repeated(weights, further)]))
 
 
 REWARD_MODEL = OffPolicyCorrectedRewardModel

@@ -7,32 +7,33 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, overload
 
 from pydantic import Field
 from torch import Tensor
 
 from apo_bench.config.sections import RewardTraining
 from apo_bench.core.errors import ConfigError, DataError
+from apo_bench.core.records import PairRow, ResponseRow, SampledRow, SamplesRow, prompt_of
 from apo_bench.losses.reward import bradley_terry_loss
 from apo_bench.models.ensemble import Ensemble
 
-Rows = list[dict[str, Any]]
+Example = TypeVar("Example")
 Positive = Annotated[float, Field(gt=0)]
 Source = Literal["human", "further", "golden", "samples", "sft_samples", "labels", "log_ratios"]
-HUMAN: Final[Source] = "human"
+HUMAN: Final = "human"
 """The human pairs of the RM half."""
-FURTHER: Final[Source] = "further"
+FURTHER: Final = "further"
 """Human pairs beyond those, with as many sequences as the game's golden responses and samples have."""
-GOLDEN: Final[Source] = "golden"
+GOLDEN: Final = "golden"
 """A golden response to each prompt of the game, all of the RM half."""
-SAMPLES: Final[Source] = "samples"
+SAMPLES: Final = "samples"
 """Samples of the policy at the round's start, for the same prompts."""
-SFT_SAMPLES: Final[Source] = "sft_samples"
+SFT_SAMPLES: Final = "sft_samples"
 """Samples of SFT's policy for the same prompts: those of the first round."""
-LABELS: Final[Source] = "labels"
+LABELS: Final = "labels"
 """The annotator of the human pairs, who labels further ones."""
-LOG_RATIOS: Final[Source] = "log_ratios"
+LOG_RATIOS: Final = "log_ratios"
 """The policy at the round's start, and SFT's: how much likelier the one finds a text than the other."""
 OF_THE_POLICY: Final = frozenset({SAMPLES, SFT_SAMPLES, LOG_RATIOS})
 """What there is in a round alone: a reward model without any of it is trained once a replicate."""
@@ -42,7 +43,7 @@ OF_THE_POLICY: Final = frozenset({SAMPLES, SFT_SAMPLES, LOG_RATIOS})
 class Material:
     """What a round offers to train on; what is not asked for is not read."""
 
-    rows: Mapping[Source, Callable[[], Rows]]
+    rows: Mapping[Source, Callable[[], list[Any]]]
     """Reads the records of HUMAN and FURTHER (pairs), GOLDEN (responses), SAMPLES and SFT_SAMPLES (samples)."""
     num_human_pairs: int
     """Of the RM half: an epoch has as many steps as one pass over them takes, whatever is trained on."""
@@ -50,9 +51,9 @@ class Material:
     """Pairs with as many sequences as the game's golden responses and samples have."""
     seed: int = 0
     """Of the choice of pairs to label; the same for all reward models of a round."""
-    annotate: Callable[[Rows], Rows] | None = None
+    annotate: Callable[[Sequence[PairRow]], list[PairRow]] | None = None
     """Labels pairs that have `dialogue`, `chosen` and `rejected` in any order."""
-    log_ratios: Callable[[Rows], list[float]] | None = None
+    log_ratios: Callable[[Sequence[PairRow]], list[float]] | None = None
     """log pi - log pi_SFT of both responses of each pair together, in nats."""
 
     def only(self, sources: Iterable[Source]) -> "Material":
@@ -65,7 +66,13 @@ class Material:
             log_ratios=self.log_ratios if LOG_RATIOS in found else None,
         )
 
-    def __getitem__(self, source: Source) -> Rows:
+    @overload
+    def __getitem__(self, source: Literal["human", "further"]) -> list[PairRow]: ...
+    @overload
+    def __getitem__(self, source: Literal["golden"]) -> list[ResponseRow]: ...
+    @overload
+    def __getitem__(self, source: Literal["samples", "sft_samples"]) -> list[SamplesRow]: ...
+    def __getitem__(self, source: Source) -> list[Any]:
         """The records of a source.
 
         Raises:
@@ -75,13 +82,13 @@ class Material:
             raise _undeclared(source)
         return self.rows[source]()
 
-    def labelled(self, pairs: Rows) -> Rows:
+    def labelled(self, pairs: Sequence[PairRow]) -> list[PairRow]:
         """The pairs as the annotator orders them; ConfigError as above."""
         if self.annotate is None:
             raise _undeclared(LABELS)
         return self.annotate(pairs)
 
-    def log_ratios_of(self, pairs: Rows) -> list[float]:
+    def log_ratios_of(self, pairs: Sequence[PairRow]) -> list[float]:
         """See `log_ratios`; ConfigError as above."""
         if self.log_ratios is None:
             raise _undeclared(LOG_RATIOS)
@@ -92,12 +99,12 @@ class Material:
 class Lessons:
     """What a reward model trains on in a round, all of it once an epoch."""
 
-    pairs: Rows
-    """Records of kind pairs, with `finished` (chosen, rejected) where a response may have been cut off."""
+    pairs: Sequence[PairRow]
+    """With `finished` where a response may have been cut off."""
     weights: list[float] = field(default_factory=list)
     """Of the pairs in the mean over them; none: all weigh 1."""
-    groups: Rows = field(default_factory=list)
-    """Records of kind samples whose first response is above the others: golden against sampled."""
+    groups: Sequence[SampledRow] = field(default_factory=list)
+    """Their first response is above the others: golden against sampled."""
 
 
 class RewardModelPlayer:
@@ -188,7 +195,7 @@ class LabellingPlayer(RewardModelPlayer):
     """
 
     Settings = LabelSettings
-    labelled_samples: ClassVar[Source]
+    labelled_samples: ClassVar[Literal["samples", "sft_samples"]]
     """Whose samples are labelled; `trains_on` has them too."""
     trains_as_long = True
 
@@ -207,7 +214,7 @@ def is_retrained(player: type[RewardModelPlayer]) -> bool:
     return bool(OF_THE_POLICY & {*player.trains_on}) or player.start == "previous"
 
 
-def golden_groups(golden: Rows, samples: Rows) -> Rows:
+def golden_groups(golden: Sequence[ResponseRow], samples: Sequence[SampledRow]) -> list[SampledRow]:
     """D_APO by prompt: each group is the golden response, then the K samples.
 
     Raises:
@@ -222,12 +229,12 @@ def golden_groups(golden: Rows, samples: Rows) -> Rows:
         )
     rows = [by_id[row["id"]] for row in golden]
     return [
-        {**gold, "responses": [gold["response"], *row["responses"]], "finished": [True, *row["finished"]]}
+        {**prompt_of(gold), "responses": [gold["response"], *row["responses"]], "finished": [True, *row["finished"]]}
         for gold, row in zip(golden, rows, strict=True)
     ]
 
 
-def pairs_to_label(samples: Rows, number: int, seed: int) -> Rows:
+def pairs_to_label(samples: Sequence[SampledRow], number: int, seed: int) -> list[PairRow]:
     """The first so many pairs of samples that an annotator is to order: one of each prompt before a second of any, in an order drawn anew.
 
     Pairs of one text twice come last: there is nothing to order. The first of more pairs are those that there are of fewer.
@@ -245,7 +252,7 @@ def pairs_to_label(samples: Rows, number: int, seed: int) -> Rows:
         raise DataError(f"{number} pairs of samples to label, and there are {len(chosen)}; label fewer, or sample more a prompt")
     return [
         {
-            **{key: row[key] for key in ("id", "subset", "dialogue")},
+            **prompt_of(row),
             "chosen": row["responses"][first],
             "rejected": row["responses"][second],
             "finished": [row["finished"][first], row["finished"][second]],
@@ -254,7 +261,7 @@ def pairs_to_label(samples: Rows, number: int, seed: int) -> Rows:
     ]
 
 
-def repeated(pairs: Rows, number: int) -> Rows:
+def repeated(pairs: Sequence[Example], number: int) -> list[Example]:
     """So many pairs for a second time (a third, if need be): what trains as long with fewer labels goes on with those it has."""
     return [pairs[index % len(pairs)] for index in range(number)]
 

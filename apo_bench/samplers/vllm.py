@@ -1,4 +1,9 @@
-"""Sampling with vLLM, in processes of its own, each with a copy of the policy; at the end they and their memory are gone."""
+"""Sampling with vLLM, in processes of its own, each with a copy of the policy; at the end they and their memory are gone.
+
+Such a process is this file as a program, `python -m apo_bench.samplers.vllm`. It reads a JSON object a line: first the engine's arguments,
+then jobs. It answers `{"ready": true}` when the engine stands; for each prompt of a job, as it is finished, its index and the tokens of its
+responses; `{"done": true}` after a job; `{"error": ...}` before it gives up.
+"""
 
 import json
 import os
@@ -8,23 +13,25 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import NamedTemporaryFile
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TextIO
 
 from tqdm import tqdm
 
 from apo_bench.config.compute_sections import Compute, Sampler
 from apo_bench.config.sections import Count, Rate, Sampling
 from apo_bench.core.errors import ConfigError, EngineError
+from apo_bench.core.processes import PARENT_VARIABLE, die_with_parent
 from apo_bench.engines.devices import VISIBLE_VARIABLE, is_installed, visible_devices
 
 ROOT = Path(__file__).parents[2]
-WORKER = "apo_bench.engines.vllm_worker"
-"""The program of a copy."""
+COPY = "apo_bench.samplers.vllm"
+"""The program of a copy: this file."""
 MAX_CHARACTERS = 300
 """Of vLLM's last words: some of its messages run on."""
 TEMPERATURES = 0.01, 2.0
@@ -199,7 +206,7 @@ class Copies:
 
     def _start(self, number: int) -> None:
         process = subprocess.Popen(
-            [sys.executable, "-m", WORKER],
+            [sys.executable, "-m", COPY],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
@@ -273,9 +280,68 @@ def _environment(number: int, compute: Compute, engine: Vllm) -> dict[str, str]:
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; vLLM would take nearly all memory
         **os.environ,
+        PARENT_VARIABLE: str(os.getpid()),  # which may be gone before the process has imported what it asks that with
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         VISIBLE_VARIABLE: ",".join(own),
         "OMP_NUM_THREADS": str(compute.num_threads),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else every stage that runs at the same time would get the same cores
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     }
+
+
+def serve(requests: TextIO, answers: TextIO) -> None:
+    """Answers jobs until there are no more."""
+
+    def answer(**message: Any) -> None:
+        print(json.dumps(message), file=answers, flush=True)
+
+    try:
+        engine = _new_engine(json.loads(requests.readline()))
+        answer(ready=True)
+        for line in requests:
+            for index, tokens in _responses(engine, **json.loads(line)):
+                answer(index=index, tokens=tokens)
+            answer(done=True)
+    except Exception as error:
+        answer(error=f"{type(error).__name__}: {error}")
+        raise
+
+
+def _new_engine(arguments: dict[str, Any]) -> Any:
+    """A `vllm.LLMEngine`; what vLLM would otherwise take from the model's folder or guess is fixed."""
+    from vllm import EngineArgs, LLMEngine
+
+    return LLMEngine.from_engine_args(
+        EngineArgs(
+            skip_tokenizer_init=True, generation_config="vllm", load_format="safetensors", seed=0, disable_log_stats=True, **arguments
+        )
+    )
+
+
+def _responses(engine: Any, prompts: list[list[int]], seeds: list[int], sampling: dict[str, Any]) -> Iterator[tuple[int, list[list[int]]]]:
+    """The index of each prompt as it is finished, and the token ids of its responses.
+
+    Args:
+        engine: a `vllm.LLMEngine`.
+        prompts: lists of token ids.
+        seeds: a seed a prompt; its n-th response draws from seed + n.
+        sampling: arguments of `vllm.SamplingParams`.
+    """
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    for index, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
+        # Ends of turns that the model's files name must not end a response, only the one that the job names.
+        params = SamplingParams(seed=seed, ignore_eos=True, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY, **sampling)
+        engine.add_request(str(index), {"prompt_token_ids": prompt}, params)
+    while engine.has_unfinished_requests():
+        for output in engine.step():
+            if output.finished:
+                yield int(output.request_id), [list(response.token_ids) for response in output.outputs]
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    channel = os.fdopen(os.dup(1), "w")  # for answers alone: what else writes to the standard output joins the log
+    os.dup2(2, 1)
+    serve(sys.stdin, channel)

@@ -10,7 +10,8 @@ from typing import Any
 import jinja2
 
 import apo_bench
-from apo_bench.config.params import build_method, method_class, read_params
+from apo_bench.config.params import read_params
+from apo_bench.config.plugins import build_method, method_class
 from apo_bench.core.errors import ConfigError
 from apo_bench.core.files import write_text
 from apo_bench.core.packages import code_sha256

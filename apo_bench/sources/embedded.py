@@ -2,17 +2,19 @@
 
 import math
 import random
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from apo_bench.config.data_sections import Data, Kind, Rows
+from apo_bench.config.data_sections import Data, Kind
 from apo_bench.config.sections import Count, Fraction
 from apo_bench.core.errors import DataError
+from apo_bench.core.records import PairRow, PromptRow, ResponseRow, prompt_of
 from apo_bench.core.seeds import derive_seed
 from apo_bench.data.corpus import HARMLESS, HELPFUL, Corpus, Situation, load_corpus
 from apo_bench.data.gold import gold_score
-from apo_bench.data.records import COLUMNS, assert_disjoint, format_dialogue, prompt_id
+from apo_bench.data.records import assert_disjoint, format_dialogue, prompt_id
 from apo_bench.data.writer import all_prompts, write_response
 
 GOLDEN_QUALITY = (0.95, 1.0)
@@ -29,6 +31,14 @@ SPLITS = {
     "further": "num_further_pairs",
 }
 """Splits with human pairs, one a prompt, and the key of their size."""
+
+
+class _Unlabelled(NamedTuple):
+    """Two responses to a prompt, and what gold makes of them."""
+
+    prompt: PromptRow
+    responses: tuple[str, str]
+    gold: tuple[float, float]
 
 
 class Embedded(Data):
@@ -61,7 +71,7 @@ class Embedded(Data):
         """See `Data`."""
         return "A near-best response to a prompt; stands for an expert's or a strong model's."
 
-    def prepare(self) -> tuple[dict[str, Rows], dict[str, Any]]:
+    def prepare(self) -> tuple[Mapping[str, Sequence[PromptRow]], dict[str, Any]]:
         """See `Data`.
 
         Raises:
@@ -73,35 +83,42 @@ class Embedded(Data):
 SOURCE = Embedded
 
 
-def _prepare(settings: Embedded) -> tuple[dict[str, Rows], dict[str, Any]]:
+def _prepare(settings: Embedded) -> tuple[Mapping[str, Sequence[PromptRow]], dict[str, Any]]:
     corpus = load_corpus().first(settings.num_topics, settings.num_misdeeds, settings.num_contexts, settings.num_templates)
     splits = _split_prompts(corpus, settings)
     pairs = {name: _draw_pairs(corpus, splits[name], settings, name) for name in SPLITS if splits[name]}
-    temperature = label_temperature([pair["gold"] for rows in pairs.values() for pair in rows], settings.label_agreement)
-    files: dict[str, Rows] = {}
+    temperature = label_temperature([pair.gold for rows in pairs.values() for pair in rows], settings.label_agreement)
+    human: dict[str, list[PairRow]] = {}
     agreements = []
     for name, rows in pairs.items():
         rng = random.Random(derive_seed(settings.seed, "labels", name))
-        labelled = [_label(row, temperature, rng) for row in rows]
-        files[f"pairs_{name}"] = [row for row, _ in labelled]
+        labelled = [_label(pair, temperature, rng) for pair in rows]
+        human[name] = [row for row, _ in labelled]
         agreements += [agrees for _, agrees in labelled if agrees is not None]
-    game = settings.num_game_prompts
-    for name in ("rm", "lm"):
-        files[f"golden_{name}"] = _responses(corpus, splits[name][:game], GOLDEN_QUALITY, settings.seed, f"golden_{name}")
-    files["prompts_lm"] = [{key: row[key] for key in COLUMNS["prompts"]} for row in files["golden_lm"]]
-    files["prompts_test"] = [{key: row[key] for key in COLUMNS["prompts"]} for row in files["pairs_test"][: settings.num_test_prompts]]
-    files["golden_test"] = _responses(corpus, splits["test"][: settings.num_test_prompts], GOLDEN_QUALITY, settings.seed, "golden_test")
-    files["demonstrations"] = _responses(corpus, splits["demonstrations"], DEMONSTRATION_QUALITY, settings.seed, "demonstrations")
-    files["pretraining"] = _responses(corpus, splits["pretraining"], PRETRAINING_QUALITY, settings.seed, "pretraining")
-    ids_by_split = {name: [row["id"] for row in files[f"pairs_{name}"]] for name in pairs}
+    game, num_test = settings.num_game_prompts, settings.num_test_prompts
+    written = {
+        "golden_rm": (splits["rm"][:game], GOLDEN_QUALITY),
+        "golden_lm": (splits["lm"][:game], GOLDEN_QUALITY),
+        "golden_test": (splits["test"][:num_test], GOLDEN_QUALITY),
+        "demonstrations": (splits["demonstrations"], DEMONSTRATION_QUALITY),
+        "pretraining": (splits["pretraining"], PRETRAINING_QUALITY),
+    }
+    responses = {name: _responses(corpus, prompts, quality, settings.seed, name) for name, (prompts, quality) in written.items()}
+    files: dict[str, Sequence[PromptRow]] = {
+        **{f"pairs_{name}": rows for name, rows in human.items()},
+        "prompts_lm": list(map(prompt_of, responses["golden_lm"])),
+        "prompts_test": list(map(prompt_of, human["test"][:num_test])),
+        **responses,
+    }
+    ids_by_split = {name: [row["id"] for row in rows] for name, rows in human.items()}
     # These two may repeat prompts, within themselves and between them, and count as one split.
-    ids_by_split["pretraining or demonstrations"] = sorted({row["id"] for row in files["pretraining"] + files["demonstrations"]})
+    ids_by_split["pretraining or demonstrations"] = sorted({row["id"] for row in responses["pretraining"] + responses["demonstrations"]})
     assert_disjoint(ids_by_split)
     report = {
         "num_records": {name: len(rows) for name, rows in files.items()},
         "label_temperature": temperature,
         "label_agreement": sum(agreements) / len(agreements),
-        "gold": {name: _mean_gold(files[name]) for name in ("golden_rm", "demonstrations")},
+        "gold": {name: _mean_gold(responses[name]) for name in ("golden_rm", "demonstrations")},
     }
     return files, report
 
@@ -151,35 +168,37 @@ def _split_prompts(corpus: Corpus, settings: Embedded) -> dict[str, list[tuple[s
     return splits
 
 
-def _draw_pairs(corpus: Corpus, prompts: list[tuple[str, Situation]], settings: Embedded, name: str) -> Rows:
+def _draw_pairs(corpus: Corpus, prompts: list[tuple[str, Situation]], settings: Embedded, name: str) -> list[_Unlabelled]:
     """Two different responses to each prompt, of independent quality, with their gold scores."""
     rng = random.Random(derive_seed(settings.seed, "pairs", name))
-    rows = []
+    pairs = []
     for question, situation in prompts:
         dialogue = format_dialogue(question)
         first = second = write_response(corpus, situation, rng.uniform(*PAIR_QUALITY), rng)
         while first == second:  # HH is cleaned of such pairs too
             second = write_response(corpus, situation, rng.uniform(*PAIR_QUALITY), rng)
         gold = (gold_score(dialogue, first).score, gold_score(dialogue, second).score)
-        rows.append({**_prompt(dialogue, situation), "responses": (first, second), "gold": gold})
-    return rows
+        pairs.append(_Unlabelled(_prompt(dialogue, situation), (first, second), gold))
+    return pairs
 
 
-def _label(pair: dict[str, Any], temperature: float, rng: random.Random) -> tuple[dict[str, Any], bool | None]:
+def _label(pair: _Unlabelled, temperature: float, rng: random.Random) -> tuple[PairRow, bool | None]:
     """The human pair, and whether its label agrees with gold (None for a tie).
 
     Its probability is rounded to what a label is known by in any case, so that the file is the same whatever the last bits of exp are.
     """
-    first, second = pair["gold"]
+    first, second = pair.gold
     probability = round(_sigmoid((first - second) / temperature), 6)
     prefers_first = rng.random() < probability
-    chosen, rejected = pair["responses"] if prefers_first else reversed(pair["responses"])
-    row = {**{key: pair[key] for key in ("id", "subset", "dialogue")}, "chosen": chosen, "rejected": rejected}
-    row["probability"] = probability if prefers_first else round(1 - probability, 6)
+    chosen, rejected = pair.responses if prefers_first else reversed(pair.responses)
+    own = probability if prefers_first else round(1 - probability, 6)
+    row: PairRow = {**pair.prompt, "chosen": chosen, "rejected": rejected, "probability": own}
     return row, None if first == second else prefers_first == (first > second)
 
 
-def _responses(corpus: Corpus, prompts: list[tuple[str, Situation]], quality: tuple[float, float], seed: int, name: str) -> Rows:
+def _responses(
+    corpus: Corpus, prompts: list[tuple[str, Situation]], quality: tuple[float, float], seed: int, name: str
+) -> list[ResponseRow]:
     rng = random.Random(derive_seed(seed, "responses", name))
     return [
         {**_prompt(format_dialogue(question), situation), "response": write_response(corpus, situation, rng.uniform(*quality), rng)}
@@ -187,11 +206,11 @@ def _responses(corpus: Corpus, prompts: list[tuple[str, Situation]], quality: tu
     ]
 
 
-def _prompt(dialogue: str, situation: Situation) -> dict[str, str]:
+def _prompt(dialogue: str, situation: Situation) -> PromptRow:
     return {"id": prompt_id(dialogue), "subset": situation.subset, "dialogue": dialogue}
 
 
-def _mean_gold(rows: Rows) -> float:
+def _mean_gold(rows: list[ResponseRow]) -> float:
     return sum(gold_score(row["dialogue"], row["response"]).score for row in rows) / len(rows)
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
+from typing_extensions import TypedDict
 
-from apo_bench.config.data_sections import Kind, Rows
+from apo_bench.config.data_sections import Kind
 from apo_bench.config.sections import HubRevision
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import complete_directory, read_jsonl
+from apo_bench.core.records import PairRow
 from apo_bench.core.schemas import Schema
 from apo_bench.data.hub import download
 from apo_bench.data.pairs import Dropped, PairData, Side, clean_pairs
@@ -22,10 +24,19 @@ from apo_bench.data.transcripts import split_text
 
 NO_TURNS = "no Human turn first or no Assistant turn"
 CUT = "cut at a stray marker"
-RAW_PAIR = Schema({"chosen": str, "rejected": str})
 HELPFUL, HARMLESS = "helpful", "harmless"
 """Requests for help, and dialogues in which the human tries to get harm out of the assistant, a few of whose questions are harmless."""
 FOLDERS = {"helpful-base": HELPFUL, "helpful-online": HELPFUL, "helpful-rejection-sampled": HELPFUL, "harmless-base": HARMLESS}
+
+
+class RawPair(TypedDict):
+    """Two whole dialogues."""
+
+    chosen: str
+    rejected: str
+
+
+RAW_PAIR = Schema(RawPair)
 
 
 class HH(PairData):
@@ -47,7 +58,7 @@ class HH(PairData):
         """See `PairData`."""
         return {folder: read_raw_pairs(Path(self.folder), folder, split) for folder in sorted(set(self.subsets))}
 
-    def clean(self, raw: dict[str, list[Any]]) -> tuple[Rows, Counter[str], Counter[str]]:
+    def clean(self, raw: dict[str, list[Any]]) -> tuple[list[PairRow], Counter[str], Counter[str]]:
         """See `PairData`."""
         return clean_raw_pairs((FOLDERS[folder], pair) for folder, pairs in raw.items() for pair in pairs)
 
@@ -65,7 +76,7 @@ class HH(PairData):
 SOURCE = HH
 
 
-def read_raw_pairs(folder: Path, subset: str, split: str) -> list[dict[str, str]]:
+def read_raw_pairs(folder: Path, subset: str, split: str) -> list[RawPair]:
     """The rows of `<folder>/<subset>/<split>.jsonl` or `.jsonl.gz`, with `chosen` and `rejected`.
 
     Raises:
@@ -75,12 +86,12 @@ def read_raw_pairs(folder: Path, subset: str, split: str) -> list[dict[str, str]
     return read_jsonl(_find(Path(folder), subset, split), RAW_PAIR)
 
 
-def clean_raw_pairs(raw: Iterable[tuple[str, dict[str, str]]]) -> tuple[Rows, Counter[str], Counter[str]]:
+def clean_raw_pairs(raw: Iterable[tuple[str, RawPair]]) -> tuple[list[PairRow], Counter[str], Counter[str]]:
     """Turns raw pairs, each with its subset, into records of the kind "pairs"; see `clean_pairs`."""
     return clean_pairs(raw, _sides, [NO_TURNS], CUT)
 
 
-def _sides(pair: dict[str, str]) -> tuple[Side, Side, bool]:
+def _sides(pair: RawPair) -> tuple[Side, Side, bool]:
     chosen, rejected = split_text(pair["chosen"]), split_text(pair["rejected"])
     if chosen is None or rejected is None:
         raise Dropped(NO_TURNS)

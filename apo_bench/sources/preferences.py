@@ -15,10 +15,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from apo_bench.config.data_sections import Kind, Rows
+from apo_bench.config.data_sections import Kind
 from apo_bench.config.sections import HubRevision, Name, Rate, Section
 from apo_bench.core.errors import DataError, MissingInputError
 from apo_bench.core.files import complete_directory, read_jsonl
+from apo_bench.core.records import PairRow
 from apo_bench.data.hub import download
 from apo_bench.data.pairs import NOT_ALTERNATING, Dropped, PairData, Side, clean_pairs, share_of
 from apo_bench.data.records import ASSISTANT, HUMAN, parse_dialogue
@@ -63,11 +64,11 @@ class Preferences(PairData):
         names = {subset: getattr(files, split) for subset, files in sorted(self.subsets.items())}
         return {subset: read_preferences(Path(self.folder) / name) if name else [] for subset, name in names.items()}
 
-    def clean(self, raw: dict[str, list[Any]]) -> tuple[Rows, Counter[str], Counter[str]]:
+    def clean(self, raw: dict[str, list[Any]]) -> tuple[list[PairRow], Counter[str], Counter[str]]:
         """See `PairData`."""
         return clean_preferences((subset, row) for subset, rows in raw.items() for row in rows)
 
-    def is_held_out(self, row: dict[str, Any]) -> bool:
+    def is_held_out(self, row: PairRow) -> bool:
         """By the hash of its conversation, so that all of a conversation are on one side."""
         has_no_test = self.subsets[row["subset"]].test is None
         return has_no_test and share_of(self, "test", conversation(row["dialogue"])) < self.test_fraction
@@ -121,7 +122,7 @@ def read_preferences(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return [(f"{path}: row {number}", row) for number, row in enumerate(rows, start=1)]
 
 
-def clean_preferences(raw: Iterable[tuple[str, tuple[str, dict[str, Any]]]]) -> tuple[Rows, Counter[str], Counter[str]]:
+def clean_preferences(raw: Iterable[tuple[str, tuple[str, dict[str, Any]]]]) -> tuple[list[PairRow], Counter[str], Counter[str]]:
     """Turns rows, each with its subset and where it stands, into records of the kind "pairs"; see `clean_pairs`.
 
     Raises:

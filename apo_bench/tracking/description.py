@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from apo_bench.comparison.summary import Estimated, GameSummary, Judgement, JudgeSummary, PolicySummary, read_summary
-from apo_bench.config.params import PLAYER, reward_model_class
+from apo_bench.config.plugins import PLAYER, reward_model_class
 from apo_bench.core import layout
 from apo_bench.core.errors import MissingInputError
 from apo_bench.core.files import read_json

@@ -7,6 +7,7 @@ import torch
 
 from apo_bench.config.compute_sections import Compute
 from apo_bench.core.errors import DataError
+from apo_bench.core.records import ResponseRow
 from apo_bench.data.records import ASSISTANT, HUMAN
 from apo_bench.models.reward_model import all_rewards, heads_of, load_reward_model, longest_scored
 from apo_bench.models.tokenizer import encode_records, load_tokenizer
@@ -60,7 +61,7 @@ class Scorer:
         return pd.DataFrame({"score": scores_N.double().tolist()})
 
 
-def _record(number: int, row: dict[str, Any], heads: tuple[str, ...]) -> dict[str, Any]:
+def _record(number: int, row: dict[str, Any], heads: tuple[str, ...]) -> ResponseRow:
     turns = list(row["messages"])
     roles = [turn["role"] for turn in turns]
     if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
@@ -70,7 +71,7 @@ def _record(number: int, row: dict[str, Any], heads: tuple[str, ...]) -> dict[st
     if heads and subset not in heads:
         raise DataError(f"chat {number}: subset is {subset!r}, expected one of {', '.join(heads)}: the reward model has a head for each")
     dialogue = "".join(f"{TURNS[turn['role']]} {turn['content']}" for turn in turns[:-1]) + ASSISTANT
-    return {"subset": subset, "dialogue": dialogue, "response": turns[-1]["content"]}
+    return {"id": str(number), "subset": subset or "", "dialogue": dialogue, "response": turns[-1]["content"]}
 
 
 def _load_pyfunc(path: str) -> Scorer:

@@ -3,7 +3,8 @@
 Shape suffixes: B prompts, K responses a prompt, N sequences.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from apo_bench.config.compute_sections import Compute
 from apo_bench.config.sections import Training
 from apo_bench.core.errors import DataError
 from apo_bench.core.ranks import share
+from apo_bench.core.records import GoldenScoreRow, PairRow, ResponseRow, ScoresRow, prompt_of
 from apo_bench.engines.protocol import Engine
 from apo_bench.methods.base import GOLDEN, SAMPLE, Candidates, Method, ResponseGroups, cross_entropy
 from apo_bench.models.batching import TokenSequence, longest_row, pad
@@ -22,13 +24,12 @@ from apo_bench.models.tokenizer import count_tokens, encode
 from apo_bench.training.loop import train
 
 History = list[dict[str, Any]]
-Rows = list[dict[str, Any]]
 
 
 def align(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    scored: Rows,
+    scored: Sequence[ScoresRow],
     method: Method,
     compute: Compute,
     engine: Engine,
@@ -64,7 +65,7 @@ def align(
             f"{title}: the method can use none of the {len(scored)} prompts (all rewards of a prompt tie); check the reward model"
         )
 
-    def pick(key: str) -> list[list[Any]]:
+    def pick(key: Literal["responses", "finished", "rewards"]) -> list[list[Any]]:
         return [[row[key][index] for index in chosen] for row, chosen in used]
 
     dialogues = [row["dialogue"] for row, _ in used]
@@ -99,7 +100,7 @@ def align(
     return train(model, loss, lengths, settings, compute, engine, seed, title, num_tokens), counts
 
 
-def with_golden(scored: Rows, golden: Rows) -> Rows:
+def with_golden(scored: Sequence[ScoresRow], golden: Sequence[GoldenScoreRow]) -> list[ScoresRow]:
     """Records of kind `scores` with the golden response of each prompt, of kind `golden_scores`, after its samples, and their `origins`.
 
     Raises:
@@ -121,10 +122,17 @@ def with_golden(scored: Rows, golden: Rows) -> Rows:
     ]
 
 
+def as_scored(pairs: Sequence[PairRow]) -> list[ScoresRow]:
+    """Human pairs as groups of two responses whose rewards say which was preferred."""
+    return [
+        {**prompt_of(row), "responses": [row["chosen"], row["rejected"]], "finished": [True, True], "rewards": [1.0, 0.0]} for row in pairs
+    ]
+
+
 def fine_tune(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    rows: Rows,
+    rows: Sequence[ResponseRow],
     settings: Training,
     compute: Compute,
     engine: Engine,
@@ -145,7 +153,7 @@ def fine_tune(
 def pretrain(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    rows: Rows,
+    rows: Sequence[ResponseRow],
     settings: Training,
     compute: Compute,
     engine: Engine,
@@ -167,7 +175,9 @@ def pretrain(
     return train(model, loss, lengths, settings, compute, engine, seed, title)
 
 
-def _encode_rows(tokenizer: PreTrainedTokenizerFast, rows: Rows, settings: Training, compute: Compute) -> list[list[TokenSequence]]:
+def _encode_rows(
+    tokenizer: PreTrainedTokenizerFast, rows: Sequence[ResponseRow], settings: Training, compute: Compute
+) -> list[list[TokenSequence]]:
     """Records of kind `responses` as groups of one."""
     dialogues, responses = [row["dialogue"] for row in rows], [[row["response"]] for row in rows]
     return encode(tokenizer, dialogues, responses, settings.max_length, compute.max_prompt_length)

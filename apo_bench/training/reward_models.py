@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from apo_bench.config.compute_sections import Compute
 from apo_bench.core.errors import DataError
 from apo_bench.core.ranks import num_ranks, share
+from apo_bench.core.records import PairRow, SampledRow
 from apo_bench.engines.protocol import Engine
 from apo_bench.losses.reward import adversarial_reward_loss
 from apo_bench.models.batching import TokenSequence, longest_row, pad
@@ -26,7 +27,6 @@ from apo_bench.models.tokenizer import count_tokens, encode_records, load_tokeni
 from apo_bench.reward_models.player import Material, RewardModelPlayer
 from apo_bench.training.loop import train
 
-Rows = list[dict[str, Any]]
 NONE_P = torch.empty(0)
 """Rewards of no pairs."""
 
@@ -80,14 +80,16 @@ def train_reward_model(
     return train(model, loss, lengths, settings, compute, engine, seed, title, loss.num_tokens), len(encoded)
 
 
-def mean_reward(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int, compute: Compute) -> float:
+def mean_reward(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: Sequence[PairRow], max_length: int, compute: Compute
+) -> float:
     """Over both responses of all pairs."""
     flat = [sequence for group in encode_pairs(tokenizer, pairs, max_length, compute.max_prompt_length) for sequence in group]
     with mixed_precision(compute):  # as it has been trained
         return float(all_rewards(model, flat, tokenizer.pad_token_id, "mean reward").double().mean())
 
 
-def log_ratios(policy: Path, sft: Path, pairs: Rows, max_length: int, compute: Compute) -> list[float]:
+def log_ratios(policy: Path, sft: Path, pairs: Sequence[PairRow], max_length: int, compute: Compute) -> list[float]:
     """log pi - log pi_SFT of both responses of each pair together, in nats; 0 if the two policies are one."""
     if policy == sft:
         return [0.0] * len(pairs)
@@ -204,19 +206,23 @@ class _PlayerLoss:
         return _group_rewards(self.model, [groups[index] for index in indices], self.pad_token_id)
 
 
-def encode_pairs(tokenizer: PreTrainedTokenizerFast, pairs: Rows, max_length: int, max_prompt_length: int) -> list[list[TokenSequence]]:
+def encode_pairs(
+    tokenizer: PreTrainedTokenizerFast, pairs: Sequence[PairRow], max_length: int, max_prompt_length: int
+) -> list[list[TokenSequence]]:
     """Each pair as [chosen, rejected]."""
     if not pairs:
         return []
-    finished = [row.get("finished", (True, True)) for row in pairs]
+    finished = [row.get("finished", [True, True]) for row in pairs]
     return encode_records(tokenizer, pairs, [[row["chosen"], row["rejected"]] for row in pairs], max_length, max_prompt_length, finished)
 
 
-def _encode_groups(tokenizer: PreTrainedTokenizerFast, groups: Rows, max_length: int, max_prompt_length: int) -> list[list[TokenSequence]]:
+def _encode_groups(
+    tokenizer: PreTrainedTokenizerFast, groups: Sequence[SampledRow], max_length: int, max_prompt_length: int
+) -> list[list[TokenSequence]]:
     """Each group in its order."""
     if not groups:
         return []
-    responses, finished = ([row[key] for row in groups] for key in ("responses", "finished"))
+    responses, finished = [row["responses"] for row in groups], [row["finished"] for row in groups]
     return encode_records(tokenizer, groups, responses, max_length, max_prompt_length, finished)
 
 

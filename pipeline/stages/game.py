@@ -6,11 +6,12 @@ from apo_bench.config.params import PARAMS, Params, load_params
 from apo_bench.core import layout
 from apo_bench.core.files import complete_directory, write_json, write_jsonl
 from apo_bench.core.layout import DATA, FIRST_ROUND, MODELS, RESULTS, SFT, Arm, Reference, records
+from apo_bench.core.records import ScoresRow
 from apo_bench.core.seeds import use_threads
 from apo_bench.core.stage import Files, Sizes, Stage, Work
 from apo_bench.game.ledger import read_players, samples_scored_by, score_players
 from apo_bench.game.numbers import game_numbers
-from apo_bench.game.players import FIXED, START, Rows, ledger_rows, reward_model_folders
+from apo_bench.game.players import FIXED, START, ledger_rows, reward_model_folders
 from apo_bench.game.results import shift_reference
 from apo_bench.game.shift import read_shifted
 
@@ -55,7 +56,7 @@ def main(method: str, reward_model: str, seed: int, base: Path, golden: Path, sf
     folders = reward_model_folders(arm, MODELS, rounds)
     scores = score_players(folders, policies, responses, params.compute, params.sft.max_length)
 
-    def score_by_base(rows: Rows) -> list[list[float]]:
+    def score_by_base(rows: list[ScoresRow]) -> list[list[float]]:
         if reward_model == FIXED:
             return [row["rewards"] for row in rows]
         return samples_scored_by(base, rows, params.compute, params.sft.max_length)

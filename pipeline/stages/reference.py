@@ -15,7 +15,7 @@ from apo_bench.methods.dpo import METHOD as DPO
 from apo_bench.models.card import Card
 from apo_bench.models.language_model import load_language_model, save_model
 from apo_bench.models.tokenizer import load_tokenizer
-from apo_bench.training.policies import align, fine_tune
+from apo_bench.training.policies import align, as_scored, fine_tune
 
 MADE = {
     GOLDEN: "SFT, fine-tuned on {} golden responses: what APO's reward models learn from, without a reward model.",
@@ -51,19 +51,17 @@ def main(name: str, policy: Path, golden: Path, labels: Path, seed: int, output:
     settings = getattr(params.references, name)
     engine, draw = training_engine(params), derive_seed(seed, "reference", name)
     if isinstance(settings, HumanPreferenceTraining):
-        # A human pair is a group of two responses whose rewards say which was preferred.
-        rows = [
-            {**row, "responses": [row["chosen"], row["rejected"]], "finished": [True, True], "rewards": [1.0, 0.0]}
-            for row in read_records(records(labels, "pairs_rm"), "pairs")
-        ]
+        pairs = as_scored(read_records(records(labels, "pairs_rm"), "pairs"))
         shared = settings.model_dump(exclude={"learning_rate"})
         method = DPO(DPO.Hyperparameters(learning_rates=[settings.learning_rate], **shared))
-        history, _ = align(model, tokenizer, rows, method, params.compute, engine, 1, draw, "DPO on human pairs")
+        history, _ = align(model, tokenizer, pairs, method, params.compute, engine, 1, draw, "DPO on human pairs")
+        num_examples = len(pairs)
     else:
-        rows = read_records(golden, "responses")
-        history = fine_tune(model, tokenizer, rows, settings, params.compute, engine, draw, "SFT on golden responses")
-    made, numbers = MADE[name].format(len(rows)), final_numbers(history)
+        responses = read_records(golden, "responses")
+        history = fine_tune(model, tokenizer, responses, settings, params.compute, engine, draw, "SFT on golden responses")
+        num_examples = len(responses)
+    made, numbers = MADE[name].format(num_examples), final_numbers(history)
     card = Card(f"Reference {name}, seed {seed}", "policy", made, params.prepare.source, settings.model_dump(), numbers, policy)
     with complete_directory(output) as folder:
         save_model(model, tokenizer, folder, card)
-    return write_training(results, history, {"num_examples": len(rows)}), output
+    return write_training(results, history, {"num_examples": num_examples}), output

@@ -80,6 +80,7 @@ SCORED = {
         ({"rewards": [None, 2]}, "rewards[0] is NoneType, expected a number"),
         ({"rewards": [1.5]}, "rewards has 1 values, expected 2, one a response"),
         ({"id": "a"}, "id 'a' stands at {path}:1 too, expected once"),
+        ({"origins": ["sample", "people"]}, "origins[1] is 'people', expected sample or golden"),
     ],
 )
 def test_samples_have_one_of_each_for_each_response(tmp_path, changes, message):
@@ -97,13 +98,16 @@ def test_a_number_that_no_float_can_hold_is_no_reward(tmp_path):
         read_records(path, "scores")
 
 
-def test_a_probability_is_one(tmp_path):
+def test_a_probability_is_one_and_what_ended_is_said_of_both_responses(tmp_path):
     path = tmp_path / "rows.jsonl"
     pair = {**{key: GOOD[key] for key in ("id", "subset", "dialogue")}, "chosen": "a", "rejected": "b"}
     write_records(path, [pair, pair | {"probability": 0.25}])
     assert len(read_records(path, "pairs")) == 2
     write_records(path, [pair, pair | {"probability": 1.5}])
     with pytest.raises(DataError, match=r"rows.jsonl:2: probability is 1.5, expected less than or equal to 1"):
+        read_records(path, "pairs")
+    write_records(path, [pair | {"finished": [True, False]}, pair | {"finished": "yes"}])
+    with pytest.raises(DataError, match=r"rows.jsonl:2: finished is str, expected list"):
         read_records(path, "pairs")
 
 

@@ -7,13 +7,19 @@ from apo_bench.engines.checkpoints import last_step, remove, scratch_folder
 
 @pytest.fixture
 def stage(tmp_path, monkeypatch):
-    """A stage's command, params, inputs and number of ranks, in a folder of its own."""
+    """A stage's command, params, inputs, number of ranks and engine, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     data, model = tmp_path / "data", tmp_path / "model.safetensors"
     data.mkdir()
     (data / "pairs.jsonl").write_text("{}")
     model.write_bytes(b"weights")
-    return {"command": ["sft", "--base", "m"], "params": {"sft": {"epochs": 1}}, "inputs": [data, model], "num_ranks": 2}
+    return {
+        "command": ["sft", "--base", "m"],
+        "params": {"sft": {"epochs": 1}},
+        "inputs": [data, model],
+        "num_ranks": 2,
+        "package": "numpy",
+    }
 
 
 def test_same_inputs_find_the_checkpoints(stage):
@@ -30,6 +36,7 @@ def test_same_inputs_find_the_checkpoints(stage):
     [
         lambda stage: stage.update(params={"sft": {"epochs": 2}}),
         lambda stage: stage.update(num_ranks=4),
+        lambda stage: stage.update(package="scipy"),
         lambda stage: (stage["inputs"][0] / "pairs.jsonl").write_text("[]"),
         lambda stage: (stage["inputs"][0] / "more.jsonl").write_text("{}"),
         lambda stage: stage["inputs"][1].write_bytes(b"Weights"),

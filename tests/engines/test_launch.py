@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from apo_bench.config.compute_sections import TrainingEngine
 from apo_bench.core.errors import EngineError, is_out_of_memory
 from apo_bench.engines.hosts import REMOTE_SHELL_VARIABLE, Host
 from apo_bench.engines.launch import PORT_VARIABLE, describe, launch
@@ -64,7 +65,7 @@ def test_memory_may_be_what_killed():
 
 
 def run(tmp_path, hosts=(Host("localhost", 1),), **environment):
-    launch(["nothing"], list(hosts), "cpu", tmp_path, {**os.environ, **environment})
+    launch(["nothing"], list(hosts), TrainingEngine(), "cpu", tmp_path, {**os.environ, **environment})
 
 
 def test_port_in_use_is_named(tmp_path):

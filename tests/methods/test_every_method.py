@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from apo_bench.config.params import load_method
+from apo_bench.config.plugins import load_method
 from apo_bench.conformance.declarations import page_of
 from apo_bench.conformance.samples import outcome, random_samples
 from apo_bench.conformance.testing import conformance_test

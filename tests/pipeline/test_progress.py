@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from apo_bench.provenance.times import SECONDS
 from pipeline import progress
 from pipeline.progress import LOG_SECONDS, TERMINAL_SECONDS, Progress
 
@@ -71,7 +72,8 @@ def test_no_less_than_the_longest_chain(clock):
 
 def test_what_ran_before_is_known_from_the_start(tmp_path, monkeypatch, clock):
     monkeypatch.chdir(tmp_path)
-    for name, content in (("first", json.dumps({"wall_seconds": 300.0})), ("second", json.dumps({"wall_seconds": 500.0})), ("third", "{")):
+    first, second = (json.dumps(dict.fromkeys(SECONDS, seconds)) for seconds in (300.0, 500.0))
+    for name, content in (("first", first), ("second", second), ("third", "{")):
         Path("out/times").mkdir(parents=True, exist_ok=True)
         Path(f"out/times/{name}.json").write_text(content)
     times = {"sample@0": "out/times/first.json", "sample@1": "out/times/second.json", "align@0": "out/times/third.json"}

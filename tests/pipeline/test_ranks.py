@@ -11,10 +11,12 @@ import psutil
 import pytest
 import torch
 import yaml
+from other_engines import with_engines
 
 from apo_bench.config.compute_sections import DeepspeedEngine
 from apo_bench.config.params import load_params
 from apo_bench.core.layout import MODELS, RESULTS, Reference, reward_model
+from apo_bench.core.stage import Files, Stage
 from apo_bench.data.records import read_records
 from apo_bench.models.batching import pad
 from apo_bench.models.language_model import load_language_model, new_llama, save_model
@@ -22,6 +24,7 @@ from apo_bench.models.reward_model import load_reward_model
 from apo_bench.models.tokenizer import encode
 from apo_bench.scheduling import Host
 from apo_bench.stages import this_host
+from pipeline import ranks
 from pipeline.stage import run_stage
 
 ROOT = Path(__file__).parents[2]
@@ -161,11 +164,29 @@ def test_error_of_all_ranks_is_one_line_as_without_ranks(folder, capfd):
 
 
 def test_deepspeed_that_is_not_installed_is_named(folder, monkeypatch, capfd):
-    monkeypatch.setattr("pipeline.ranks.find_spec", lambda name: None)
+    monkeypatch.setattr("apo_bench.config.compute_sections.find_spec", lambda name: None)
     assert run("reward", "three") == 1
     assert capfd.readouterr().err.strip() == (
         "reward: engines.training: deepspeed is not installed; pip install 'apo-bench[deepspeed]', or write in_process"
     )
+
+
+def test_checkpoints_hang_on_what_of_the_engines_shapes_them(params, monkeypatch):
+    """Not on how samples are drawn, nor on how often checkpoints are kept."""
+    seen = []
+    monkeypatch.setattr(ranks, "scratch_folder", lambda *given: seen.append(given) or Path("scratch"))
+    for name in ("launch", "remove"):
+        monkeypatch.setattr(ranks, name, lambda *_: None)
+    ran = with_engines(params, training="deepspeed")
+    other = with_engines(params, sampling="vllm", training="deepspeed")
+    seldom, sharded = (
+        ran.model_copy(update={"engines": ran.engines.model_copy(update={"deepspeed": ran.engines.deepspeed.model_copy(update=update)})})
+        for update in ({"checkpoint_steps": 9999}, {"cpu_offload": not ran.engines.deepspeed.cpu_offload})
+    )
+    for given in (ran, other, seldom, sharded):
+        monkeypatch.setattr(ranks, "load_params", lambda _, given=given: given)
+        assert ranks.launched("sft", [], Stage("training"), Files({}, {}))
+    assert seen[0] == seen[1] == seen[2] != seen[3]
 
 
 @pytest.mark.parametrize(("training", "expected"), [("in_process", Host("", 8)), ("deepspeed", Host("", 4))])

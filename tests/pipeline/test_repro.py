@@ -23,8 +23,11 @@ from apo_bench.config.params import PARAMS, load_params
 from apo_bench.engines.devices import Need
 from apo_bench.scheduling import Host
 from apo_bench.stages import stage_graph, stage_index
-from pipeline import repro
-from pipeline.repro import LockFile, Profile, StageError, reproduce
+from pipeline import repro, workers
+from pipeline.lock_file import LockFile
+from pipeline.profile import Profile
+from pipeline.repro import reproduce
+from pipeline.workers import StageError
 
 PROGRAM = """
 import glob, json, os, sys, time
@@ -113,10 +116,10 @@ def test_a_worker_keeps_nothing_of_the_folders_that_dvc_hashed(folder, monkeypat
     Path("code").mkdir()
     Path("code/a.txt").write_text("a")
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"b": stage}}))
-    monkeypatch.setattr(repro, "_profile", read({"b": Need()}), raising=False)
-    monkeypatch.setattr(repro, "_board", repro.Board(1, multiprocessing.get_context("fork")), raising=False)
-    monkeypatch.setattr(repro, "_number", 0, raising=False)
-    assert list(repro._reproduce("b", {})) == ["b"]
+    monkeypatch.setattr(workers, "_profile", read({"b": Need()}), raising=False)
+    monkeypatch.setattr(workers, "_board", workers.Board(1, multiprocessing.get_context("fork")), raising=False)
+    monkeypatch.setattr(workers, "_number", 0, raising=False)
+    assert list(workers.reproduce_stage("b", {})) == ["b"]
     assert Path("b/a.txt").read_text() == "a" and not MemoryFileSystem.store
 
 
@@ -124,7 +127,7 @@ def test_of_an_empty_output_nothing_is_said(folder, root, caplog):
     """A ledger is empty where nothing had to be asked. What else DVC says of outputs is heard."""
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"a": {"cmd": "touch a.txt", "outs": ["a.txt"]}}}))
     shutil.copy(root / "params.yaml", folder)
-    with patch("pipeline.repro.stage_needs", return_value={"a": Need()}):
+    with patch("pipeline.profile.stage_needs", return_value={"a": Need()}):
         profile = Profile.read(load_params(PARAMS))
     with profile.repo.lock:
         assert profile.stages["a"].reproduce()

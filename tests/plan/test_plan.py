@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from apo_bench.cli import main
+from apo_bench.config.judge_sections import VllmJudge
 from apo_bench.config.params import load_params
 from apo_bench.core.stage import Sizes, Work
 from apo_bench.engines.devices import Need
@@ -132,6 +133,23 @@ def test_missing_vllm_is_caught(params, monkeypatch):
     found = {check.name: check for check in checks.check_packages(params.model_copy(update={"engines": engines}))}
     assert not found["package vllm"].passed and "`make vllm`" in found["package vllm"].found
     assert "package vllm" not in {check.name for check in checks.check_packages(params)}
+
+
+def test_missing_vllm_of_a_judge_is_caught_where_samples_need_none(params, monkeypatch):
+    monkeypatch.setattr("apo_bench.judge.vllm_server.importlib.util.find_spec", lambda name: None)
+    judge = params.judge.model_copy(update={"provider": VllmJudge.model_construct(source="vllm")})
+    found = {check.name: check for check in checks.check_packages(params.model_copy(update={"judge": judge}))}
+    found = {check.name: check for check in checks.check_packages(params.model_copy(update={"judge": judge}))}
+    check = found["package vllm of the judge"]
+    assert not check.passed and "judge.provider.source: vllm is not" in check.found and "package vllm" not in found
+
+
+def test_a_missing_training_engine_is_caught(params, monkeypatch):
+    monkeypatch.setattr("apo_bench.config.compute_sections.find_spec", lambda name: None)
+    engines = params.engines.model_copy(update={"training": "deepspeed"})
+    found = {check.name: check for check in checks.check_packages(params.model_copy(update={"engines": engines}))}
+    assert not found["package deepspeed"].passed and "pip install 'apo-bench[deepspeed]'" in found["package deepspeed"].found
+    assert "package deepspeed" not in {check.name for check in checks.check_packages(params)}
 
 
 def test_missing_inputs_device_and_room_are_caught(profile):

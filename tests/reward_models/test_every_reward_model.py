@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from apo_bench.config.params import modules
+from apo_bench.config.plugins import modules
 from apo_bench.conformance import fault_of
 from apo_bench.conformance.lookup import find_reward_model
 from apo_bench.conformance.reward_models import CHECKS

@@ -212,4 +212,4 @@ def test_what_vllm_refuses_is_said_in_one_line(policy, compute):
 
 
 def test_the_program_of_a_copy_is_there():
-    assert importlib.util.find_spec(vllm.WORKER)
+    assert importlib.util.find_spec(vllm.COPY)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import apo_bench.sources
-from apo_bench.config.params import load_params, modules
+from apo_bench.config.params import load_params
+from apo_bench.config.plugins import modules
 from apo_bench.core.errors import ConfigError, DataError
 
 SECTION = """prepare:

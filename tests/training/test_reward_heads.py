@@ -3,7 +3,7 @@
 import pytest
 from rewards import material, train_on_pairs, train_player
 
-from apo_bench.config.params import load_reward_model_player
+from apo_bench.config.plugins import load_reward_model_player
 from apo_bench.data.corpus import HARMLESS, HELPFUL
 from apo_bench.engines.training import InProcess
 from apo_bench.models.language_model import save_model

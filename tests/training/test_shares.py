@@ -4,7 +4,7 @@ import pytest
 import torch
 from rewards import material, train_on_pairs, train_player
 
-from apo_bench.config.params import load_method, load_reward_model_player
+from apo_bench.config.plugins import load_method, load_reward_model_player
 from apo_bench.core import ranks
 from apo_bench.engines.training import InProcess
 from apo_bench.models import language_model, reward_model
