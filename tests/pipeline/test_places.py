@@ -10,8 +10,6 @@ from pathlib import Path
 import forked
 import pytest
 
-from apo_bench.tracking.database import make_database
-
 ROOT = Path(__file__).parents[2]
 ODD = "My Drive %40 ?a#b ü's"
 
@@ -142,12 +140,20 @@ def test_recipes_call_the_environments_programs_as_one_word(installed):
         assert any(word.startswith(f"{installed}/.venv/bin/") for word in words), line
 
 
-def test_the_mlflow_store_in_a_folder_with_signs_of_urls(tmp_path, monkeypatch):
-    from mlflow import MlflowClient
+STORE = """
+from pathlib import Path
+from mlflow import MlflowClient
+from apo_bench.tracking.database import make_database
+client = MlflowClient(make_database(Path("mlflow").absolute()))
+client.create_experiment("x", (Path("mlflow").absolute() / "artifacts").as_uri())
+"""
 
-    (tmp_path / ODD / "mlflow").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / ODD)
-    client = MlflowClient(make_database(Path("mlflow").absolute()))
-    client.create_experiment("x", (Path("mlflow").absolute() / "artifacts").as_uri())
-    assert sorted(file.name for file in Path("mlflow").iterdir() if file.is_file()) == ["mlflow.db"]
+
+def test_the_mlflow_store_in_a_folder_with_signs_of_urls(tmp_path):
+    """In a process of its own, as MLflow keeps what it has opened by a name that is the same in each such folder."""
+    folder = tmp_path / ODD
+    (folder / "mlflow").mkdir(parents=True)
+    done = forked.run(folder, sys.executable, "-c", STORE)
+    assert done.returncode == 0, done.stderr
+    assert sorted(file.name for file in (folder / "mlflow").iterdir() if file.is_file()) == ["mlflow.db"]
     assert [path.name for path in tmp_path.iterdir()] == [ODD]
