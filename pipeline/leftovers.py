@@ -73,7 +73,7 @@ def take_away(repo: Any) -> str:
     try:
         with repo.lock:  # whoever writes to the cache holds it
             mended, held = _mend_locks(Path(repo.tmp_dir), bool(repo.config["core"].get("hardlink_lock")))
-            left = [*_partial(held), *_transfers(repo), *_scratch()]
+            left = [*_partial(held), *_transfers(repo), *_unrecorded(repo), *_scratch()]
             for path in left:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
     except OSError as error:
@@ -132,6 +132,12 @@ def _transfers(repo: Any) -> list[Path]:
     """What DVC was copying into its cache."""
     top = Path(repo.cache.local.path).parents[1]
     return [Path(folder, name) for folder, _, files in os.walk(top) for name in files if TRANSFER.fullmatch(name)]
+
+
+def _unrecorded(repo: Any) -> list[Path]:
+    """Folders of DVC's run cache that had no entry yet when their run was killed; DVC takes for granted that each has one."""
+    folders = Path(repo.stage_cache.cache_dir).glob("*/*/")
+    return [folder for folder in folders if all(TRANSFER.fullmatch(file.name) for file in folder.iterdir())]
 
 
 def _scratch() -> list[Path]:

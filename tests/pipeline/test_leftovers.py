@@ -92,6 +92,27 @@ def test_unfinished_outputs_go_and_finished_ones_stay(repo):
     assert not Path("out/a/.b.partial").exists()
 
 
+def test_entries_of_the_run_cache_that_were_only_begun_go(repo):
+    """DVC's own run ends in a TypeError where a folder of its run cache has no entry, and in all later ones."""
+    code, stages = Path("code"), Path("dvc.yaml")
+    code.write_text("1")
+    stages.write_text(
+        "stages: {a: {cmd: cp code a.txt, deps: [code], outs: [a.txt]}, b: {cmd: cp code b.txt, deps: [code], outs: [b.txt]}}"
+    )
+    forked.run(Path(), "dvc", "repro", "--quiet").check_returncode()
+    first, second = sorted(Path(".dvc/cache/runs").glob("*/*/"))
+    [entry] = first.iterdir()
+    entry.rename(entry.with_name(f".{'a' * 22}.tmp"))
+    empty = second.parent / "no_entry"
+    empty.mkdir()
+    code.write_text("2")
+    forked.run(Path(), "dvc", "repro", "--quiet").check_returncode()
+    code.write_text("1")
+    assert take_away(repo).startswith("removed 3 unfinished files and folders")
+    assert not first.exists() and not empty.exists() and second.exists()
+    forked.run(Path(), "dvc", "repro", "--quiet").check_returncode()
+
+
 def test_what_a_living_process_writes_stays(repo):
     file = touched("out/a/.b.partial")
     living = {"pid": os.getpid(), "cmd": "dvc repro"}
