@@ -230,8 +230,8 @@ def _server_message(error: Exception, key: str) -> str:
 def _without_key(text: str, key: str) -> str:
     """The text in one line, without the key, also where a server repeats it in part, as sk-12***89."""
     text = _one_line(text)
-    without_key = text if key == NO_KEY else text.replace(key, "***")
-    return re.sub(r"\S*\*{2,}\S*", "***", without_key)[:MAX_MESSAGE]
+    words = (text if key == NO_KEY else text.replace(key, "***")).split()
+    return " ".join("***" if "**" in word else word for word in words)[:MAX_MESSAGE]
 
 
 def _one_line(text: str) -> str:

@@ -249,6 +249,13 @@ class TestBadInput:
         assert "refuses; 401 You didn't provide an API key." in message and message.endswith("the key in SOME_KEY, which is not set")
         assert len(server.requests) <= judge.provider.concurrency
 
+    def test_a_key_in_the_message_is_not_told(self, server, judge, tmp_path):
+        """Nor parts of one; and a message of megabytes without a blank, as of a page that is one line, is read in no time."""
+        server.script = lambda question, attempt: (401, error(f"Wrong keys:\n{KEY}, sk-12***89, {'x' * 2_000_000}"))
+        started = time.monotonic()
+        assert "401 Wrong keys: *** *** xxx" in refused(judge, tmp_path)
+        assert time.monotonic() - started < 30
+
     def test_an_unknown_model(self, server, judge, tmp_path):
         server.script = lambda question, attempt: (404, error("The model `m` does not exist"))
         assert "refuses; 404 The model `m` does not exist" in refused(judge, tmp_path)
