@@ -40,7 +40,7 @@ NUM_NAMED = 3
 """Prompts that a message names of those it counts, and reasons that it gives in words."""
 MOST_TOKENS = 10**9
 """Of an answer, that are believed."""
-MAX_MESSAGE = 300
+MAX_MESSAGE = 250
 """Characters of a server's message that are shown."""
 MAX_TEXT = 80
 """Characters of an answer in plain text that are shown: a message, or the start of a page."""
