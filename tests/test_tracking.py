@@ -24,10 +24,12 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from apo_bench.core.errors import DataError, MissingInputError, OutputError
+from apo_bench.evaluation.metrics import METRICS
 from apo_bench.provenance.times import SECONDS
 from apo_bench.tracking import database as databases
 from apo_bench.tracking import store
 from apo_bench.tracking.notes import GOLD_UNKNOWN_NOTE
+from apo_bench.tracking.runs import SHOWN
 from pipeline.stages.track import main
 
 ROWS = {
@@ -812,6 +814,11 @@ def test_broken_store_is_one_line(project):
     (project.folder / "mlflow" / "mlflow.db").write_bytes(b"not a database" * 100)
     with pytest.raises(OutputError, match=r"^mlflow: the MLflow store cannot be written[^\n]*$"):
         project.track()
+
+
+def test_every_metric_of_policies_is_one_of_mlflow():
+    """One more entry of METRICS is shown without a second one here."""
+    assert {f"evaluation/{metric.name}" for metric in METRICS} <= {*SHOWN} and len({*SHOWN}) == len(SHOWN)
 
 
 def test_a_full_disk_is_one_line(project, caplog):

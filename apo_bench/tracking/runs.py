@@ -3,18 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from apo_bench.evaluation.metrics import FAULT_RATES, GOLD_SIDES
+from apo_bench.evaluation.metrics import METRICS
 from apo_bench.provenance.lock import sha256
 
+FIRST = ("gold", "reward_all", "reward_all_equal_length", "win_rate_gold", "win_rate_reward_all", "kl_to_sft", "length")
+"""Metrics of policies that matter most."""
 SHOWN = (
-    "evaluation/gold",
-    "evaluation/reward_all",
-    "evaluation/reward_all_equal_length",
-    "evaluation/win_rate_gold",
-    "evaluation/win_rate_reward_all",
-    "evaluation/kl_to_sft",
-    "evaluation/length",
-    *(f"evaluation/{name}" for name in (*GOLD_SIDES, *FAULT_RATES)),
+    *(f"evaluation/{name}" for name in FIRST),
+    *(f"evaluation/{metric.name}" for metric in METRICS if metric.name not in FIRST),
     "reward_model/human_accuracy",
     "reward_model/gold_accuracy",
     "reward_model/ece",
